@@ -1,0 +1,50 @@
+//! The entry functions: their signatures, and the base addresses generated code works from.
+
+use cranelift::codegen::isa::CallConv;
+use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
+
+use crate::loops::{Place, Program};
+
+/// Runs one step: (state, inputs, outputs, arena). `inputs` is a table of one pointer an input.
+pub type StepFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8);
+
+/// Runs the given number of steps, at least one, with the same inputs.
+pub type StepsFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8, u64);
+
+/// The signature of [`StepFn`], or of [`StepsFn`].
+pub(super) fn signature(convention: CallConv, counted: bool) -> Signature {
+    let mut signature = Signature::new(convention);
+    signature.params.extend((0..if counted { 5 } else { 4 }).map(|_| AbiParam::new(types::I64)));
+    signature
+}
+
+/// Base addresses, as values of the function being built.
+pub(super) struct Bases {
+    state: Value,
+    outputs: Value,
+    arena: Value,
+    inputs: Vec<Value>,
+}
+
+impl Bases {
+    /// Reads the parameters of the entry block.
+    pub fn of(builder: &mut FunctionBuilder<'_>, params: &[Value], program: &Program) -> Bases {
+        let number = |place| if let Place::Input { index } = place { index + 1 } else { 0 };
+        let count = program.buffers.iter().map(|buffer| number(buffer.place)).max().unwrap_or(0);
+        let flags = MemFlagsData::trusted();
+        let inputs = (0..count as i32)
+            .map(|index| builder.ins().load(types::I64, flags, params[1], index * 8))
+            .collect();
+        Bases { state: params[0], outputs: params[2], arena: params[3], inputs }
+    }
+
+    /// Where a buffer begins: a base and an offset in bytes.
+    pub fn address(&self, place: Place) -> (Value, i32) {
+        match place {
+            Place::State { offset } => (self.state, offset as i32),
+            Place::Output { offset } => (self.outputs, offset as i32),
+            Place::Arena { offset } => (self.arena, offset as i32),
+            Place::Input { index } => (self.inputs[index], 0),
+        }
+    }
+}

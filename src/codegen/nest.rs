@@ -1,0 +1,439 @@
+//! Loop nests as CLIF: counted loops, vectors where the accesses allow, several partial results in
+//! reductions. All extents are known, so remainders need no tests.
+
+use std::collections::HashMap;
+
+use cranelift::codegen::ir::BlockArg;
+use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+
+use super::cost::{CHAINS, UNROLL_BODY};
+use super::entry::Bases;
+use super::scalar::{Emit, clif_type};
+use super::vectorise;
+use crate::loops::{
+    Access, Affine, Binary, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Unary, Var,
+};
+use crate::types::{DType, Scalar};
+
+/// Emits every kernel, one after the other.
+pub(super) fn program(program: &Program, emit: &mut Emit<'_, '_>, bases: &Bases) {
+    for kernel in &program.kernels {
+        let mut nest = Nest {
+            program,
+            kernel,
+            bases,
+            emit,
+            vars: vec![None; kernel.dtypes.len()],
+            products: vec![None; kernel.dtypes.len()],
+            loops: vec![Position::default(); kernel.extents.len()],
+            vector: None,
+            addresses: vec![HashMap::new()],
+        };
+        nest.body(&kernel.body);
+    }
+}
+
+/// The current value of a loop variable: a counter, if the loop is not written out, plus an offset.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    counter: Option<Value>,
+    offset: i64,
+}
+
+/// The values a loop gives its variable.
+#[derive(Clone, Copy)]
+struct Walk {
+    var: LoopVar,
+    from: i64,
+    to: i64,
+    step: i64,
+}
+
+/// The variable whose consecutive values are the lanes, and the vectors' type.
+#[derive(Clone, Copy)]
+struct Vector {
+    var: LoopVar,
+    ty: Type,
+}
+
+/// The moving part of an address: a buffer and the terms that have a counter.
+type Moving = (BufferId, Vec<(LoopVar, i64)>);
+
+struct Nest<'n, 'e, 'f> {
+    program: &'n Program,
+    kernel: &'n Kernel,
+    bases: &'n Bases,
+    emit: &'n mut Emit<'e, 'f>,
+    vars: Vec<Option<Value>>,
+    /// The factors of values that are products, to be fused into sums.
+    products: Vec<Option<(Value, Value)>>,
+    loops: Vec<Position>,
+    vector: Option<Vector>,
+    /// Addresses computed, by the open loops they were computed in.
+    addresses: Vec<HashMap<Moving, Value>>,
+}
+
+impl Nest<'_, '_, '_> {
+    fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let { dst, instr } => self.assign(*dst, instr),
+                Stmt::Store { access, value } => self.store(access, *value),
+                Stmt::For { var, body } => self.run_for(*var, body),
+                Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
+            }
+        }
+    }
+
+    /// Vectors for as long as they fit, then single elements.
+    fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
+        let extent = self.kernel.extent(var) as i64;
+        let ty = vectorise::lanes(self.kernel, var, body).map(vector_type);
+        let whole = ty.map_or(0, |ty| extent / i64::from(ty.lane_count()) * i64::from(ty.lane_count()));
+        if let Some(ty) = ty.filter(|_| whole > 0) {
+            self.vector = Some(Vector { var, ty });
+            let walk = Walk { var, from: 0, to: whole, step: i64::from(ty.lane_count()) };
+            self.counted(walk, body, &[], |nest, _| {
+                nest.body(body);
+                vec![]
+            });
+            self.vector = None;
+        }
+        self.counted(Walk { var, from: whole, to: extent, step: 1 }, body, &[], |nest, _| {
+            nest.body(body);
+            vec![]
+        });
+    }
+
+    /// Several chains of vectors, a few single vectors, then single elements; combined at the end.
+    fn run_reduce(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) {
+        let extent = self.kernel.extent(var) as i64;
+        let is_innermost = !body.iter().any(|stmt| matches!(stmt, Stmt::Reduce { .. }));
+        let own = (self.vector.is_none()
+            && is_innermost
+            && parts.iter().all(|part| self.kernel.dtype(part.dst).is_float()))
+        .then(|| vectorise::lanes(self.kernel, var, body).map(vector_type))
+        .flatten()
+        .filter(|ty| extent >= i64::from(ty.lane_count()));
+        let mut at = 0;
+        let mut partial: Vec<Vec<Value>> = Vec::new();
+        if let Some(ty) = own {
+            self.vector = Some(Vector { var, ty });
+            let walk = Walk { var, from: 0, to: extent, step: i64::from(ty.lane_count()) };
+            at = self.chains(walk, body, parts, &mut partial);
+            self.vector = None;
+            for chain in &mut partial {
+                for (value, part) in chain.iter_mut().zip(parts) {
+                    *value = self.emit.combine_lanes(part.combine, *value, self.kernel.dtype(part.dst));
+                }
+            }
+        }
+        self.chains(Walk { var, from: at, to: extent, step: 1 }, body, parts, &mut partial);
+        self.finish(parts, partial);
+    }
+
+    /// Runs the body for the whole steps of the walk, in as many chains as pay; adds the chains' results
+    /// to `partial` and returns where it stopped.
+    fn chains(&mut self, walk: Walk, body: &[Stmt], parts: &[Part], partial: &mut Vec<Vec<Value>>) -> i64 {
+        let Walk { var, from, to, step } = walk;
+        let rounds = (to - from) / step;
+        let is_small =
+            body.len() <= UNROLL_BODY && !body.iter().any(|stmt| matches!(stmt, Stmt::Reduce { .. }));
+        let chains = if is_small { rounds.min(CHAINS as i64) } else { rounds.min(1) };
+        if chains == 0 {
+            return from;
+        }
+        let stride = chains * step;
+        let whole = from + (to - from) / stride * stride;
+        let identities: Vec<Value> = parts.iter().map(|part| self.identity(part)).collect();
+        let initial: Vec<Value> = (0..chains).flat_map(|_| identities.iter().copied()).collect();
+        let walk = Walk { var, from, to: whole, step: stride };
+        let results = self.counted(walk, body, &initial, |nest, sums| {
+            let position = nest.loops[var.index()];
+            let mut next = Vec::with_capacity(sums.len());
+            for (chain, sums) in sums.chunks(parts.len()).enumerate() {
+                nest.loops[var.index()].offset = position.offset + chain as i64 * step;
+                next.extend(nest.accumulate(body, parts, sums));
+            }
+            nest.loops[var.index()] = position;
+            next
+        });
+        let mut sums: Vec<Vec<Value>> = results.chunks(parts.len()).map(<[Value]>::to_vec).collect();
+        let stop = from + rounds * step;
+        let count = sums.len();
+        for (chain, at) in (whole..stop).step_by(step as usize).enumerate() {
+            self.loops[var.index()] = Position { counter: None, offset: at };
+            sums[chain % count] = self.accumulate(body, parts, &sums[chain % count].clone());
+        }
+        partial.extend(self.join_chains(sums, parts));
+        stop
+    }
+
+    /// One iteration of a reduction, added to `sums`.
+    fn accumulate(&mut self, body: &[Stmt], parts: &[Part], sums: &[Value]) -> Vec<Value> {
+        self.body(body);
+        let add = |(part, &sum): (&Part, &Value)| {
+            let dtype = self.kernel.dtype(part.dst);
+            let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
+            match product {
+                Some((a, b)) => {
+                    let (a, b) = (self.widened(a, dtype), self.widened(b, dtype));
+                    self.emit.mul_add(a, b, sum, dtype)
+                }
+                None => {
+                    let value = self.value(part.value);
+                    let value = self.widened(value, dtype);
+                    self.emit.binary(part.combine.join(), sum, value, dtype)
+                }
+            }
+        };
+        parts.iter().zip(sums).map(add).collect()
+    }
+
+    /// All chains joined into one, in pairs.
+    fn join_chains(&mut self, mut sums: Vec<Vec<Value>>, parts: &[Part]) -> Option<Vec<Value>> {
+        while sums.len() > 1 {
+            let upper = sums.split_off(sums.len().div_ceil(2));
+            for (low, high) in sums.iter_mut().zip(upper) {
+                for ((low, high), part) in low.iter_mut().zip(high).zip(parts) {
+                    *low = self.emit.binary(part.combine.join(), *low, high, self.kernel.dtype(part.dst));
+                }
+            }
+        }
+        sums.pop()
+    }
+
+    fn finish(&mut self, parts: &[Part], partial: Vec<Vec<Value>>) {
+        let joined = self.join_chains(partial, parts);
+        for (index, part) in parts.iter().enumerate() {
+            let value = match &joined {
+                Some(values) => values[index],
+                None => self.identity(part),
+            };
+            self.vars[part.dst.0 as usize] = Some(value);
+            self.products[part.dst.0 as usize] = None;
+        }
+    }
+
+    /// What a part starts from: a vector where the loop runs on vectors.
+    fn identity(&mut self, part: &Part) -> Value {
+        let dtype = self.kernel.dtype(part.dst);
+        let identity = part.combine.identity(dtype);
+        match self.vector {
+            Some(vector) if dtype.is_float() => self.emit.splat_constant(identity, vector.ty),
+            _ => self.emit.constant(identity),
+        }
+    }
+
+    /// A loop that carries values; written out if it runs once. `body` tells which addresses to prepare.
+    fn counted(
+        &mut self,
+        walk: Walk,
+        body: &[Stmt],
+        initial: &[Value],
+        iteration: impl FnOnce(&mut Self, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let Walk { var, from, to, step } = walk;
+        if from >= to {
+            return initial.to_vec();
+        }
+        if to - from == step {
+            self.loops[var.index()] = Position { counter: None, offset: from };
+            return iteration(self, initial);
+        }
+        self.prepare_addresses(var, body);
+        let (block, done) = (self.emit.builder.create_block(), self.emit.builder.create_block());
+        let counter = self.emit.builder.append_block_param(block, types::I64);
+        let types: Vec<Type> = initial.iter().map(|&value| self.emit.ty(value)).collect();
+        let carried: Vec<Value> =
+            types.iter().map(|&ty| self.emit.builder.append_block_param(block, ty)).collect();
+        let results: Vec<Value> =
+            types.iter().map(|&ty| self.emit.builder.append_block_param(done, ty)).collect();
+        let start = self.emit.builder.ins().iconst(types::I64, from);
+        let arguments: Vec<BlockArg> = [start].iter().chain(initial).map(|&value| value.into()).collect();
+        self.emit.builder.ins().jump(block, &arguments);
+
+        self.emit.builder.switch_to_block(block);
+        self.addresses.push(HashMap::new());
+        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
+        let updated: Vec<BlockArg> = iteration(self, &carried).into_iter().map(BlockArg::from).collect();
+        self.addresses.pop();
+        let next = self.emit.builder.ins().iadd_imm_s(counter, step);
+        let more = self.emit.builder.ins().icmp_imm_s(IntCC::SignedLessThan, next, to);
+        let again: Vec<BlockArg> = [next.into()].into_iter().chain(updated.iter().copied()).collect();
+        self.emit.builder.ins().brif(more, block, &again, done, &updated);
+        self.emit.builder.switch_to_block(done);
+        results
+    }
+
+    fn value(&mut self, var: Var) -> Value {
+        match self.vars[var.0 as usize] {
+            Some(value) => value,
+            None => self.emit.constant(Scalar::from_f64(0.0, self.kernel.dtype(var))),
+        }
+    }
+
+    /// The value as the loop needs it: in every lane, if the loop runs on vectors.
+    fn widened(&mut self, value: Value, dtype: DType) -> Value {
+        match self.vector {
+            Some(vector)
+                if !self.emit.ty(value).is_vector() && (dtype.is_float() || dtype == DType::Bool) =>
+            {
+                self.emit.splat(value, vector.ty)
+            }
+            _ => value,
+        }
+    }
+
+    /// The operands; all in lanes if one is.
+    fn operands(&mut self, vars: &[Var]) -> Vec<Value> {
+        let values: Vec<Value> = vars.iter().map(|&var| self.value(var)).collect();
+        if !values.iter().any(|&value| self.emit.ty(value).is_vector()) {
+            return values;
+        }
+        vars.iter().zip(values).map(|(&var, value)| self.widened(value, self.kernel.dtype(var))).collect()
+    }
+
+    fn assign(&mut self, dst: Var, instr: &Instr) {
+        let dtype = self.kernel.dtype(dst);
+        let vars = instr.operands();
+        let x = self.operands(&vars);
+        let of = |var: Var| self.kernel.dtype(var);
+        self.products[dst.0 as usize] = None;
+        let value = match instr {
+            Instr::Load(access) => self.load(access, dtype),
+            Instr::Constant(value) => self.emit.constant(*value),
+            Instr::Index(index) => self.index(index),
+            Instr::Unary(f, _) => self.emit.unary(*f, x[0], dtype),
+            Instr::Binary(f, a, b) => self.binary(*f, (*a, x[0]), (*b, x[1]), dst, dtype),
+            Instr::Compare(f, a, _) => self.emit.compare(*f, x[0], x[1], of(*a)),
+            Instr::Select(..) => self.emit.select(x[0], x[1], x[2]),
+            Instr::Cast(a) => self.emit.cast(x[0], of(*a), dtype),
+            Instr::MulAdd(..) => self.emit.mul_add(x[0], x[1], x[2], dtype),
+        };
+        self.vars[dst.0 as usize] = Some(value);
+    }
+
+    /// Products are remembered; a sum or difference with one becomes a multiply-add.
+    fn binary(&mut self, f: Binary, a: (Var, Value), b: (Var, Value), dst: Var, dtype: DType) -> Value {
+        if dtype.is_float() {
+            let product = |nest: &mut Self, var: Var, like: Value| {
+                let (x, y) = nest.products[var.0 as usize]?;
+                let is_vector = nest.emit.ty(like).is_vector();
+                Some(if is_vector { (nest.widened(x, dtype), nest.widened(y, dtype)) } else { (x, y) })
+            };
+            match f {
+                Binary::Mul => self.products[dst.0 as usize] = Some((a.1, b.1)),
+                Binary::Add => {
+                    if let Some((x, y)) = product(self, b.0, a.1) {
+                        return self.emit.mul_add(x, y, a.1, dtype);
+                    }
+                    if let Some((x, y)) = product(self, a.0, b.1) {
+                        return self.emit.mul_add(x, y, b.1, dtype);
+                    }
+                }
+                Binary::Sub => {
+                    if let Some((x, y)) = product(self, b.0, a.1) {
+                        let x = self.emit.unary(Unary::Neg, x, dtype);
+                        return self.emit.mul_add(x, y, a.1, dtype);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.emit.binary(f, a.1, b.1, dtype)
+    }
+
+    /// The value of an affine expression.
+    fn index(&mut self, index: &Affine) -> Value {
+        let mut offset = index.offset();
+        let mut sum = None;
+        for &(var, coefficient) in index.terms() {
+            let position = self.loops[var.index()];
+            offset += coefficient * position.offset;
+            if let Some(counter) = position.counter {
+                let term = self.emit.builder.ins().imul_imm_s(counter, coefficient);
+                sum = Some(sum.map_or(term, |sum| self.emit.builder.ins().iadd(sum, term)));
+            }
+        }
+        match sum {
+            Some(sum) => self.emit.builder.ins().iadd_imm_s(sum, offset),
+            None => self.emit.builder.ins().iconst(types::I64, offset),
+        }
+    }
+
+    fn load(&mut self, access: &Access, dtype: DType) -> Value {
+        let (address, offset) = self.address(access);
+        let ty = match self.vector {
+            Some(vector) if access.index.coefficient(vector.var) != 0 => vector.ty,
+            _ => clif_type(dtype),
+        };
+        self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
+    }
+
+    fn store(&mut self, access: &Access, value: Var) {
+        let dtype = self.kernel.dtype(value);
+        let value = self.value(value);
+        let value = self.widened(value, dtype);
+        let (address, offset) = self.address(access);
+        self.emit.builder.ins().store(MemFlagsData::new().with_notrap(), value, address, offset);
+    }
+
+    /// An address and a constant offset in bytes. Terms of outer loops come first, so that their sum is
+    /// shared.
+    fn address(&mut self, access: &Access) -> (Value, i32) {
+        let buffer = &self.program.buffers[access.buffer.index()];
+        let size = buffer.dtype.size() as i64;
+        let (mut address, base) = self.bases.address(buffer.place);
+        let mut offset = access.index.offset();
+        let mut moving: Moving = (access.buffer, Vec::new());
+        for &(var, coefficient) in access.index.terms() {
+            let position = self.loops[var.index()];
+            offset += coefficient * position.offset;
+            let Some(counter) = position.counter else { continue };
+            moving.1.push((var, coefficient));
+            address = match self.addresses.iter().rev().find_map(|known| known.get(&moving)) {
+                Some(&known) => known,
+                None => {
+                    let term = self.scaled(counter, coefficient * size);
+                    let moved = self.emit.builder.ins().iadd(address, term);
+                    if let Some(known) = self.addresses.last_mut() {
+                        known.insert(moving.clone(), moved);
+                    }
+                    moved
+                }
+            };
+        }
+        (address, base + (offset * size) as i32)
+    }
+
+    /// Powers of two are shifts, which addressing modes absorb.
+    fn scaled(&mut self, counter: Value, factor: i64) -> Value {
+        if factor > 0 && factor & (factor - 1) == 0 {
+            self.emit.builder.ins().ishl_imm_u(counter, i64::from(factor.trailing_zeros()))
+        } else {
+            self.emit.builder.ins().imul_imm_s(counter, factor)
+        }
+    }
+
+    /// Computes, before a loop, the parts of its addresses that the loop does not move.
+    fn prepare_addresses(&mut self, var: LoopVar, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let { instr: Instr::Load(access), .. } | Stmt::Store { access, .. } => {
+                    let terms = access.index.terms().iter();
+                    let fixed = terms
+                        .take_while(|term| term.0 < var)
+                        .fold(Affine::default(), |sum, &(var, c)| sum.plus(&Affine::var(var).scaled(c)));
+                    self.address(&Access { buffer: access.buffer, index: fixed });
+                }
+                Stmt::Let { .. } => {}
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => self.prepare_addresses(var, body),
+            }
+        }
+    }
+}
+
+fn vector_type(dtype: DType) -> Type {
+    if dtype == DType::F32 { types::F32X4 } else { types::F64X2 }
+}

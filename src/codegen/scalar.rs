@@ -1,0 +1,260 @@
+//! One scalar instruction of the loop IR as CLIF: on scalars, or on all lanes of 128-bit vectors.
+//! A bool is an i8 of 0 or 1 in scalars, and a mask of all ones or zeros in lanes.
+
+use cranelift::codegen::ir::{ConstantData, Endianness};
+use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+use cranelift_jit::JITModule;
+use cranelift_module::ModuleError;
+
+use super::math::{self, Function};
+use crate::loops::{Binary, Combine, Compare, Unary};
+use crate::types::{DType, Scalar};
+
+/// What emitting instructions takes.
+pub(super) struct Emit<'e, 'f> {
+    pub builder: &'e mut FunctionBuilder<'f>,
+    pub module: &'e mut JITModule,
+    pub has_fma: bool,
+    pub has_rounding: bool,
+    /// The first failure; code emitted after it is not used.
+    pub error: Option<ModuleError>,
+}
+
+/// The CLIF type of one element.
+pub(super) fn clif_type(dtype: DType) -> Type {
+    match dtype {
+        DType::F32 => types::F32,
+        DType::F64 => types::F64,
+        DType::I32 => types::I32,
+        DType::I64 => types::I64,
+        DType::Bool => types::I8,
+    }
+}
+
+impl Emit<'_, '_> {
+    pub fn ty(&self, x: Value) -> Type {
+        self.builder.func.dfg.value_type(x)
+    }
+
+    pub fn constant(&mut self, value: Scalar) -> Value {
+        match value {
+            Scalar::F32(x) => self.builder.ins().f32const(x),
+            Scalar::F64(x) => self.builder.ins().f64const(x),
+            other => {
+                let bits = other.bits() as i64;
+                let bits = if let Scalar::I32(x) = other { x.into() } else { bits };
+                self.builder.ins().iconst(clif_type(other.dtype()), bits)
+            }
+        }
+    }
+
+    /// The scalar in every lane.
+    pub fn splat(&mut self, x: Value, vector: Type) -> Value {
+        if self.ty(x) == types::I8 {
+            let lane = if vector.lane_bits() == 32 { types::I32 } else { types::I64 };
+            let mask = self.builder.ins().bmask(lane, x);
+            return self.builder.ins().splat(mask_type(vector), mask);
+        }
+        self.builder.ins().splat(vector, x)
+    }
+
+    /// The constant in every lane.
+    pub fn splat_constant(&mut self, value: Scalar, vector: Type) -> Value {
+        let bytes = value.bits().to_le_bytes();
+        let bytes = bytes[..value.dtype().size()].repeat(vector.lane_count() as usize);
+        let data = self.builder.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
+        self.builder.ins().vconst(vector, data)
+    }
+
+    fn number(&mut self, value: f64, like: Value, dtype: DType) -> Value {
+        let (value, ty) = (Scalar::from_f64(value, dtype), self.ty(like));
+        if ty.is_vector() { self.splat_constant(value, ty) } else { self.constant(value) }
+    }
+
+    pub fn unary(&mut self, f: Unary, x: Value, dtype: DType) -> Value {
+        if dtype.is_float() { self.unary_float(f, x, dtype) } else { self.unary_integer(f, x, dtype) }
+    }
+
+    fn unary_float(&mut self, f: Unary, x: Value, dtype: DType) -> Value {
+        match f {
+            Unary::Neg => self.builder.ins().fneg(x),
+            Unary::Abs => self.builder.ins().fabs(x),
+            Unary::Sqrt => self.builder.ins().sqrt(x),
+            Unary::Floor if self.has_rounding => self.builder.ins().floor(x),
+            Unary::Ceil if self.has_rounding => self.builder.ins().ceil(x),
+            Unary::Round if self.has_rounding => self.builder.ins().nearest(x),
+            Unary::Sign => self.sign(x, dtype),
+            Unary::Exp => self.call(Function::Exp, &[x]),
+            Unary::Log => self.call(Function::Log, &[x]),
+            Unary::Sin => self.call(Function::Sin, &[x]),
+            Unary::Cos => self.call(Function::Cos, &[x]),
+            Unary::Tanh => self.call(Function::Tanh, &[x]),
+            Unary::Floor => self.call(Function::Floor, &[x]),
+            Unary::Ceil => self.call(Function::Ceil, &[x]),
+            Unary::Round => self.call(Function::Round, &[x]),
+            Unary::Not => x, // refused by the type rule
+        }
+    }
+
+    fn unary_integer(&mut self, f: Unary, x: Value, dtype: DType) -> Value {
+        match f {
+            Unary::Neg => self.builder.ins().ineg(x),
+            Unary::Abs => self.builder.ins().iabs(x),
+            Unary::Sign => self.sign(x, dtype),
+            Unary::Not if self.ty(x).is_vector() => self.builder.ins().bnot(x),
+            Unary::Not => self.builder.ins().bxor_imm_u(x, 1),
+            _ => x, // refused by the type rule
+        }
+    }
+
+    /// `x > 0 ? 1 : x < 0 ? -1 : x`, which keeps NaN and the sign of zero.
+    fn sign(&mut self, x: Value, dtype: DType) -> Value {
+        let (zero, one, minus) =
+            (self.number(0.0, x, dtype), self.number(1.0, x, dtype), self.number(-1.0, x, dtype));
+        let below = self.compare(Compare::Lt, x, zero, dtype);
+        let above = self.compare(Compare::Gt, x, zero, dtype);
+        let rest = self.select(below, minus, x);
+        self.select(above, one, rest)
+    }
+
+    pub fn binary(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
+        if dtype == DType::Bool || matches!(f, Binary::And | Binary::Or) {
+            return match f {
+                Binary::And => self.builder.ins().band(a, b),
+                _ => self.builder.ins().bor(a, b),
+            };
+        }
+        if !dtype.is_float() {
+            return self.binary_integer(f, a, b, dtype);
+        }
+        match f {
+            Binary::Add => self.builder.ins().fadd(a, b),
+            Binary::Sub => self.builder.ins().fsub(a, b),
+            Binary::Mul => self.builder.ins().fmul(a, b),
+            Binary::Div => self.builder.ins().fdiv(a, b),
+            Binary::Max => self.builder.ins().fmax(a, b),
+            Binary::Min => self.builder.ins().fmin(a, b),
+            Binary::Pow | Binary::And | Binary::Or => self.call(Function::Pow, &[a, b]),
+        }
+    }
+
+    fn binary_integer(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
+        match f {
+            Binary::Add => self.builder.ins().iadd(a, b),
+            Binary::Sub => self.builder.ins().isub(a, b),
+            Binary::Mul => self.builder.ins().imul(a, b),
+            Binary::Max => self.builder.ins().smax(a, b),
+            Binary::Min => self.builder.ins().smin(a, b),
+            _ => self.divide_integer(a, b, dtype),
+        }
+    }
+
+    /// Division that never traps: 0 for the divisor 0, and wrapping for -1.
+    fn divide_integer(&mut self, a: Value, b: Value, dtype: DType) -> Value {
+        let (zero, one) = (self.number(0.0, a, dtype), self.number(1.0, a, dtype));
+        let by_zero = self.builder.ins().icmp_imm_s(IntCC::Equal, b, 0);
+        let by_minus_one = self.builder.ins().icmp_imm_s(IntCC::Equal, b, -1);
+        let special = self.builder.ins().bor(by_zero, by_minus_one);
+        let divisor = self.builder.ins().select(special, one, b);
+        let quotient = self.builder.ins().sdiv(a, divisor);
+        let negated = self.builder.ins().ineg(a);
+        let wrapped = self.builder.ins().select(by_minus_one, negated, quotient);
+        self.builder.ins().select(by_zero, zero, wrapped)
+    }
+
+    /// `dtype` is that of the operands.
+    pub fn compare(&mut self, f: Compare, a: Value, b: Value, dtype: DType) -> Value {
+        if dtype.is_float() {
+            let condition = match f {
+                Compare::Eq => FloatCC::Equal,
+                Compare::Ne => FloatCC::NotEqual,
+                Compare::Lt => FloatCC::LessThan,
+                Compare::Le => FloatCC::LessThanOrEqual,
+                Compare::Gt => FloatCC::GreaterThan,
+                Compare::Ge => FloatCC::GreaterThanOrEqual,
+            };
+            return self.builder.ins().fcmp(condition, a, b);
+        }
+        let condition = match f {
+            Compare::Eq => IntCC::Equal,
+            Compare::Ne => IntCC::NotEqual,
+            Compare::Lt => IntCC::SignedLessThan,
+            Compare::Le => IntCC::SignedLessThanOrEqual,
+            Compare::Gt => IntCC::SignedGreaterThan,
+            Compare::Ge => IntCC::SignedGreaterThanOrEqual,
+        };
+        self.builder.ins().icmp(condition, a, b)
+    }
+
+    pub fn select(&mut self, condition: Value, a: Value, b: Value) -> Value {
+        let ty = self.ty(a);
+        if !ty.is_vector() {
+            return self.builder.ins().select(condition, a, b);
+        }
+        let mask = self.cast_bits(condition, ty);
+        self.builder.ins().bitselect(mask, a, b)
+    }
+
+    fn cast_bits(&mut self, x: Value, ty: Type) -> Value {
+        if self.ty(x) == ty {
+            return x;
+        }
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        self.builder.ins().bitcast(ty, flags, x)
+    }
+
+    /// `a·b + c`.
+    pub fn mul_add(&mut self, a: Value, b: Value, c: Value, dtype: DType) -> Value {
+        if dtype.is_float() && self.has_fma {
+            return self.builder.ins().fma(a, b, c);
+        }
+        let product = self.binary(Binary::Mul, a, b, dtype);
+        self.binary(Binary::Add, product, c, dtype)
+    }
+
+    /// Conversion of a scalar.
+    pub fn cast(&mut self, x: Value, from: DType, to: DType) -> Value {
+        let (ty, ins) = (clif_type(to), self.builder.ins());
+        match (from, to) {
+            (DType::F32, DType::F64) => ins.fpromote(ty, x),
+            (DType::F64, DType::F32) => ins.fdemote(ty, x),
+            (DType::F32 | DType::F64, DType::I32 | DType::I64) => ins.fcvt_to_sint_sat(ty, x),
+            (DType::I32 | DType::I64, DType::F32 | DType::F64) => ins.fcvt_from_sint(ty, x),
+            (DType::I32, DType::I64) => ins.sextend(ty, x),
+            (DType::I64, DType::I32) => ins.ireduce(ty, x),
+            (DType::Bool, DType::I32 | DType::I64) => ins.uextend(ty, x),
+            (DType::Bool, DType::F32 | DType::F64) => {
+                let wide = ins.uextend(types::I32, x);
+                self.builder.ins().fcvt_from_sint(ty, wide)
+            }
+            (_, DType::Bool) => {
+                let zero = self.constant(Scalar::from_f64(0.0, from));
+                self.compare(Compare::Ne, x, zero, from)
+            }
+            (DType::F32, DType::F32) | (DType::F64, DType::F64) => x,
+            (DType::I32, DType::I32) | (DType::I64, DType::I64) => x,
+        }
+    }
+
+    /// The lanes of a vector combined, neighbours first.
+    pub fn combine_lanes(&mut self, combine: Combine, x: Value, dtype: DType) -> Value {
+        let mut lanes: Vec<Value> =
+            (0..self.ty(x).lane_count() as u8).map(|lane| self.builder.ins().extractlane(x, lane)).collect();
+        while lanes.len() > 1 {
+            lanes =
+                lanes.chunks(2).map(|pair| self.binary(combine.join(), pair[0], pair[1], dtype)).collect();
+        }
+        lanes[0]
+    }
+
+    fn call(&mut self, function: Function, args: &[Value]) -> Value {
+        math::call(self.module, self.builder, function, args).unwrap_or_else(|error| {
+            self.error.get_or_insert(error);
+            args[0]
+        })
+    }
+}
+
+fn mask_type(vector: Type) -> Type {
+    if vector.lane_bits() == 32 { types::I32X4 } else { types::I64X2 }
+}

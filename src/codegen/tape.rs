@@ -1,0 +1,282 @@
+//! Tiny programs as straight-line code: every loop written out, every element of every tensor a value.
+//! What does not change from step to step is told apart, to be computed once before the loop over steps.
+
+use std::collections::{HashMap, HashSet};
+
+use super::cost::CHAINS;
+use crate::loops::{Access, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Unary, Var};
+use crate::types::{DType, Scalar};
+
+/// A value of the tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Slot(pub u32);
+
+/// An element of a buffer.
+pub(super) type Element = (BufferId, i64);
+
+/// An instruction of the tape: a scalar instruction over slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Op {
+    /// What the element holds when the step begins.
+    Load(Element),
+    Constant(Scalar),
+    Unary(Unary, Slot),
+    Binary(Binary, Slot, Slot),
+    Compare(crate::loops::Compare, Slot, Slot),
+    Select(Slot, Slot, Slot),
+    Cast(Slot),
+    MulAdd(Slot, Slot, Slot),
+}
+
+impl Op {
+    pub fn operands(&self) -> Vec<Slot> {
+        match *self {
+            Op::Load(_) | Op::Constant(_) => vec![],
+            Op::Unary(_, a) | Op::Cast(a) => vec![a],
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
+            Op::Select(a, b, c) | Op::MulAdd(a, b, c) => vec![a, b, c],
+        }
+    }
+}
+
+/// Straight-line code for one step.
+pub(super) struct Tape {
+    pub ops: Vec<(Op, DType)>,
+    /// Elements of state and outputs, with their values at the end of the step; ascending.
+    pub stores: Vec<(Element, Slot)>,
+    /// For each op, whether it is needed and whether its value differs from step to step.
+    pub needed: Vec<bool>,
+    pub varies: Vec<bool>,
+}
+
+impl Tape {
+    /// Writes a program out.
+    pub fn of(program: &Program) -> Tape {
+        let mut recorder = Recorder {
+            ops: Vec::new(),
+            varies: Vec::new(),
+            stored: stored_buffers(program),
+            known: HashMap::new(),
+            memory: HashMap::new(),
+        };
+        for kernel in &program.kernels {
+            let frame = Frame {
+                kernel,
+                loops: vec![0; kernel.extents.len()],
+                vars: vec![Slot(0); kernel.dtypes.len()],
+            };
+            recorder.kernel(frame);
+        }
+        let survives = |element: &Element| {
+            matches!(program.buffers[element.0.index()].place, Place::State { .. } | Place::Output { .. })
+        };
+        let mut stores: Vec<(Element, Slot)> =
+            recorder.memory.into_iter().filter(|(element, _)| survives(element)).collect();
+        stores.sort_unstable();
+        let mut tape = Tape {
+            needed: vec![false; recorder.ops.len()],
+            ops: recorder.ops,
+            stores,
+            varies: recorder.varies,
+        };
+        tape.mark_needed();
+        tape
+    }
+
+    /// The elements of state that a step changes: what a loop over steps carries.
+    pub fn carried(&self, program: &Program) -> Vec<(Element, Slot)> {
+        let is_state =
+            |element: &Element| matches!(program.buffers[element.0.index()].place, Place::State { .. });
+        self.stores.iter().copied().filter(|(element, _)| is_state(element)).collect()
+    }
+
+    fn mark_needed(&mut self) {
+        let mut stack: Vec<Slot> = self.stores.iter().map(|store| store.1).collect();
+        while let Some(slot) = stack.pop() {
+            if !std::mem::replace(&mut self.needed[slot.0 as usize], true) {
+                stack.extend(self.ops[slot.0 as usize].0.operands());
+            }
+        }
+    }
+}
+
+/// The buffers that some kernel stores to.
+fn stored_buffers(program: &Program) -> HashSet<BufferId> {
+    fn collect(body: &[Stmt], stored: &mut HashSet<BufferId>) {
+        for stmt in body {
+            match stmt {
+                Stmt::Store { access, .. } => drop(stored.insert(access.buffer)),
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, stored),
+                Stmt::Let { .. } => {}
+            }
+        }
+    }
+    let mut stored = HashSet::new();
+    program.kernels.iter().for_each(|kernel| collect(&kernel.body, &mut stored));
+    stored
+}
+
+/// Runs kernels symbolically.
+struct Recorder {
+    ops: Vec<(Op, DType)>,
+    /// For each op, whether its value differs from step to step.
+    varies: Vec<bool>,
+    stored: HashSet<BufferId>,
+    /// Value numbering.
+    known: HashMap<(Op, DType), Slot>,
+    /// What has been stored so far.
+    memory: HashMap<Element, Slot>,
+}
+
+/// One kernel being run: the current values of its loop variables and scalars.
+struct Frame<'p> {
+    kernel: &'p Kernel,
+    loops: Vec<i64>,
+    vars: Vec<Slot>,
+}
+
+impl Frame<'_> {
+    fn slot(&self, var: Var) -> Slot {
+        self.vars[var.0 as usize]
+    }
+
+    fn element(&self, access: &Access) -> Element {
+        (access.buffer, access.index.evaluate(|var| self.loops[var.index()]))
+    }
+}
+
+impl Recorder {
+    fn kernel(&mut self, mut frame: Frame<'_>) {
+        let kernel = frame.kernel;
+        self.body(&kernel.body, &mut frame);
+    }
+
+    fn body(&mut self, body: &[Stmt], frame: &mut Frame<'_>) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let { dst, instr } => frame.vars[dst.0 as usize] = self.instr(instr, *dst, frame),
+                Stmt::Store { access, value } => {
+                    self.memory.insert(frame.element(access), frame.slot(*value));
+                }
+                Stmt::For { var, body } => {
+                    for i in 0..frame.kernel.extent(*var) {
+                        frame.loops[var.index()] = i as i64;
+                        self.body(body, frame);
+                    }
+                }
+                Stmt::Reduce { var, body, parts } => {
+                    let mut terms = vec![Vec::new(); parts.len()];
+                    for i in 0..frame.kernel.extent(*var) {
+                        frame.loops[var.index()] = i as i64;
+                        self.body(body, frame);
+                        parts
+                            .iter()
+                            .zip(&mut terms)
+                            .for_each(|(part, terms)| terms.push(frame.slot(part.value)));
+                    }
+                    for (part, terms) in parts.iter().zip(terms) {
+                        let dtype = frame.kernel.dtype(part.dst);
+                        frame.vars[part.dst.0 as usize] = self.combine(part.combine, dtype, &terms);
+                    }
+                }
+            }
+        }
+    }
+
+    fn instr(&mut self, instr: &Instr, dst: Var, frame: &Frame<'_>) -> Slot {
+        let slot = |var: Var| frame.slot(var);
+        let dtype = frame.kernel.dtype(dst);
+        let op = match instr {
+            Instr::Load(access) => {
+                let element = frame.element(access);
+                match self.memory.get(&element) {
+                    Some(&stored) => return stored,
+                    None => Op::Load(element),
+                }
+            }
+            Instr::Index(index) => Op::Constant(Scalar::I64(index.evaluate(|var| frame.loops[var.index()]))),
+            Instr::Constant(value) => Op::Constant(*value),
+            Instr::Unary(f, a) => Op::Unary(*f, slot(*a)),
+            Instr::Binary(f, a, b) => return self.binary(*f, slot(*a), slot(*b), dtype),
+            Instr::Compare(f, a, b) => Op::Compare(*f, slot(*a), slot(*b)),
+            Instr::Select(c, a, b) => Op::Select(slot(*c), slot(*a), slot(*b)),
+            Instr::Cast(a) => Op::Cast(slot(*a)),
+            Instr::MulAdd(a, b, c) => Op::MulAdd(slot(*a), slot(*b), slot(*c)),
+        };
+        self.op(op, dtype)
+    }
+
+    fn op(&mut self, op: Op, dtype: DType) -> Slot {
+        let next = Slot(self.ops.len() as u32);
+        let slot = *self.known.entry((op, dtype)).or_insert(next);
+        if slot == next {
+            self.varies.push(match op {
+                Op::Load((buffer, _)) => self.stored.contains(&buffer),
+                op => op.operands().into_iter().any(|slot| self.varies(slot)),
+            });
+            self.ops.push((op, dtype));
+        }
+        slot
+    }
+
+    fn varies(&self, slot: Slot) -> bool {
+        self.varies[slot.0 as usize]
+    }
+
+    /// Sums of a product become one multiply-add: `a·b + c`, `c - a·b`, `a·b - c`; and factors that stay the
+    /// same from step to step come together: `s·(e·x)` becomes `(s·x)·e`.
+    fn binary(&mut self, f: Binary, a: Slot, b: Slot, dtype: DType) -> Slot {
+        if dtype.is_float() {
+            match (f, self.product(a), self.product(b)) {
+                (Binary::Mul, _, Some((x, y))) if !self.varies(a) && !self.varies(x) && self.varies(y) => {
+                    let fixed = self.op(Op::Binary(Binary::Mul, a, x), dtype);
+                    return self.op(Op::Binary(Binary::Mul, fixed, y), dtype);
+                }
+                (Binary::Add, _, Some((x, y))) => return self.op(Op::MulAdd(x, y, a), dtype),
+                (Binary::Add, Some((x, y)), None) => return self.op(Op::MulAdd(x, y, b), dtype),
+                (Binary::Sub, _, Some((x, y))) => {
+                    let x = self.op(Op::Unary(Unary::Neg, x), dtype);
+                    return self.op(Op::MulAdd(x, y, a), dtype);
+                }
+                (Binary::Sub, Some((x, y)), None) => {
+                    let c = self.op(Op::Unary(Unary::Neg, b), dtype);
+                    return self.op(Op::MulAdd(x, y, c), dtype);
+                }
+                _ => {}
+            }
+        }
+        self.op(Op::Binary(f, a, b), dtype)
+    }
+
+    /// The factors of a product, one that stays the same first.
+    fn product(&self, slot: Slot) -> Option<(Slot, Slot)> {
+        match self.ops[slot.0 as usize].0 {
+            Op::Binary(Binary::Mul, x, y) if self.varies(x) && !self.varies(y) => Some((y, x)),
+            Op::Binary(Binary::Mul, x, y) => Some((x, y)),
+            _ => None,
+        }
+    }
+
+    /// A few chains, then their results in pairs: short latency, and products fused into the chains.
+    fn combine(&mut self, combine: Combine, dtype: DType, terms: &[Slot]) -> Slot {
+        if terms.is_empty() {
+            return self.op(Op::Constant(combine.identity(dtype)), dtype);
+        }
+        let chains = terms.len().div_ceil(2).min(CHAINS);
+        let mut partial = Vec::with_capacity(chains);
+        for run in terms.chunks(terms.len().div_ceil(chains)) {
+            let rest = run[1..].iter();
+            partial.push(rest.fold(run[0], |sum, &term| self.binary(combine.join(), sum, term, dtype)));
+        }
+        while partial.len() > 1 {
+            partial = partial
+                .chunks(2)
+                .map(|pair| match pair {
+                    [a, b] => self.op(Op::Binary(combine.join(), *a, *b), dtype),
+                    rest => rest[0],
+                })
+                .collect();
+        }
+        partial[0]
+    }
+}

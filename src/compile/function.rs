@@ -1,0 +1,151 @@
+//! What to compile: a graph's outputs, and the updates of its state.
+
+use std::time::{Duration, Instant};
+
+use super::{Options, compile};
+use crate::error::{Error, Result};
+use crate::graph::{NodeId, Target};
+use crate::ops::{Graph, Leaf, Op, Tensor};
+use crate::runtime::Executable;
+use crate::schedule::{Schedule, schedule};
+use crate::transform::extract;
+
+/// A program to be compiled: outputs to report and state to update, over one graph.
+///
+/// ```
+/// use hitofude::prelude::*;
+/// let g = Graph::new();
+/// let total = g.parameter("total", [], F64);
+/// let x = g.input("x", [], F64);
+/// let add = g.function().output("before", total).update(total, total + x).compile()?;
+/// let mut state = add.state();
+/// let inputs = add.inputs().with("x", 2.5)?;
+/// add.run_many(&mut state, &inputs, 4)?;
+/// assert_eq!(state.get("total")?, Value::from(10.0));
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a function does nothing until it is compiled"]
+pub struct Function<'g> {
+    graph: &'g Graph,
+    results: Vec<(Target, NodeId)>,
+    /// The first thing wrong with the results.
+    error: Option<Error>,
+    /// Time spent on deriving what the function computes.
+    derivation: Duration,
+}
+
+impl Graph {
+    /// A program over this graph, without results yet.
+    pub fn function(&self) -> Function<'_> {
+        Function { graph: self, results: Vec::new(), error: None, derivation: Duration::ZERO }
+    }
+
+    /// Compiles the named outputs: a pure function of the inputs and the state.
+    ///
+    /// # Errors
+    /// As [`Function::compile`].
+    ///
+    /// ```
+    /// use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [3], F32);
+    /// let y = (x * x).sum(..);
+    /// let dy_dx = g.grad(y, &[x])?[0];
+    /// let f = g.compile(&[("y", y), ("dy_dx", dy_dx)])?;
+    /// let inputs = f.inputs().with("x", array![1.0f32, 2.0, 3.0])?;
+    /// let mut state = f.state();
+    /// let report = f.run(&mut state, &inputs)?;
+    /// assert_eq!(report.number("y")?, 14.0);
+    /// assert_eq!(report.view::<f32>("dy_dx")?, array![2.0f32, 4.0, 6.0].into_dyn());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn compile(&self, outputs: &[(&str, Tensor<'_>)]) -> Result<Executable> {
+        outputs
+            .iter()
+            .fold(self.function(), |function, (name, tensor)| function.output(name, *tensor))
+            .compile()
+    }
+}
+
+impl<'g> Function<'g> {
+    /// Reports a tensor under a name.
+    pub fn output(mut self, name: &str, tensor: Tensor<'_>) -> Function<'g> {
+        if std::ptr::eq(tensor.graph(), self.graph) {
+            self.results.push((Target::Output(name.into()), tensor.id()));
+        } else {
+            self.fail_foreign("output");
+        }
+        self
+    }
+
+    /// Makes `value` the new value of a parameter, slot or setting, after everything has read the old one.
+    pub fn update(mut self, state: Tensor<'_>, value: Tensor<'_>) -> Function<'g> {
+        let is_state = matches!(state.graph().node(state.id()).op, Op::Leaf(Leaf::State { .. }));
+        if !std::ptr::eq(value.graph(), self.graph) || !std::ptr::eq(state.graph(), self.graph) {
+            self.fail_foreign("update");
+        } else if let Some(name) = state.leaf_name().filter(|_| is_state) {
+            self.results.push((Target::Update(name.to_string()), value.id()));
+        } else if !state.is_poison() {
+            let message = format!("{state:?} is not a parameter, slot or setting, and cannot be updated");
+            self.error.get_or_insert(Error::Value(message));
+        }
+        self
+    }
+
+    fn fail_foreign(&mut self, op: &str) {
+        let at = self.graph.place(std::panic::Location::caller());
+        self.error.get_or_insert(Error::ForeignTensor { op: op.into(), at });
+    }
+
+    /// Adds to the time that is reported for derivation.
+    pub(crate) fn derived_since(mut self, started: Instant) -> Function<'g> {
+        self.derivation += started.elapsed();
+        self
+    }
+
+    /// The part of the graph that the results need, as it was written and derived.
+    ///
+    /// # Errors
+    /// The first error made while building the graph or the function.
+    pub fn graph(&self) -> Result<Graph> {
+        self.graph.check()?;
+        self.error.clone().map_or(Ok(()), Err)?;
+        let graph = extract(self.graph, &self.results);
+        graph.verify().map(|()| graph)
+    }
+
+    /// The graph after the passes.
+    ///
+    /// # Errors
+    /// As [`Function::graph`].
+    pub fn optimised(&self, options: &Options) -> Result<Graph> {
+        Ok(options.optimise(self.graph()?))
+    }
+
+    /// The kernels and the memory plan.
+    ///
+    /// # Errors
+    /// As [`Function::graph`]; two results of one name.
+    pub fn schedule(&self, options: &Options) -> Result<Schedule> {
+        schedule(&self.optimised(options)?)
+    }
+
+    /// Compiles the function to native code.
+    ///
+    /// # Errors
+    /// As [`Function::schedule`]; a processor that is not supported.
+    pub fn compile(&self) -> Result<Executable> {
+        self.compile_with(&Options::default())
+    }
+
+    /// Compiles the function in the way the options say.
+    ///
+    /// # Errors
+    /// As [`Function::compile`].
+    pub fn compile_with(&self, options: &Options) -> Result<Executable> {
+        let started = Instant::now();
+        let graph = self.graph()?;
+        compile(graph, options, vec![("derive", self.derivation), ("extract", started.elapsed())])
+    }
+}

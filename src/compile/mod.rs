@@ -1,0 +1,77 @@
+//! Floor 7: the way through the house, from a graph's results to native code. The only module that knows
+//! every stage.
+
+mod function;
+
+pub use function::Function;
+
+use std::time::{Duration, Instant};
+
+use crate::codegen;
+use crate::error::Result;
+use crate::ops::Graph;
+use crate::runtime::{CompileReport, Executable};
+use crate::schedule::schedule;
+use crate::transform::simplify;
+
+pub use crate::codegen::Listing;
+
+/// A pass: graph in, graph out, with the results kept.
+pub struct Pass {
+    pub name: &'static str,
+    pub run: fn(&Graph) -> Graph,
+}
+
+/// The passes between derivation and scheduling, in order.
+pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }];
+
+/// How to compile.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Names of [`PASSES`] to leave out.
+    pub without: Vec<&'static str>,
+    /// Whether to keep CLIF and assembly.
+    pub listing: Listing,
+}
+
+impl Options {
+    /// Runs the passes that are not left out.
+    pub fn optimise(&self, graph: Graph) -> Graph {
+        let wanted = PASSES.iter().filter(|pass| !self.without.contains(&pass.name));
+        wanted.fold(graph, |graph, pass| (pass.run)(&graph))
+    }
+}
+
+/// Times the stages of one compilation.
+struct Stopwatch {
+    stages: Vec<(&'static str, Duration)>,
+}
+
+impl Stopwatch {
+    fn time<T>(&mut self, stage: &'static str, run: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = run();
+        self.stages.push((stage, started.elapsed()));
+        result
+    }
+}
+
+/// Compiles a graph that has results. `earlier` are stages that have been run on it already.
+fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration)>) -> Result<Executable> {
+    graph.check()?;
+    let mut watch = Stopwatch { stages: earlier };
+    let nodes_before = graph.len();
+    let graph = watch.time("simplify", || options.optimise(graph));
+    let schedule = watch.time("schedule", || schedule(&graph))?;
+    let code = codegen::compile(&schedule.program, options.listing)?;
+    watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
+    let report = CompileReport {
+        stages: watch.stages,
+        nodes_before,
+        nodes_after: graph.len(),
+        kernels: schedule.program.kernels.len(),
+        arena_bytes: schedule.program.arena_bytes,
+        code_bytes: code.bytes,
+    };
+    Ok(Executable::new(&schedule, code, report))
+}

@@ -1,0 +1,290 @@
+//! Floor 2: the graph. A petgraph DAG of hash-consed nodes with their origins, generic over the
+//! operator vocabulary that floor 3 fills in. Owns insertion, naming, errors and consistency checks;
+//! knows nothing of what an operator computes.
+
+mod origin;
+mod verify;
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::panic::Location;
+use std::sync::Arc;
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+
+pub use origin::{Origin, Phase};
+
+use crate::error::{Error, Place, Result, TypeError};
+use crate::types::TensorType;
+
+/// A node's number. Numbers grow in topological order: operands come before their users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// The number as an index into tables over nodes.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    fn petgraph(self) -> NodeIndex {
+        NodeIndex::new(self.index())
+    }
+}
+
+impl From<NodeIndex> for NodeId {
+    fn from(index: NodeIndex) -> NodeId {
+        NodeId(index.index() as u32)
+    }
+}
+
+/// What the graph must know of an operator.
+pub trait Operator: Clone + Eq + Hash + Debug + Display {
+    /// The result's type, or why these operands do not suit.
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError>;
+    /// The operator's name, without its attributes.
+    fn name(&self) -> &'static str;
+    /// The name of an input or of a piece of state; `None` for everything that is computed.
+    fn leaf_name(&self) -> Option<&str>;
+    /// The operator that stands for a mistyped expression.
+    fn poison() -> Self;
+}
+
+/// One value of the computation.
+#[derive(Clone, Debug)]
+pub struct Node<O> {
+    pub op: O,
+    pub ty: TensorType,
+    pub origin: Origin,
+}
+
+/// An edge from a node to its user: which operand of the user it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand(pub u8);
+
+/// What a result of a graph is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Reported to the caller under this name.
+    Output(String),
+    /// Becomes the new value of this piece of state.
+    Update(String),
+}
+
+/// A symbolic computation: nodes, and the results wanted of them.
+///
+/// Handles to its nodes ([`crate::Tensor`]) are `Copy` and build further nodes through `&self`.
+/// A mistyped expression does not panic: the first error is kept here with the user's file and line,
+/// and whoever derives, compiles or evaluates the graph gets it as `Err`.
+pub struct Graph<O> {
+    inner: RefCell<Inner<O>>,
+}
+
+struct Inner<O> {
+    dag: DiGraph<Node<O>, Operand>,
+    /// Hash-consing: structurally equal nodes are one node.
+    nodes: HashMap<(O, Vec<NodeId>), NodeId>,
+    leaves: HashMap<String, NodeId>,
+    results: Vec<(Target, NodeId)>,
+    scope: Vec<String>,
+    /// Replaces the user's place while a pass inserts nodes.
+    origin: Option<Origin>,
+    error: Option<Error>,
+}
+
+impl<O: Operator> Default for Graph<O> {
+    fn default() -> Self {
+        Graph::new()
+    }
+}
+
+impl<O: Operator> Graph<O> {
+    /// An empty graph.
+    pub fn new() -> Graph<O> {
+        Graph {
+            inner: RefCell::new(Inner {
+                dag: DiGraph::new(),
+                nodes: HashMap::new(),
+                leaves: HashMap::new(),
+                results: Vec::new(),
+                scope: Vec::new(),
+                origin: None,
+                error: None,
+            }),
+        }
+    }
+
+    /// Adds the node, or finds its equal. Operands that do not suit give a poisoned node.
+    pub(crate) fn insert(&self, op: O, operands: &[NodeId], at: &'static Location<'static>) -> NodeId {
+        let types: Vec<TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
+        if operands.iter().any(|&id| self.is_poison(id)) {
+            return self.insert_typed(O::poison(), &[], at);
+        }
+        match op.infer(&types).and_then(check_size) {
+            Ok(_) => self.insert_typed(op, operands, at),
+            Err(error) => {
+                let at = self.place(at);
+                self.fail(Error::Type { op: op.name().into(), error, at }).1
+            }
+        }
+    }
+
+    fn insert_typed(&self, op: O, operands: &[NodeId], at: &'static Location<'static>) -> NodeId {
+        let key = (op, operands.to_vec());
+        if let Some(&id) = self.inner.borrow().nodes.get(&key) {
+            return id;
+        }
+        let types: Vec<TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
+        let ty = key.0.infer(&types).unwrap_or(poison_type());
+        let origin = self.inner.borrow().origin.clone().unwrap_or_else(|| Origin::User(self.place(at)));
+        let inner = &mut *self.inner.borrow_mut();
+        let id: NodeId = inner.dag.add_node(Node { op: key.0.clone(), ty, origin }).into();
+        // Last operand first: petgraph lists a node's edges newest first.
+        for (index, operand) in operands.iter().enumerate().rev() {
+            inner.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u8));
+        }
+        if let Some(name) = key.0.leaf_name() {
+            inner.leaves.insert(name.into(), id);
+        }
+        inner.nodes.insert(key, id);
+        id
+    }
+
+    /// Adds an input or a piece of state, whose name must be new.
+    pub(crate) fn declare(&self, leaf: O, at: &'static Location<'static>) -> NodeId {
+        let name = leaf.leaf_name().unwrap_or_default().to_string();
+        if let Some(taken) = self.leaf(&name) {
+            let taken = format!("{} ({})", self.node(taken).op, self.ty(taken));
+            return self.fail(Error::DuplicateName { name, taken, at: self.place(at) }).1;
+        }
+        self.insert(leaf, &[], at)
+    }
+
+    /// Keeps the first error; later ones are its consequences more often than not.
+    pub(crate) fn fail(&self, error: Error) -> (Error, NodeId) {
+        self.inner.borrow_mut().error.get_or_insert(error.clone());
+        (error, self.insert_typed(O::poison(), &[], Location::caller()))
+    }
+
+    /// The place a user's call has: its location and the scope that is open.
+    pub(crate) fn place(&self, location: &'static Location<'static>) -> Place {
+        Place { location, scope: self.inner.borrow().scope.join("/").into() }
+    }
+
+    /// Runs `build` with every node it inserts marked as of this origin.
+    pub(crate) fn with_origin<T>(&self, origin: Origin, build: impl FnOnce() -> T) -> T {
+        let outer = self.inner.borrow_mut().origin.replace(origin);
+        let built = build();
+        self.inner.borrow_mut().origin = outer;
+        built
+    }
+
+    /// Opens a named scope until the returned guard is dropped. Nodes, messages and dumps carry it.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [3], F32);
+    /// let y = { let _scope = g.scope("encoder"); x.tanh() };
+    /// # let _ = y;
+    /// ```
+    pub fn scope(&self, name: impl Into<String>) -> Scope<'_, O> {
+        self.inner.borrow_mut().scope.push(name.into());
+        Scope { graph: self }
+    }
+
+    /// The first error made while building, if any.
+    ///
+    /// # Errors
+    /// That error.
+    pub fn check(&self) -> Result<()> {
+        self.inner.borrow().error.clone().map_or(Ok(()), Err)
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.inner.borrow().dag.node_count()
+    }
+
+    /// Whether there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every node's number, in topological order.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<O> {
+        (0..self.len() as u32).map(NodeId)
+    }
+
+    /// The node. Panics only on a number of another graph, which the public handles do not hold.
+    pub fn node(&self, id: NodeId) -> Ref<'_, Node<O>> {
+        Ref::map(self.inner.borrow(), |inner| &inner.dag[id.petgraph()])
+    }
+
+    /// The node's type.
+    pub fn ty(&self, id: NodeId) -> TensorType {
+        self.node(id).ty
+    }
+
+    /// The node's operands, in order.
+    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        let inner = self.inner.borrow();
+        inner.dag.neighbors_directed(id.petgraph(), Direction::Incoming).map(NodeId::from).collect()
+    }
+
+    /// The input or piece of state of this name.
+    pub fn leaf(&self, name: &str) -> Option<NodeId> {
+        self.inner.borrow().leaves.get(name).copied()
+    }
+
+    /// The results wanted of this graph, in order.
+    pub fn results(&self) -> Vec<(Target, NodeId)> {
+        self.inner.borrow().results.clone()
+    }
+
+    pub(crate) fn set_results(&self, results: Vec<(Target, NodeId)>) {
+        self.inner.borrow_mut().results = results;
+    }
+
+    pub(crate) fn is_poison(&self, id: NodeId) -> bool {
+        self.node(id).op == O::poison()
+    }
+
+    /// The nodes that `roots` depend on, themselves included: one flag a node.
+    pub(crate) fn reachable(&self, roots: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
+        let mut reached = vec![false; self.len()];
+        let mut stack: Vec<NodeId> = roots.into_iter().collect();
+        while let Some(id) = stack.pop() {
+            if !std::mem::replace(&mut reached[id.index()], true) {
+                stack.extend(self.operands(id));
+            }
+        }
+        reached
+    }
+}
+
+fn poison_type() -> TensorType {
+    TensorType::new(crate::types::DType::F32, [])
+}
+
+fn check_size(ty: TensorType) -> Result<TensorType, TypeError> {
+    ty.shape.check().map(|()| ty).map_err(|error| TypeError::Invalid(error.to_string()))
+}
+
+/// An open scope of a graph; dropping it closes the scope.
+#[must_use = "the scope closes when this is dropped"]
+pub struct Scope<'g, O> {
+    graph: &'g Graph<O>,
+}
+
+impl<O> Drop for Scope<'_, O> {
+    fn drop(&mut self) {
+        self.graph.inner.borrow_mut().scope.pop();
+    }
+}
+
+/// The name of a piece of state or an input, shared by nodes, plans and messages.
+pub type Name = Arc<str>;

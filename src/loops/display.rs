@@ -1,0 +1,95 @@
+//! The text of kernels and programs: stable, one statement a line.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{Access, BufferId, Instr, Kernel, Place, Program, Stmt, Var};
+
+impl Display for Var {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl Display for BufferId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+impl Display for Access {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.buffer, self.index)
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::State { offset } => write!(f, "state+{offset}"),
+            Place::Input { index } => write!(f, "input {index}"),
+            Place::Output { offset } => write!(f, "output+{offset}"),
+            Place::Arena { offset } => write!(f, "arena+{offset}"),
+        }
+    }
+}
+
+impl Display for Instr {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Instr::Constant(scalar) => write!(f, "{scalar}"),
+            Instr::Load(access) => write!(f, "load {access}"),
+            Instr::Unary(op, a) => write!(f, "{op} {a}"),
+            Instr::Binary(op, a, b) => write!(f, "{op} {a}, {b}"),
+            Instr::Compare(op, a, b) => write!(f, "{op} {a}, {b}"),
+            Instr::Select(c, a, b) => write!(f, "select {c}, {a}, {b}"),
+            Instr::Cast(a) => write!(f, "cast {a}"),
+            Instr::MulAdd(a, b, c) => write!(f, "muladd {a}, {b}, {c}"),
+            Instr::Index(index) => write!(f, "index {index}"),
+        }
+    }
+}
+
+impl Display for Kernel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel {} {{", self.name)?;
+        self.fmt_body(&self.body, 1, f)?;
+        writeln!(f, "}}")
+    }
+}
+
+impl Kernel {
+    fn fmt_body(&self, body: &[Stmt], depth: usize, f: &mut Formatter<'_>) -> fmt::Result {
+        let indent = "  ".repeat(depth);
+        for stmt in body {
+            match stmt {
+                Stmt::Let { dst, instr } => writeln!(f, "{indent}{dst}: {} = {instr}", self.dtype(*dst))?,
+                Stmt::Store { access, value } => writeln!(f, "{indent}store {access} = {value}")?,
+                Stmt::For { var, body } => {
+                    writeln!(f, "{indent}for i{} in 0..{} {{", var.0, self.extent(*var))?;
+                    self.fmt_body(body, depth + 1, f)?;
+                    writeln!(f, "{indent}}}")?;
+                }
+                Stmt::Reduce { var, body, parts } => {
+                    writeln!(f, "{indent}reduce i{} in 0..{} {{", var.0, self.extent(*var))?;
+                    self.fmt_body(body, depth + 1, f)?;
+                    for part in parts {
+                        let (dst, combine, value) = (part.dst, part.combine, part.value);
+                        writeln!(f, "{indent}}} {dst}: {} = {combine} of {value}", self.dtype(dst))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Program {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, buffer) in self.buffers.iter().enumerate() {
+            let (name, dtype, elements) = (&buffer.name, buffer.dtype, buffer.elements);
+            writeln!(f, "b{index} = {dtype} × {elements} at {}: {name}", buffer.place)?;
+        }
+        writeln!(f, "arena {} bytes", self.arena_bytes)?;
+        self.kernels.iter().try_for_each(|kernel| write!(f, "\n{kernel}"))
+    }
+}

@@ -1,0 +1,163 @@
+//! Floor 1: the loop IR. Between the schedule and machine code: kernels of nested loops over
+//! buffers, with affine accesses, scalar instructions and reductions. Knows no tensor operator.
+
+mod affine;
+mod display;
+mod scalar;
+mod verify;
+
+pub use affine::{Affine, LoopVar};
+pub use scalar::{Binary, Combine, Compare, Unary};
+
+use crate::types::{DType, Scalar};
+
+/// A scalar value inside a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Var(pub u32);
+
+/// A buffer of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Everything one call does: kernels, run in order, over buffers.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    /// Bytes of scratch memory a call needs.
+    pub arena_bytes: usize,
+}
+
+/// A row of elements somewhere in memory.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub name: String,
+    pub dtype: DType,
+    pub elements: usize,
+    pub place: Place,
+}
+
+/// The memory a buffer lies in. Offsets are bytes, multiples of 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The caller's state: survives the call.
+    State { offset: usize },
+    /// The caller's input of this number: read only.
+    Input { index: usize },
+    /// The caller's outputs: written once a call.
+    Output { offset: usize },
+    /// Scratch memory.
+    Arena { offset: usize },
+}
+
+/// One fused nest of loops.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub name: String,
+    /// The extent of each loop variable.
+    pub extents: Vec<usize>,
+    /// The type of each scalar value.
+    pub dtypes: Vec<DType>,
+    pub body: Vec<Stmt>,
+}
+
+/// A statement of a kernel.
+#[derive(Clone, Debug)]
+pub enum Stmt {
+    /// Computes one scalar.
+    Let { dst: Var, instr: Instr },
+    /// Runs the body for each value of the variable; iterations are independent.
+    For { var: LoopVar, body: Vec<Stmt> },
+    /// Runs the body for each value of the variable and combines one value an iteration into each
+    /// part, in an order that is fixed but not specified.
+    Reduce { var: LoopVar, body: Vec<Stmt>, parts: Vec<Part> },
+    /// Writes one element.
+    Store { access: Access, value: Var },
+}
+
+/// One result of a [`Stmt::Reduce`].
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub dst: Var,
+    pub combine: Combine,
+    pub value: Var,
+}
+
+/// A scalar computation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Instr {
+    Constant(Scalar),
+    Load(Access),
+    Unary(Unary, Var),
+    Binary(Binary, Var, Var),
+    Compare(Compare, Var, Var),
+    /// The second value where the first is true, else the third.
+    Select(Var, Var, Var),
+    /// Conversion to the destination's type.
+    Cast(Var),
+    /// `a·b + c`, rounded once where the processor can.
+    MulAdd(Var, Var, Var),
+    /// The value of an affine expression, as i64.
+    Index(Affine),
+}
+
+impl Instr {
+    /// The scalar values read.
+    pub fn operands(&self) -> Vec<Var> {
+        match *self {
+            Instr::Constant(_) | Instr::Load(_) | Instr::Index(_) => vec![],
+            Instr::Unary(_, a) | Instr::Cast(a) => vec![a],
+            Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => vec![a, b],
+            Instr::Select(a, b, c) | Instr::MulAdd(a, b, c) => vec![a, b, c],
+        }
+    }
+
+    /// The address or index expression, if there is one.
+    pub fn affine(&self) -> Option<&Affine> {
+        match self {
+            Instr::Load(access) => Some(&access.index),
+            Instr::Index(index) => Some(index),
+            _ => None,
+        }
+    }
+}
+
+/// One element of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Access {
+    pub buffer: BufferId,
+    /// In elements from the buffer's start.
+    pub index: Affine,
+}
+
+impl Kernel {
+    pub fn extent(&self, var: LoopVar) -> usize {
+        self.extents[var.index()]
+    }
+
+    pub fn dtype(&self, var: Var) -> DType {
+        self.dtypes[var.0 as usize]
+    }
+
+    /// Scalar instructions executed by one run of the kernel.
+    pub fn work(&self) -> usize {
+        fn work(kernel: &Kernel, body: &[Stmt]) -> usize {
+            body.iter().fold(0usize, |sum, stmt| {
+                sum.saturating_add(match stmt {
+                    Stmt::Let { .. } | Stmt::Store { .. } => 1,
+                    Stmt::For { var, body } => kernel.extent(*var).saturating_mul(work(kernel, body)),
+                    Stmt::Reduce { var, body, parts } => {
+                        kernel.extent(*var).saturating_mul(work(kernel, body).saturating_add(parts.len()))
+                    }
+                })
+            })
+        }
+        work(self, &self.body)
+    }
+}

@@ -1,0 +1,115 @@
+//! The vocabulary of scalar instructions: what one lane computes. Elementwise operators are these
+//! functions applied to whole tensors.
+
+use std::fmt;
+
+use crate::types::{DType, Scalar};
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant),* }
+
+        impl $name {
+            /// Every member, in order.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// The name in dumps and messages.
+            pub const fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// Functions of one value.
+    Unary {
+        Neg = "neg",
+        Abs = "abs",
+        /// -1, 0 or 1; keeps NaN and the sign of zero.
+        Sign = "sign",
+        Exp = "exp",
+        Log = "log",
+        Sqrt = "sqrt",
+        Sin = "sin",
+        Cos = "cos",
+        Tanh = "tanh",
+        Floor = "floor",
+        Ceil = "ceil",
+        /// To the nearest integer, halves to even.
+        Round = "round",
+        /// Logical negation.
+        Not = "not",
+    }
+}
+
+vocabulary! {
+    /// Functions of two values.
+    Binary {
+        Add = "add",
+        Sub = "sub",
+        Mul = "mul",
+        /// Integers truncate; division by zero gives 0.
+        Div = "div",
+        Pow = "pow",
+        /// NaN if either is.
+        Max = "max",
+        /// NaN if either is.
+        Min = "min",
+        And = "and",
+        Or = "or",
+    }
+}
+
+vocabulary! {
+    /// Comparisons of two values; all but `ne` are false for NaN.
+    Compare {
+        Eq = "eq",
+        Ne = "ne",
+        Lt = "lt",
+        Le = "le",
+        Gt = "gt",
+        Ge = "ge",
+    }
+}
+
+vocabulary! {
+    /// How a reduction puts values together.
+    Combine {
+        Sum = "sum",
+        Prod = "prod",
+        Max = "max",
+        Min = "min",
+    }
+}
+
+impl Combine {
+    /// The binary function that joins two partial results.
+    pub const fn join(self) -> Binary {
+        match self {
+            Combine::Sum => Binary::Add,
+            Combine::Prod => Binary::Mul,
+            Combine::Max => Binary::Max,
+            Combine::Min => Binary::Min,
+        }
+    }
+
+    /// The result over no values.
+    pub fn identity(self, dtype: DType) -> Scalar {
+        match (self, dtype) {
+            (Combine::Sum, _) => Scalar::from_f64(0.0, dtype),
+            (Combine::Prod, _) => Scalar::from_f64(1.0, dtype),
+            // i64's bounds are not f64 numbers, but the conversion saturates to them.
+            (Combine::Max, _) => Scalar::from_f64(f64::NEG_INFINITY, dtype),
+            (Combine::Min, _) => Scalar::from_f64(f64::INFINITY, dtype),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
+//! safe as these hold.
+
+use super::{Access, Instr, Kernel, Program, Stmt, Var};
+use crate::error::{Error, Result};
+
+impl Program {
+    /// Checks that every value is computed before it is used and that every access stays inside its
+    /// buffer.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] naming the kernel and the statement.
+    pub fn verify(&self) -> Result<()> {
+        self.kernels.iter().try_for_each(|kernel| {
+            let mut checker = Checker { program: self, kernel, defined: vec![false; kernel.dtypes.len()] };
+            checker.body(&kernel.body)
+        })
+    }
+}
+
+struct Checker<'p> {
+    program: &'p Program,
+    kernel: &'p Kernel,
+    defined: Vec<bool>,
+}
+
+impl Checker<'_> {
+    fn body(&mut self, body: &[Stmt]) -> Result<()> {
+        body.iter().try_for_each(|stmt| match stmt {
+            Stmt::Let { dst, instr } => {
+                instr.operands().into_iter().try_for_each(|var| self.used(var))?;
+                if let Instr::Load(access) = instr {
+                    self.access(access)?;
+                }
+                self.define(*dst);
+                Ok(())
+            }
+            Stmt::Store { access, value } => {
+                self.used(*value)?;
+                self.access(access)
+            }
+            Stmt::For { body, .. } => self.body(body),
+            Stmt::Reduce { body, parts, .. } => {
+                self.body(body)?;
+                parts.iter().try_for_each(|part| self.used(part.value))?;
+                parts.iter().for_each(|part| self.define(part.dst));
+                Ok(())
+            }
+        })
+    }
+
+    fn define(&mut self, var: Var) {
+        self.defined[var.0 as usize] = true;
+    }
+
+    fn used(&self, var: Var) -> Result<()> {
+        let defined = self.defined[var.0 as usize];
+        if defined { Ok(()) } else { Err(self.fault(format!("{var} is used before it is computed"))) }
+    }
+
+    fn access(&self, access: &Access) -> Result<()> {
+        let elements = self.program.buffers[access.buffer.index()].elements as i64;
+        let (mut lowest, mut highest) = (access.index.offset(), access.index.offset());
+        for &(var, coefficient) in access.index.terms() {
+            let Some(last) = self.kernel.extent(var).checked_sub(1) else {
+                return Ok(()); // A loop without iterations accesses nothing.
+            };
+            let span = coefficient * last as i64;
+            lowest += span.min(0);
+            highest += span.max(0);
+        }
+        if lowest >= 0 && highest < elements {
+            return Ok(());
+        }
+        Err(self.fault(format!("{access} reaches {lowest}..={highest} of {elements} elements")))
+    }
+
+    fn fault(&self, what: String) -> Error {
+        Error::Internal(format!("kernel {}: {what}", self.kernel.name))
+    }
+}

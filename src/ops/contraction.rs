@@ -1,0 +1,299 @@
+//! General contraction: products of two operands, summed over shared axes.
+//!
+//! Each axis carries a label, as in `einsum`: `nk,mk->nm` multiplies `x[n,k]` by `w[m,k]` and sums
+//! over `k`. Operand and result axes come in any order, so no transpose is ever needed beside it, and
+//! the derivative of a contraction is a contraction with the labels moved.
+
+use std::fmt;
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::{Emitter, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use crate::error::{Result, TypeError};
+use crate::loops::{Affine, Binary, Combine, Instr, Var};
+use crate::types::{DType, Shape, TensorType, Value};
+
+/// A contraction. Labels are small numbers, assigned in order of appearance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dot {
+    lhs: Vec<u8>,
+    rhs: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Dot {
+    /// A contraction with these labels, renamed canonically.
+    ///
+    /// # Errors
+    /// A label twice in one operand; a result label that no operand has; a label that is in one
+    /// operand alone and not in the result (sum that operand first).
+    pub fn new(lhs: &[u8], rhs: &[u8], out: &[u8]) -> Result<Dot, TypeError> {
+        for labels in [lhs, rhs, out] {
+            if (1..labels.len()).any(|i| labels[..i].contains(&labels[i])) {
+                return Err(TypeError::Invalid(
+                    "a label stands twice in one operand or in the result".into(),
+                ));
+            }
+        }
+        if out.iter().any(|label| !lhs.contains(label) && !rhs.contains(label)) {
+            return Err(TypeError::Invalid("a label of the result is in neither operand".into()));
+        }
+        let alone = |mine: &[u8], other: &[u8]| mine.iter().any(|l| !other.contains(l) && !out.contains(l));
+        if alone(lhs, rhs) || alone(rhs, lhs) {
+            let message = "a summed label is in one operand only; sum that operand over it first";
+            return Err(TypeError::Invalid(message.into()));
+        }
+        let mut order: Vec<u8> = Vec::new();
+        for &label in lhs.iter().chain(rhs) {
+            if !order.contains(&label) {
+                order.push(label);
+            }
+        }
+        let rename = |labels: &[u8]| -> Vec<u8> {
+            labels.iter().filter_map(|label| order.iter().position(|l| l == label)).map(|l| l as u8).collect()
+        };
+        Ok(Dot { lhs: rename(lhs), rhs: rename(rhs), out: rename(out) })
+    }
+
+    /// The labels of one operand.
+    pub fn operand(&self, operand: usize) -> &[u8] {
+        if operand == 0 { &self.lhs } else { &self.rhs }
+    }
+
+    /// The labels of the result.
+    pub fn out(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The labels summed over, in order of the left operand.
+    pub fn summed(&self) -> Vec<u8> {
+        self.lhs.iter().copied().filter(|label| !self.out.contains(label)).collect()
+    }
+
+    /// The extent of a label.
+    fn extent(&self, label: u8, lhs: Shape, rhs: Shape) -> usize {
+        match self.lhs.iter().position(|&l| l == label) {
+            Some(axis) => lhs.extents()[axis],
+            None => self.rhs.iter().position(|&l| l == label).map_or(1, |axis| rhs.extents()[axis]),
+        }
+    }
+
+    fn name_of(&self, label: u8) -> char {
+        (b'a' + label) as char
+    }
+
+    /// The contraction applied to two tensors.
+    #[track_caller]
+    fn apply<'g>(labels: Result<Dot, TypeError>, lhs: Tensor<'g>, rhs: Tensor<'g>) -> Tensor<'g> {
+        match labels {
+            Ok(dot) => Tensor::apply(Op::Dot(dot), &[lhs, rhs]),
+            Err(error) => lhs.poison("dot", error),
+        }
+    }
+}
+
+impl Rules for Dot {
+    fn name(&self) -> &'static str {
+        "dot"
+    }
+
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
+        let [lhs, rhs] = expect_operands(operands)?;
+        if lhs.dtype != rhs.dtype {
+            return Err(TypeError::DTypes { lhs, rhs });
+        }
+        if lhs.dtype == DType::Bool {
+            return Err(TypeError::DType { ty: lhs, expected: "numbers" });
+        }
+        for (ty, labels) in [(lhs, &self.lhs), (rhs, &self.rhs)] {
+            if ty.shape.rank() != labels.len() {
+                let message = format!("{ty} stands where `{self}` wants rank {}", labels.len());
+                return Err(TypeError::Invalid(message));
+            }
+        }
+        for (axis, label) in self.rhs.iter().enumerate() {
+            if self.extent(*label, lhs.shape, rhs.shape) != rhs.shape.extents()[axis] {
+                let expected = format!("axes labelled `{}` in `{self}` must agree", self.name_of(*label));
+                return Err(TypeError::Mismatch { lhs, rhs, expected });
+            }
+        }
+        let extents: Vec<usize> =
+            self.out.iter().map(|&label| self.extent(label, lhs.shape, rhs.shape)).collect();
+        if extents.len() > crate::types::MAX_RANK {
+            return Err(TypeError::Invalid(format!("the result of `{self}` has more than 8 axes")));
+        }
+        Ok(TensorType { dtype: lhs.dtype, shape: Shape::of(&extents) })
+    }
+
+    /// The labels moved: the cotangent contracted with the other operand.
+    fn vjp<'g>(&self, site: &Site<'g>, operand: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
+        let other = site.operands[1 - operand];
+        let (mine, others) = (self.operand(operand), self.operand(1 - operand));
+        Some(Dot::apply(Dot::new(&self.out, others, mine), dy, other))
+    }
+
+    fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
+        let apply = |lhs, rhs| Tensor::apply(Op::Dot(self.clone()), &[lhs, rhs]);
+        let left = tangents[0].map(|dx| apply(dx, site.operands[1]));
+        let right = tangents[1].map(|dx| apply(site.operands[0], dx));
+        [left, right].into_iter().flatten().reduce(|sum, term| sum + term)
+    }
+
+    /// f32 is accumulated in f64 and rounded once; integers wrap.
+    fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
+        match (operands[0], operands[1]) {
+            (Value::F32(a), Value::F32(b)) => {
+                let wide = |x: &ArrayD<f32>| x.mapv(f64::from);
+                Value::F64(self.contract(&wide(a), &wide(b), |s, a, b| s + a * b)).cast(ty.dtype)
+            }
+            (Value::F64(a), Value::F64(b)) => Value::F64(self.contract(a, b, |s, a, b| s + a * b)),
+            (Value::I32(a), Value::I32(b)) => {
+                Value::I32(self.contract(a, b, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
+            }
+            (Value::I64(a), Value::I64(b)) => {
+                Value::I64(self.contract(a, b, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
+            }
+            _ => unreachable!("refused by the type rule"),
+        }
+    }
+
+    fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        let dtype = types.result.dtype;
+        let summed = self.summed();
+        let (lhs, rhs) = (types.operands[0].shape, types.operands[1].shape);
+        let extents: Vec<usize> = summed.iter().map(|&label| self.extent(label, lhs, rhs)).collect();
+        let mut product = |emitter: &mut dyn Emitter, reduced: &[Affine]| {
+            let at = |label: &u8| match self.out.iter().position(|l| l == label) {
+                Some(axis) => index[axis].clone(),
+                None => {
+                    summed.iter().position(|l| l == label).map(|i| reduced[i].clone()).unwrap_or_default()
+                }
+            };
+            let lhs: Vec<Affine> = self.lhs.iter().map(at).collect();
+            let rhs: Vec<Affine> = self.rhs.iter().map(at).collect();
+            let (a, b) = (emitter.operand(0, &lhs), emitter.operand(1, &rhs));
+            emitter.emit(Instr::Binary(Binary::Mul, a, b), dtype)
+        };
+        if summed.is_empty() {
+            return product(emitter, &[]);
+        }
+        emitter.reduce(Combine::Sum, dtype, &extents, &mut product)
+    }
+
+    fn reads(&self, types: &Types, operand: usize) -> Reads {
+        let (lhs, rhs) = (types.operands[0].shape, types.operands[1].shape);
+        let mine = self.operand(operand);
+        let repeats: usize = (self.operand(1 - operand).iter())
+            .filter(|label| !mine.contains(label))
+            .map(|&label| self.extent(label, lhs, rhs))
+            .product();
+        if repeats > 1 { Reads::Repeatedly } else { Reads::Once }
+    }
+}
+
+impl Dot {
+    fn contract<T: Copy + Default>(
+        &self,
+        a: &ArrayD<T>,
+        b: &ArrayD<T>,
+        f: impl Fn(T, T, T) -> T,
+    ) -> ArrayD<T> {
+        let (lhs, rhs) = (Shape::of(a.shape()), Shape::of(b.shape()));
+        let extent = |&label: &u8| self.extent(label, lhs, rhs);
+        let out: Vec<usize> = self.out.iter().map(extent).collect();
+        let summed = self.summed();
+        let inner: Vec<usize> = summed.iter().map(extent).collect();
+        ArrayD::from_shape_fn(IxDyn(&out), |outer| {
+            let mut sum = T::default();
+            for reduced in ndarray::indices(IxDyn(&inner)) {
+                let at = |label: &u8| match self.out.iter().position(|l| l == label) {
+                    Some(axis) => outer[axis],
+                    None => summed.iter().position(|l| l == label).map_or(0, |i| reduced[i]),
+                };
+                let lhs: Vec<usize> = self.lhs.iter().map(at).collect();
+                let rhs: Vec<usize> = self.rhs.iter().map(at).collect();
+                sum = f(sum, a[&lhs[..]], b[&rhs[..]]);
+            }
+            sum
+        })
+    }
+}
+
+impl fmt::Display for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |labels: &[u8]| labels.iter().map(|&label| self.name_of(label)).collect::<String>();
+        write!(f, "dot[{},{}->{}]", text(&self.lhs), text(&self.rhs), text(&self.out))
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// A contraction of two tensors, written as in NumPy's `einsum`.
+    ///
+    /// A label in both operands and not in the result is summed over. A label in one operand alone
+    /// must stand in the result.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let (x, w) = (g.input("x", [8, 3], F32), g.parameter("w", [5, 3], F32));
+    /// assert_eq!(x.einsum("nk,mk->nm", w).ty().to_string(), "f32[8,5]");
+    /// ```
+    #[track_caller]
+    pub fn einsum(self, spec: &str, other: Tensor<'g>) -> Tensor<'g> {
+        let parsed = spec.split_once("->").and_then(|(inputs, out)| Some((inputs.split_once(',')?, out)));
+        let labels = match parsed {
+            Some(((lhs, rhs), out))
+                if spec.bytes().all(|b| b.is_ascii_lowercase() || b",->".contains(&b)) =>
+            {
+                Dot::new(lhs.as_bytes(), rhs.as_bytes(), out.as_bytes())
+            }
+            _ => Err(TypeError::Invalid(format!(
+                "`{spec}` is no contraction of two operands; write lower-case labels as in \"nk,km->nm\""
+            ))),
+        };
+        Dot::apply(labels, self, other)
+    }
+
+    /// The matrix product, by NumPy's rules: a vector is a row on the left and a column on the
+    /// right; leading axes are batch axes and broadcast.
+    #[track_caller]
+    pub fn matmul(self, other: Tensor<'g>) -> Tensor<'g> {
+        let (left, right) = (self.shape().rank(), other.shape().rank());
+        if left == 0 || right == 0 {
+            let expected = "matmul takes operands of rank 1 and more; use `*` to scale".into();
+            return self.poison("matmul", TypeError::Mismatch { lhs: self.ty(), rhs: other.ty(), expected });
+        }
+        if left <= 2 && right <= 2 {
+            let lhs: &[u8] = if left == 2 { b"nk" } else { b"k" };
+            let rhs: &[u8] = if right == 2 { b"km" } else { b"k" };
+            let out: Vec<u8> = lhs.iter().chain(rhs).copied().filter(|&label| label != b'k').collect();
+            return Dot::apply(Dot::new(lhs, rhs, &out), self, other);
+        }
+        self.batched_matmul(other)
+    }
+
+    #[track_caller]
+    fn batched_matmul(self, other: Tensor<'g>) -> Tensor<'g> {
+        let batch = |t: Tensor<'g>| Shape::of(&t.shape().extents()[..t.shape().rank().saturating_sub(2)]);
+        let Some(shape) = batch(self).broadcast(batch(other)) else {
+            let error = TypeError::Broadcast { lhs: self.ty(), rhs: other.ty() };
+            return self.poison("matmul", error);
+        };
+        let labels: Vec<u8> = (b'A'..).take(shape.rank()).collect();
+        let widen = |t: Tensor<'g>| {
+            let rank = t.shape().rank();
+            let own = batch(t);
+            if rank < 2 || own == Shape::SCALAR {
+                return (t, vec![]);
+            }
+            let full = [shape.extents(), &t.shape().extents()[rank - 2..]].concat();
+            (t.broadcast_to(Shape::of(&full)), labels.clone())
+        };
+        let ((lhs, mut left), (rhs, mut right)) = (widen(self), widen(other));
+        left.extend(if self.shape().rank() > 1 { &b"nk"[..] } else { b"k" });
+        right.extend(if other.shape().rank() > 1 { &b"km"[..] } else { b"k" });
+        let rows = left.iter().chain(&right).copied().filter(|label| b"nm".contains(label));
+        let out: Vec<u8> = labels.iter().copied().chain(rows).collect();
+        Dot::apply(Dot::new(&left, &right, &out), lhs, rhs)
+    }
+}

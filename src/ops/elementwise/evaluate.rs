@@ -1,0 +1,151 @@
+//! The reference evaluation of the scalar functions on host arrays.
+
+use ndarray::{ArrayD, Zip};
+use num_traits::Float;
+
+use super::Elementwise;
+use crate::loops::{Binary, Compare, Unary};
+use crate::types::{Value, map_value};
+
+/// Applies a well-typed operator.
+pub(super) fn elementwise(op: Elementwise, operands: &[&Value]) -> Value {
+    match op {
+        Elementwise::Unary(f) => unary(f, operands[0]),
+        Elementwise::Binary(f) => binary(f, operands[0], operands[1]),
+        Elementwise::Compare(f) => compare(f, operands[0], operands[1]),
+        Elementwise::Select => select(operands[0], operands[1], operands[2]),
+        Elementwise::Cast(dtype) => operands[0].cast(dtype),
+        Elementwise::StopGradient => operands[0].clone(),
+    }
+}
+
+fn unary(f: Unary, x: &Value) -> Value {
+    match x {
+        Value::F32(x) => Value::F32(x.mapv(|x| unary_float(f, x))),
+        Value::F64(x) => Value::F64(x.mapv(|x| unary_float(f, x))),
+        Value::I32(x) => Value::I32(x.mapv(|x| match f {
+            Unary::Neg => x.wrapping_neg(),
+            Unary::Abs => x.wrapping_abs(),
+            _ => x.signum(),
+        })),
+        Value::I64(x) => Value::I64(x.mapv(|x| match f {
+            Unary::Neg => x.wrapping_neg(),
+            Unary::Abs => x.wrapping_abs(),
+            _ => x.signum(),
+        })),
+        Value::Bool(x) => Value::Bool(x.mapv(|x| !x)),
+    }
+}
+
+fn unary_float<T: Float>(f: Unary, x: T) -> T {
+    match f {
+        Unary::Neg => -x,
+        Unary::Abs => x.abs(),
+        Unary::Sign if x == T::zero() || x.is_nan() => x,
+        Unary::Sign => x.signum(),
+        Unary::Exp => x.exp(),
+        Unary::Log => x.ln(),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Sin => x.sin(),
+        Unary::Cos => x.cos(),
+        Unary::Tanh => x.tanh(),
+        Unary::Floor => x.floor(),
+        Unary::Ceil => x.ceil(),
+        Unary::Round => round_half_even(x),
+        Unary::Not => unreachable!("the type rule admits bool only"),
+    }
+}
+
+fn round_half_even<T: Float>(x: T) -> T {
+    let two = T::one() + T::one();
+    let nearest = x.round(); // halves away from zero
+    let is_half = (x - x.trunc()).abs() * two == T::one();
+    if is_half { (x / two).round() * two } else { nearest }
+}
+
+/// Applies a binary function to two arrays of one type.
+pub(crate) fn binary(f: Binary, a: &Value, b: &Value) -> Value {
+    macro_rules! integers {
+        ($variant:ident, $a:ident, $b:ident) => {
+            Value::$variant(zip($a, $b, |a, b| match f {
+                Binary::Add => a.wrapping_add(b),
+                Binary::Sub => a.wrapping_sub(b),
+                Binary::Mul => a.wrapping_mul(b),
+                Binary::Div if b == 0 => 0,
+                Binary::Div => a.wrapping_div(b),
+                Binary::Max => a.max(b),
+                Binary::Min => a.min(b),
+                Binary::Pow | Binary::And | Binary::Or => unreachable!("refused by the type rule"),
+            }))
+        };
+    }
+    match (a, b) {
+        (Value::F32(a), Value::F32(b)) => Value::F32(zip(a, b, |a, b| binary_float(f, a, b))),
+        (Value::F64(a), Value::F64(b)) => Value::F64(zip(a, b, |a, b| binary_float(f, a, b))),
+        (Value::I32(a), Value::I32(b)) => integers!(I32, a, b),
+        (Value::I64(a), Value::I64(b)) => integers!(I64, a, b),
+        (Value::Bool(a), Value::Bool(b)) => {
+            Value::Bool(zip(a, b, |a, b| if f == Binary::And { a && b } else { a || b }))
+        }
+        _ => unreachable!("the type rule wants equal types"),
+    }
+}
+
+fn binary_float<T: Float>(f: Binary, a: T, b: T) -> T {
+    match f {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Pow => a.powf(b),
+        Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => T::nan(),
+        Binary::Max => a.max(b),
+        Binary::Min => a.min(b),
+        Binary::And | Binary::Or => unreachable!("refused by the type rule"),
+    }
+}
+
+fn compare(f: Compare, a: &Value, b: &Value) -> Value {
+    fn test<T: PartialOrd>(f: Compare, a: T, b: T) -> bool {
+        match f {
+            Compare::Eq => a == b,
+            Compare::Ne => a != b,
+            Compare::Lt => a < b,
+            Compare::Le => a <= b,
+            Compare::Gt => a > b,
+            Compare::Ge => a >= b,
+        }
+    }
+    macro_rules! by_type {
+        ($($variant:ident),*) => {
+            match (a, b) {
+                $((Value::$variant(a), Value::$variant(b)) => Value::Bool(zip(a, b, |a, b| test(f, a, b))),)*
+                _ => unreachable!("the type rule wants equal types"),
+            }
+        };
+    }
+    by_type!(F32, F64, I32, I64, Bool)
+}
+
+fn select(condition: &Value, a: &Value, b: &Value) -> Value {
+    fn pick<T: Copy>(condition: &ArrayD<bool>, a: &ArrayD<T>, b: &Value) -> ArrayD<T>
+    where
+        T: crate::types::Element,
+    {
+        let mut result = a.clone();
+        if let Some(b) = T::array(b) {
+            Zip::from(&mut result).and(condition).and(b).for_each(|x, &taken, &b| {
+                if !taken {
+                    *x = b;
+                }
+            });
+        }
+        result
+    }
+    let Value::Bool(condition) = condition else { unreachable!("the type rule wants a bool condition") };
+    map_value!(a, a => pick(condition, a, b).into())
+}
+
+fn zip<T: Copy, U>(a: &ArrayD<T>, b: &ArrayD<T>, f: impl Fn(T, T) -> U) -> ArrayD<U> {
+    Zip::from(a).and(b).map_collect(|&a, &b| f(a, b))
+}

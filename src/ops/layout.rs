@@ -1,0 +1,291 @@
+//! Layout operators: the same elements at other indices.
+
+use std::fmt;
+
+use ndarray::IxDyn;
+
+use super::reduce::resolve_axis;
+use super::{Emitter, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use crate::error::{Result, TypeError};
+use crate::loops::{Affine, Var};
+use crate::types::{Axes, MAX_RANK, Shape, TensorType, Value, map_value};
+
+/// A rearrangement of elements.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// The same elements in row-major order under another shape.
+    Reshape(Shape),
+    /// Axis `i` of the result is axis `permutation[i]` of the operand.
+    Transpose(Vec<usize>),
+    /// Axis `i` of the operand becomes axis `axes[i]` of the result (ascending), where an extent of 1
+    /// stretches; the other axes repeat the operand.
+    Broadcast { shape: Shape, axes: Vec<usize> },
+}
+
+impl Rules for Layout {
+    fn name(&self) -> &'static str {
+        match self {
+            Layout::Reshape(_) => "reshape",
+            Layout::Transpose(_) => "transpose",
+            Layout::Broadcast { .. } => "broadcast",
+        }
+    }
+
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
+        let [x] = expect_operands(operands)?;
+        let shape = match self {
+            Layout::Reshape(shape) => {
+                shape.check().map_err(|error| TypeError::Invalid(error.to_string()))?;
+                if shape.elements() != x.shape.elements() {
+                    let (have, want) = (x.shape.elements(), shape.elements());
+                    let message =
+                        format!("{x} has {have} elements and cannot become {shape}, which has {want}");
+                    return Err(TypeError::Invalid(message));
+                }
+                *shape
+            }
+            Layout::Transpose(permutation) => {
+                let mut sorted = permutation.clone();
+                sorted.sort_unstable();
+                if !sorted.into_iter().eq(0..x.shape.rank()) {
+                    let message = format!("{permutation:?} is no permutation of the axes of {x}");
+                    return Err(TypeError::Invalid(message));
+                }
+                let extents: Vec<usize> = permutation.iter().map(|&axis| x.shape.extents()[axis]).collect();
+                Shape::of(&extents)
+            }
+            Layout::Broadcast { shape, axes } => {
+                let fits = axes.len() == x.shape.rank()
+                    && axes.windows(2).all(|pair| pair[0] < pair[1])
+                    && axes.iter().zip(x.shape.extents()).all(|(&axis, &extent)| {
+                        axis < shape.rank() && (extent == 1 || extent == shape.extents()[axis])
+                    });
+                if !fits {
+                    let message = format!("{x} cannot be broadcast to {shape} along axes {axes:?}");
+                    return Err(TypeError::Invalid(message));
+                }
+                *shape
+            }
+        };
+        Ok(TensorType { dtype: x.dtype, shape })
+    }
+
+    fn vjp<'g>(&self, site: &Site<'g>, _: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
+        let x = site.operands[0].shape();
+        Some(match self {
+            Layout::Reshape(_) => dy.reshape(x),
+            Layout::Transpose(permutation) => dy.permute(&inverse(permutation)),
+            Layout::Broadcast { .. } => dy.sum_repeats(self.repeated(x)).reshape(x),
+        })
+    }
+
+    fn jvp<'g>(&self, _: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
+        Some(Tensor::apply(Op::Layout(self.clone()), &[tangents[0]?]))
+    }
+
+    fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
+        map_value!(operands[0], x => match self {
+            Layout::Reshape(shape) => {
+                let elements = x.iter().copied().collect();
+                match ndarray::ArrayD::from_shape_vec(IxDyn(shape.extents()), elements) {
+                    Ok(array) => array.into(),
+                    Err(_) => unreachable!("the type rule compares the counts"),
+                }
+            }
+            Layout::Transpose(permutation) => x.view().permuted_axes(IxDyn(permutation)).into(),
+            Layout::Broadcast { axes, .. } => {
+                let strides: Vec<usize> = x.shape().to_vec();
+                ndarray::ArrayD::from_shape_fn(IxDyn(ty.shape.extents()), |index| {
+                    let source: Vec<usize> = axes
+                        .iter()
+                        .zip(&strides)
+                        .map(|(&axis, &extent)| if extent == 1 { 0 } else { index[axis] })
+                        .collect();
+                    x[&source[..]]
+                })
+                .into()
+            }
+        })
+    }
+
+    fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        let x = types.operands[0].shape;
+        match self {
+            Layout::Reshape(shape) => match merged_index(index, *shape, x) {
+                Some(merged) => emitter.operand(0, &merged),
+                None => emitter.linear(0, Affine::linear(index, shape.extents())),
+            },
+            Layout::Transpose(permutation) => {
+                let source: Vec<Affine> =
+                    inverse(permutation).into_iter().map(|axis| index[axis].clone()).collect();
+                emitter.operand(0, &source)
+            }
+            Layout::Broadcast { axes, .. } => {
+                let source: Vec<Affine> = axes
+                    .iter()
+                    .zip(x.extents())
+                    .map(|(&axis, &extent)| if extent == 1 { Affine::default() } else { index[axis].clone() })
+                    .collect();
+                emitter.operand(0, &source)
+            }
+        }
+    }
+
+    fn reads(&self, types: &Types, _: usize) -> Reads {
+        let x = types.operands[0].shape;
+        match self {
+            Layout::Reshape(shape) => {
+                let index = vec![Affine::default(); shape.rank()];
+                if merged_index(&index, *shape, x).is_some() { Reads::Once } else { Reads::Linear }
+            }
+            Layout::Transpose(_) => Reads::Once,
+            Layout::Broadcast { shape, .. } if shape.elements() > x.elements() => Reads::Repeatedly,
+            Layout::Broadcast { .. } => Reads::Once,
+        }
+    }
+}
+
+impl Layout {
+    /// The axes of a broadcast's result along which the operand, of this shape, is repeated.
+    pub(crate) fn repeated(&self, operand: Shape) -> Axes {
+        let Layout::Broadcast { shape, axes } = self else { return Axes::default() };
+        let source = |axis: usize| axes.iter().position(|&a| a == axis);
+        let is_repeated = |&axis: &usize| match source(axis) {
+            Some(from) => operand.extents()[from] != shape.extents()[axis],
+            None => true,
+        };
+        (0..shape.rank()).filter(is_repeated).collect()
+    }
+}
+
+/// The permutation that undoes this one.
+pub(crate) fn inverse(permutation: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; permutation.len()];
+    for (to, &from) in permutation.iter().enumerate() {
+        inverse[from] = to;
+    }
+    inverse
+}
+
+/// The operand's index for an index of the reshaped result, where each axis of the operand is a run of
+/// axes of the result. `None` where an axis of the result runs over several of the operand's.
+fn merged_index(index: &[Affine], result: Shape, operand: Shape) -> Option<Vec<Affine>> {
+    let mut at = 0;
+    let mut merged = Vec::with_capacity(operand.rank());
+    for &extent in operand.extents() {
+        let (mut sum, mut covered) = (Affine::default(), 1);
+        while covered < extent {
+            let step = *result.extents().get(at)?;
+            sum = if step == 1 { sum } else { sum.scaled(step as i64).plus(&index[at]) };
+            covered *= step;
+            at += 1;
+        }
+        if covered != extent {
+            return None;
+        }
+        merged.push(sum);
+    }
+    result.extents()[at..].iter().all(|&extent| extent == 1).then_some(merged)
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Reshape(_) => write!(f, "reshape"),
+            Layout::Transpose(permutation) => write!(f, "transpose{permutation:?}"),
+            Layout::Broadcast { axes, .. } => write!(f, "broadcast{axes:?}"),
+        }
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// The same elements in row-major order under another shape of as many elements.
+    #[track_caller]
+    pub fn reshape(self, shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        if shape == self.shape() && !self.is_poison() {
+            return self;
+        }
+        Tensor::apply(Op::Layout(Layout::Reshape(shape)), &[self])
+    }
+
+    /// Axis `i` of the result is axis `permutation[i]` of this tensor.
+    #[track_caller]
+    pub fn permute(self, permutation: &[usize]) -> Tensor<'g> {
+        Tensor::apply(Op::Layout(Layout::Transpose(permutation.to_vec())), &[self])
+    }
+
+    /// The last two axes exchanged; an error below rank 2.
+    #[track_caller]
+    pub fn transpose(self) -> Tensor<'g> {
+        let rank = self.shape().rank();
+        if rank < 2 {
+            let message = format!("{} has fewer than two axes", self.ty());
+            return self.poison("transpose", TypeError::Invalid(message));
+        }
+        let mut permutation: Vec<usize> = (0..rank).collect();
+        permutation.swap(rank - 1, rank - 2);
+        self.permute(&permutation)
+    }
+
+    /// The tensor repeated to `shape` by NumPy's rule.
+    #[track_caller]
+    pub fn broadcast_to(self, shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        let (rank, wide) = (self.shape().rank(), shape.rank());
+        if rank > wide {
+            let message = format!("{} has more axes than {shape}", self.ty());
+            return self.poison("broadcast", TypeError::Invalid(message));
+        }
+        let axes: Vec<usize> = (wide - rank..wide).collect();
+        self.broadcast_in(shape, &axes)
+    }
+
+    /// The tensor repeated to `shape`, its axis `i` becoming axis `axes[i]`.
+    #[track_caller]
+    pub(crate) fn broadcast_in(self, shape: Shape, axes: &[usize]) -> Tensor<'g> {
+        if shape == self.shape() && !self.is_poison() {
+            return self;
+        }
+        Tensor::apply(Op::Layout(Layout::Broadcast { shape, axes: axes.to_vec() }), &[self])
+    }
+
+    /// The tensor with a new axis of extent 1 before `axis` (negative: counted from the end of the
+    /// result).
+    #[track_caller]
+    pub fn unsqueeze(self, axis: isize) -> Tensor<'g> {
+        let rank = self.shape().rank() as isize;
+        let at = if axis < 0 { axis + rank + 1 } else { axis };
+        if !(0..=rank).contains(&at) || rank as usize == MAX_RANK {
+            return self.poison("unsqueeze", TypeError::Axis { axis, ty: self.ty() });
+        }
+        let mut extents = self.shape().extents().to_vec();
+        extents.insert(at as usize, 1);
+        self.reshape(Shape::of(&extents))
+    }
+
+    /// The tensor without an axis of extent 1.
+    #[track_caller]
+    pub fn squeeze(self, axis: isize) -> Tensor<'g> {
+        match resolve_axis(axis, self.ty()) {
+            Ok(at) if self.shape().extents()[at] == 1 => {
+                self.reshape(self.shape().without([at].into_iter().collect()))
+            }
+            Ok(at) => {
+                let message = format!("axis {at} of {} is not of extent 1", self.ty());
+                self.poison("squeeze", TypeError::Invalid(message))
+            }
+            Err(error) => self.poison("squeeze", error),
+        }
+    }
+
+    /// The sum over these axes; the tensor itself if there are none.
+    #[track_caller]
+    pub(crate) fn sum_repeats(self, axes: Axes) -> Tensor<'g> {
+        if axes.is_empty() {
+            return self;
+        }
+        let axes: Vec<isize> = axes.iter().map(|axis| axis as isize).collect();
+        self.sum(&axes[..])
+    }
+}

@@ -1,0 +1,191 @@
+//! Leaves: inputs, state (parameters, optimiser slots, settings) and constants.
+
+use std::fmt;
+use std::panic::Location;
+
+use super::{Emitter, Graph, Op, Rules, Site, Tensor, Types};
+use crate::error::{Result, TypeError};
+use crate::graph::Name;
+use crate::loops::{Affine, Instr, Var};
+use crate::types::{DType, Scalar, Shape, TensorType, Value};
+
+/// A node without operands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Leaf {
+    /// Given anew at every call.
+    Input { name: Name, ty: TensorType },
+    /// Kept from call to call. Every element starts as `initial`.
+    State { name: Name, ty: TensorType, role: Role, initial: Scalar },
+    /// A tensor whose elements are all this number.
+    Constant { value: Scalar, shape: Shape },
+    /// What a mistyped expression becomes.
+    Poison,
+}
+
+/// What a piece of state is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Trained, unless frozen.
+    Parameter,
+    /// An optimiser's memory of one parameter, such as its momentum.
+    Slot,
+    /// A hyper-parameter: a number that the caller may change between calls, such as the rate.
+    Setting,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Parameter => "parameter",
+            Role::Slot => "slot",
+            Role::Setting => "setting",
+        })
+    }
+}
+
+impl Rules for Leaf {
+    fn name(&self) -> &'static str {
+        match self {
+            Leaf::Input { .. } => "input",
+            Leaf::State { .. } => "state",
+            Leaf::Constant { .. } => "constant",
+            Leaf::Poison => "poison",
+        }
+    }
+
+    fn infer(&self, _: &[TensorType]) -> Result<TensorType, TypeError> {
+        Ok(match *self {
+            Leaf::Input { ty, .. } | Leaf::State { ty, .. } => ty,
+            Leaf::Constant { value, shape } => TensorType { dtype: value.dtype(), shape },
+            Leaf::Poison => TensorType::new(DType::F32, []),
+        })
+    }
+
+    fn vjp<'g>(&self, _: &Site<'g>, _: usize, _: Tensor<'g>) -> Option<Tensor<'g>> {
+        None
+    }
+
+    fn jvp<'g>(&self, _: &Site<'g>, _: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
+        None
+    }
+
+    /// Constants; the values of inputs and state are the evaluator's.
+    fn evaluate(&self, _: &[&Value], ty: TensorType) -> Value {
+        match *self {
+            Leaf::Constant { value, shape } => Value::splat(value, shape),
+            Leaf::State { initial, .. } => Value::splat(initial, ty.shape),
+            Leaf::Input { .. } | Leaf::Poison => Value::splat(Scalar::from_f64(0.0, ty.dtype), ty.shape),
+        }
+    }
+
+    /// Constants; inputs and state lie in memory and are loaded by the schedule.
+    fn lower(&self, types: &Types, _: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        let value = match *self {
+            Leaf::Constant { value, .. } => value,
+            _ => Scalar::from_f64(0.0, types.result.dtype),
+        };
+        emitter.emit(Instr::Constant(value), types.result.dtype)
+    }
+}
+
+impl fmt::Display for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Leaf::Input { name, .. } => write!(f, "input {name}"),
+            Leaf::State { name, role, .. } => write!(f, "{role} {name}"),
+            Leaf::Constant { value, .. } => write!(f, "constant {value}"),
+            Leaf::Poison => write!(f, "poison"),
+        }
+    }
+}
+
+impl Graph {
+    /// Declares a value that the caller gives at every call.
+    ///
+    /// A name already taken is an error that `compile` returns.
+    #[track_caller]
+    pub fn input(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        let leaf = Leaf::Input { name: name.into(), ty: TensorType::new(dtype, shape) };
+        Tensor { graph: self, id: self.declare(Op::Leaf(leaf), Location::caller()) }
+    }
+
+    /// Declares a trainable parameter. It is zero until the caller sets it in the state.
+    #[track_caller]
+    pub fn parameter(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        self.state(name, TensorType::new(dtype, shape), Role::Parameter, 0.0)
+    }
+
+    #[track_caller]
+    fn state(&self, name: &str, ty: TensorType, role: Role, initial: f64) -> Tensor<'_> {
+        self.tensor(self.declare(state(name, ty, role, initial), Location::caller()))
+    }
+
+    /// A tensor whose elements are all `value`, rounded to `dtype`.
+    #[track_caller]
+    pub fn constant(&self, value: f64, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        self.literal(Scalar::from_f64(value, dtype), shape.into())
+    }
+
+    /// A tensor whose elements are all this literal.
+    #[track_caller]
+    pub fn literal(&self, value: Scalar, shape: Shape) -> Tensor<'_> {
+        self.tensor(self.insert(Op::Leaf(Leaf::Constant { value, shape }), &[], Location::caller()))
+    }
+
+    /// The parameters, in the order they were declared.
+    pub fn parameters(&self) -> Vec<Tensor<'_>> {
+        let is_parameter =
+            |id: &_| matches!(self.node(*id).op, Op::Leaf(Leaf::State { role: Role::Parameter, .. }));
+        self.ids().filter(is_parameter).map(|id| self.tensor(id)).collect()
+    }
+}
+
+fn state(name: &str, ty: TensorType, role: Role, initial: f64) -> Op {
+    let initial = Scalar::from_f64(initial, ty.dtype);
+    Op::Leaf(Leaf::State { name: name.into(), ty, role, initial })
+}
+
+impl<'g> Tensor<'g> {
+    /// Declares an optimiser's memory of this parameter `p`: state of the same type, named `p.name`.
+    #[track_caller]
+    pub fn slot(self, name: &str, initial: f64) -> Tensor<'g> {
+        let name = format!("{}.{name}", self.leaf_name().unwrap_or_default());
+        self.graph.state(&name, self.ty(), Role::Slot, initial)
+    }
+
+    /// Declares a number that lives in the state, for expressions over this tensor: the caller may change it
+    /// between calls without recompiling. Declared again, it is the same number.
+    #[track_caller]
+    pub fn setting(self, name: &str, initial: f64) -> Tensor<'g> {
+        let leaf = |dtype| state(name, TensorType::new(dtype, []), Role::Setting, initial);
+        let known = self.graph.leaf(name).filter(|&id| {
+            // One number serves parameters of either float type.
+            let op = &self.graph.node(id).op;
+            *op == leaf(DType::F32) || *op == leaf(DType::F64)
+        });
+        let id = known.unwrap_or_else(|| self.graph.declare(leaf(self.dtype()), Location::caller()));
+        self.graph.tensor(id).cast(self.dtype())
+    }
+
+    /// A constant of this tensor's type.
+    #[track_caller]
+    pub fn constant_like(self, value: f64) -> Tensor<'g> {
+        self.graph.constant(value, self.shape(), self.dtype())
+    }
+
+    /// The element value, if the tensor is a constant.
+    pub(crate) fn as_constant(self) -> Option<Scalar> {
+        match self.graph.node(self.id).op {
+            Op::Leaf(Leaf::Constant { value, .. }) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The name, if the tensor is an input or a piece of state.
+    pub(crate) fn leaf_name(self) -> Option<Name> {
+        match &self.graph.node(self.id).op {
+            Op::Leaf(Leaf::Input { name, .. } | Leaf::State { name, .. }) => Some(name.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Floor 3: the operators. **One file per family**; each states its operators' type rule, VJP, JVP,
+//! reference evaluation and lowering side by side, and adds the methods users write to [`Tensor`].
+
+mod contraction;
+mod elementwise;
+mod layout;
+mod leaf;
+mod reduce;
+mod tensor;
+
+use std::fmt;
+
+pub use contraction::Dot;
+pub use elementwise::{Elementwise, Operand};
+pub use layout::Layout;
+pub(crate) use layout::inverse;
+pub use leaf::{Leaf, Role};
+pub use reduce::{AxisSpec, Reduce};
+pub use tensor::Tensor;
+
+use crate::error::{Result, TypeError};
+use crate::graph;
+use crate::loops::{Affine, Combine, Instr, Var};
+use crate::types::{DType, TensorType, Value};
+
+/// A graph over this crate's operators.
+pub type Graph = graph::Graph<Op>;
+
+/// An operator with its attributes: one variant a family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Inputs, state and constants.
+    Leaf(Leaf),
+    /// One scalar function at every element.
+    Elementwise(Elementwise),
+    /// Axes combined away.
+    Reduce(Reduce),
+    /// Products summed over shared axes.
+    Dot(Dot),
+    /// The same elements, arranged otherwise.
+    Layout(Layout),
+}
+
+/// What an operator family states about its operators.
+pub trait Rules {
+    /// The operator's name, without attributes.
+    fn name(&self) -> &'static str;
+
+    /// The type rule.
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError>;
+
+    /// The reverse rule: the cotangent of one operand, given that of the result. `None` where it is
+    /// zero for every cotangent.
+    fn vjp<'g>(&self, site: &Site<'g>, operand: usize, dy: Tensor<'g>) -> Option<Tensor<'g>>;
+
+    /// The forward rule: the tangent of the result, given those of the operands (`None` is zero).
+    fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>>;
+
+    /// The reference evaluation. `ty` is the result's type.
+    fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value;
+
+    /// The lowering: emits the computation of the result's element at `index`.
+    fn lower(&self, site: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var;
+
+    /// How `lower` reads this operand's elements.
+    fn reads(&self, _types: &Types, _operand: usize) -> Reads {
+        Reads::Once
+    }
+}
+
+/// How often, and at which indices, an operator reads the elements of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Each at most once: computing them in place costs nothing extra.
+    Once,
+    /// Each several times.
+    Repeatedly,
+    /// By row-major offset only: the operand must lie in memory.
+    Linear,
+}
+
+/// The types around an operator: what its lowering needs to know.
+pub struct Types {
+    pub operands: Vec<TensorType>,
+    pub result: TensorType,
+}
+
+/// The tensors around an operator: what its derivative rules are written with.
+pub struct Site<'g> {
+    pub operands: Vec<Tensor<'g>>,
+    pub result: Tensor<'g>,
+}
+
+/// Takes scalar code from an operator's lowering.
+pub trait Emitter {
+    /// The element of the operand at `index`, read or computed on the spot.
+    fn operand(&mut self, operand: usize, index: &[Affine]) -> Var;
+
+    /// The element at a row-major offset of an operand with [`Reads::Linear`].
+    fn linear(&mut self, operand: usize, offset: Affine) -> Var;
+
+    /// One scalar instruction.
+    fn emit(&mut self, instr: Instr, dtype: DType) -> Var;
+
+    /// A reduction over all index tuples below `extents`.
+    fn reduce(
+        &mut self,
+        combine: Combine,
+        dtype: DType,
+        extents: &[usize],
+        body: &mut dyn FnMut(&mut dyn Emitter, &[Affine]) -> Var,
+    ) -> Var;
+}
+
+impl Op {
+    /// The rules of the family the operator belongs to.
+    pub fn rules(&self) -> &dyn Rules {
+        match self {
+            Op::Leaf(op) => op,
+            Op::Elementwise(op) => op,
+            Op::Reduce(op) => op,
+            Op::Dot(op) => op,
+            Op::Layout(op) => op,
+        }
+    }
+}
+
+impl graph::Operator for Op {
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
+        self.rules().infer(operands)
+    }
+
+    fn name(&self) -> &'static str {
+        self.rules().name()
+    }
+
+    fn leaf_name(&self) -> Option<&str> {
+        match self {
+            Op::Leaf(Leaf::Input { name, .. } | Leaf::State { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn poison() -> Op {
+        Op::Leaf(Leaf::Poison)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Leaf(op) => op.fmt(f),
+            Op::Elementwise(op) => op.fmt(f),
+            Op::Reduce(op) => op.fmt(f),
+            Op::Dot(op) => op.fmt(f),
+            Op::Layout(op) => op.fmt(f),
+        }
+    }
+}
+
+/// Checks the number of operands, so that type rules may index them.
+fn expect_operands<const N: usize>(operands: &[TensorType]) -> Result<[TensorType; N], TypeError> {
+    operands
+        .try_into()
+        .map_err(|_| TypeError::Invalid(format!("takes {N} operands, and has {}", operands.len())))
+}

@@ -1,0 +1,284 @@
+//! Reductions: axes combined away.
+
+use std::fmt;
+use std::ops::RangeFull;
+
+use ndarray::{ArrayD, Axis};
+
+use super::elementwise::binary;
+use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
+use crate::error::{Result, TypeError};
+use crate::loops::{Affine, Combine, Var};
+use crate::types::{Axes, DType, Scalar, Shape, TensorType, Value};
+
+/// A reduction; the reduced axes leave the shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reduce {
+    pub combine: Combine,
+    pub axes: Axes,
+}
+
+impl Rules for Reduce {
+    fn name(&self) -> &'static str {
+        match self.combine {
+            Combine::Sum => "sum",
+            Combine::Prod => "prod",
+            Combine::Max => "reduce_max",
+            Combine::Min => "reduce_min",
+        }
+    }
+
+    fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
+        let [x] = expect_operands(operands)?;
+        if x.dtype == DType::Bool {
+            return Err(TypeError::DType { ty: x, expected: "numbers" });
+        }
+        if let Some(axis) = self.axes.iter().find(|&axis| axis >= x.shape.rank()) {
+            return Err(TypeError::Axis { axis: axis as isize, ty: x });
+        }
+        let empty = self.axes.iter().any(|axis| x.shape.extents()[axis] == 0);
+        if empty && matches!(self.combine, Combine::Max | Combine::Min) {
+            return Err(TypeError::Invalid(format!("{x} has no elements along axes {}", self.axes)));
+        }
+        Ok(TensorType { dtype: x.dtype, shape: x.shape.without(self.axes) })
+    }
+
+    fn vjp<'g>(&self, site: &Site<'g>, _: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
+        let (x, y) = (site.operands[0], site.result);
+        let spread = |t: Tensor<'g>| t.spread(x.shape(), self.axes);
+        Some(match self.combine {
+            Combine::Sum => spread(dy),
+            // Shared equally among the ties.
+            Combine::Max | Combine::Min => {
+                let tied = x.equal(spread(y));
+                let share = dy / self.apply(tied.cast(x.dtype()), Combine::Sum);
+                tied.select(spread(share), x.constant_like(0.0))
+            }
+            Combine::Prod => spread(dy) * self.product_of_others(x, y),
+        })
+    }
+
+    fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
+        let (x, y, dx) = (site.operands[0], site.result, tangents[0]?);
+        Some(match self.combine {
+            Combine::Sum => self.apply(dx, Combine::Sum),
+            Combine::Max | Combine::Min => {
+                let tied = x.equal(y.spread(x.shape(), self.axes));
+                let ties = self.apply(tied.cast(x.dtype()), Combine::Sum);
+                self.apply(tied.select(dx, x.constant_like(0.0)), Combine::Sum) / ties
+            }
+            Combine::Prod => self.apply(dx * self.product_of_others(x, y), Combine::Sum),
+        })
+    }
+
+    /// Sums and products of f32 are accumulated in f64 and rounded once.
+    fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
+        let exact = match operands[0] {
+            Value::F32(_) if matches!(self.combine, Combine::Sum | Combine::Prod) => {
+                operands[0].cast(DType::F64)
+            }
+            other => other.clone(),
+        };
+        let identity = Value::splat(self.combine.identity(exact.dtype()), Shape::SCALAR);
+        let join = |a: &Value, b: &Value| binary(self.combine.join(), a, b);
+        let reduced = match &exact {
+            Value::F32(x) => reduce_array(x, self.axes, &identity, join),
+            Value::F64(x) => reduce_array(x, self.axes, &identity, join),
+            Value::I32(x) => reduce_array(x, self.axes, &identity, join),
+            Value::I64(x) => reduce_array(x, self.axes, &identity, join),
+            Value::Bool(_) => unreachable!("refused by the type rule"),
+        };
+        reduced.cast(ty.dtype)
+    }
+
+    fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        let shape = types.operands[0].shape;
+        let extents: Vec<usize> = self.axes.iter().map(|axis| shape.extents()[axis]).collect();
+        emitter.reduce(self.combine, types.result.dtype, &extents, &mut |emitter, reduced| {
+            let (mut kept, mut reduced) = (index.iter(), reduced.iter());
+            let full: Vec<Affine> = (0..shape.rank())
+                .filter_map(|axis| if self.axes.contains(axis) { reduced.next() } else { kept.next() })
+                .cloned()
+                .collect();
+            emitter.operand(0, &full)
+        })
+    }
+}
+
+impl Reduce {
+    #[track_caller]
+    fn apply<'g>(&self, x: Tensor<'g>, combine: Combine) -> Tensor<'g> {
+        Tensor::apply(Op::Reduce(Reduce { combine, axes: self.axes }), &[x])
+    }
+
+    /// For each element the product of the others in its group: `y / x`, but right where zeros are.
+    fn product_of_others<'g>(&self, x: Tensor<'g>, y: Tensor<'g>) -> Tensor<'g> {
+        let spread = |t: Tensor<'g>| t.spread(x.shape(), self.axes);
+        let (zero, one) = (x.constant_like(0.0), x.constant_like(1.0));
+        let is_zero = x.equal(0.0);
+        let zeros = spread(self.apply(is_zero.cast(x.dtype()), Combine::Sum));
+        let nonzero = is_zero.select(one, x);
+        let product = spread(self.apply(nonzero, Combine::Prod));
+        // One zero: only its own slot sees a nonzero product. More: every slot sees a zero.
+        let at_zero = zeros.equal(1.0).select(product, zero);
+        let elsewhere = zeros.equal(0.0).select(spread(y) / nonzero, zero);
+        is_zero.select(at_zero, elsewhere)
+    }
+}
+
+fn reduce_array<T: crate::types::Element>(
+    x: &ArrayD<T>,
+    axes: Axes,
+    identity: &Value,
+    join: impl Fn(&Value, &Value) -> Value,
+) -> Value {
+    let mut axes: Vec<usize> = axes.iter().collect();
+    let mut current = Value::from(x);
+    while let Some(axis) = axes.pop() {
+        let Some(array) = T::array(&current) else { unreachable!("the join keeps the type") };
+        let mut kept = array.shape().to_vec();
+        kept.remove(axis);
+        let start = Value::splat(identity.elements()[0], Shape::of(&kept));
+        current = array.axis_iter(Axis(axis)).fold(start, |sum, slice| join(&sum, &slice.into()));
+    }
+    current
+}
+
+impl fmt::Display for Reduce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.name(), self.axes)
+    }
+}
+
+/// Which axes a reduction takes: `..` for all, one axis, or an array of axes. Negative axes count
+/// from the last.
+#[derive(Clone, Debug)]
+pub enum AxisSpec {
+    All,
+    Some(Vec<isize>),
+}
+
+impl From<RangeFull> for AxisSpec {
+    fn from(_: RangeFull) -> AxisSpec {
+        AxisSpec::All
+    }
+}
+
+impl From<isize> for AxisSpec {
+    fn from(axis: isize) -> AxisSpec {
+        AxisSpec::Some(vec![axis])
+    }
+}
+
+impl<const N: usize> From<[isize; N]> for AxisSpec {
+    fn from(axes: [isize; N]) -> AxisSpec {
+        AxisSpec::Some(axes.to_vec())
+    }
+}
+
+impl From<&[isize]> for AxisSpec {
+    fn from(axes: &[isize]) -> AxisSpec {
+        AxisSpec::Some(axes.to_vec())
+    }
+}
+
+impl AxisSpec {
+    /// The axes of a tensor of this type.
+    pub(crate) fn resolve(&self, ty: TensorType) -> Result<Axes, TypeError> {
+        let AxisSpec::Some(axes) = self else { return Ok(Axes::all(ty.shape.rank())) };
+        axes.iter().try_fold(Axes::default(), |set, &axis| {
+            let axis = resolve_axis(axis, ty)?;
+            if set.contains(axis) {
+                return Err(TypeError::RepeatedAxis { axis });
+            }
+            Ok(set.iter().chain([axis]).collect())
+        })
+    }
+}
+
+/// The axis counted from the front.
+pub(super) fn resolve_axis(axis: isize, ty: TensorType) -> Result<usize, TypeError> {
+    let rank = ty.shape.rank() as isize;
+    let from_front = if axis < 0 { axis + rank } else { axis };
+    if (0..rank).contains(&from_front) { Ok(from_front as usize) } else { Err(TypeError::Axis { axis, ty }) }
+}
+
+impl<'g> Tensor<'g> {
+    /// The sum over the axes; 0 over no elements.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [2, 3], F32);
+    /// assert_eq!(x.sum(..).ty().to_string(), "f32[]");
+    /// assert_eq!(x.sum(-1).ty().to_string(), "f32[2]");
+    /// ```
+    #[track_caller]
+    pub fn sum(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.reduce(Combine::Sum, axes.into())
+    }
+
+    /// The product over the axes; 1 over no elements. The derivative is right where elements are 0.
+    #[track_caller]
+    pub fn prod(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.reduce(Combine::Prod, axes.into())
+    }
+
+    /// The largest element along the axes, NaN if one is; ties share the cotangent equally.
+    /// An error over no elements.
+    #[track_caller]
+    pub fn max(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.reduce(Combine::Max, axes.into())
+    }
+
+    /// The smallest element along the axes, NaN if one is; ties share the cotangent equally.
+    /// An error over no elements.
+    #[track_caller]
+    pub fn min(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.reduce(Combine::Min, axes.into())
+    }
+
+    /// The mean over the axes. An error over no elements.
+    #[track_caller]
+    pub fn mean(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        let axes = match axes.into().resolve(self.ty()) {
+            Ok(axes) => axes,
+            Err(error) => return self.poison("mean", error),
+        };
+        let count: usize = axes.iter().map(|axis| self.shape().extents()[axis]).product();
+        if count == 0 {
+            let message = format!("{} has no elements along axes {axes}", self.ty());
+            return self.poison("mean", TypeError::Invalid(message));
+        }
+        if !self.dtype().is_float() {
+            return self.poison("mean", TypeError::DType { ty: self.ty(), expected: "f32 or f64" });
+        }
+        Tensor::apply(Op::Reduce(Reduce { combine: Combine::Sum, axes }), &[self]) / count as f64
+    }
+
+    #[track_caller]
+    fn reduce(self, combine: Combine, axes: AxisSpec) -> Tensor<'g> {
+        match axes.resolve(self.ty()) {
+            Ok(axes) => Tensor::apply(Op::Reduce(Reduce { combine, axes }), &[self]),
+            Err(error) => self.poison(Reduce { combine, axes: Axes::default() }.name(), error),
+        }
+    }
+
+    /// Repeats a reduced tensor along the axes it lost, giving `shape` back.
+    #[track_caller]
+    pub(crate) fn spread(self, shape: Shape, lost: Axes) -> Tensor<'g> {
+        let kept: Vec<usize> = (0..shape.rank()).filter(|&axis| !lost.contains(axis)).collect();
+        self.broadcast_in(shape, &kept)
+    }
+}
+
+impl Reduce {
+    /// The literal combined with itself `count` times, where that is one rounding.
+    pub(crate) fn repeat(self, value: Scalar, count: usize) -> Option<Scalar> {
+        match self.combine {
+            Combine::Sum => Some(Scalar::from_f64(value.to_f64() * count as f64, value.dtype())),
+            Combine::Max | Combine::Min if count > 0 => Some(value),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The handle users hold: a graph and a node's number.
+
+use std::fmt;
+use std::panic::Location;
+
+use super::{Graph, Op};
+use crate::error::Error;
+use crate::graph::NodeId;
+use crate::types::{DType, Shape, TensorType};
+
+/// A symbolic tensor: a node of a [`Graph`]. `Copy`, so expressions read as mathematics.
+///
+/// Operators broadcast as NumPy's do. A mistake in an expression does not panic: the graph keeps the
+/// error with file and line, and `compile`, `grad` and `interpret` return it.
+///
+/// ```
+/// use hitofude::prelude::*;
+/// let g = Graph::new();
+/// let x = g.input("x", [2, 3], F32);
+/// let w = g.parameter("w", [3, 4], F32);
+/// let b = g.parameter("b", [4], F32);
+/// let y = (x.matmul(w) + b).relu();
+/// assert_eq!(y.ty().to_string(), "f32[2,4]");
+/// let _bad = x + w;
+/// let message = g.check().unwrap_err().to_string();
+/// assert!(message.contains("[2,3] and [3,4] do not broadcast"));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Tensor<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) id: NodeId,
+}
+
+impl<'g> Tensor<'g> {
+    /// The node's number in its graph.
+    pub fn id(self) -> NodeId {
+        self.id
+    }
+
+    /// The graph the tensor belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Element type and shape.
+    pub fn ty(self) -> TensorType {
+        self.graph.ty(self.id)
+    }
+
+    /// The shape.
+    pub fn shape(self) -> Shape {
+        self.ty().shape
+    }
+
+    /// The element type.
+    pub fn dtype(self) -> DType {
+        self.ty().dtype
+    }
+
+    /// Whether the expression is mistyped: its graph holds the error.
+    pub fn is_poison(self) -> bool {
+        self.graph.is_poison(self.id)
+    }
+
+    /// Inserts an operator over tensors of one graph.
+    #[track_caller]
+    pub(crate) fn apply(op: Op, operands: &[Tensor<'g>]) -> Tensor<'g> {
+        let at = Location::caller();
+        let graph = operands[0].graph;
+        if operands.iter().any(|operand| !std::ptr::eq(operand.graph, graph)) {
+            let at = graph.place(at);
+            let (_, id) = graph.fail(Error::ForeignTensor { op: op.to_string(), at });
+            return Tensor { graph, id };
+        }
+        let ids: Vec<NodeId> = operands.iter().map(|operand| operand.id).collect();
+        Tensor { graph, id: graph.insert(op, &ids, at) }
+    }
+
+    /// A poisoned tensor, with this error recorded unless an operand was poisoned already.
+    #[track_caller]
+    pub(crate) fn poison(self, op: &str, error: crate::error::TypeError) -> Tensor<'g> {
+        if self.is_poison() {
+            return self;
+        }
+        let at = self.graph.place(Location::caller());
+        let (_, id) = self.graph.fail(Error::Type { op: op.into(), error, at });
+        Tensor { graph: self.graph, id }
+    }
+}
+
+impl Graph {
+    /// The handle of a node of this graph.
+    pub fn tensor(&self, id: NodeId) -> Tensor<'_> {
+        Tensor { graph: self, id }
+    }
+}
+
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}: {}", self.id.index(), self.ty())
+    }
+}

@@ -1,0 +1,91 @@
+//! What a program keeps from call to call.
+
+use std::sync::Arc;
+
+use ndarray::ArrayViewD;
+
+use super::memory::Block;
+use super::{Layout, Signature, check_type, find, initial_value, signatures};
+use crate::error::{Error, Result};
+use crate::types::{Element, Scalar, Value};
+
+/// Parameters, optimiser slots and settings of one model, owned by the caller.
+///
+/// One compiled program can train many states at once, from many threads. Each carries the scratch memory
+/// and the outputs of its own calls, so that a call allocates nothing. The addresses of parameters never
+/// change. Cloning takes a snapshot.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) layout: Arc<Layout>,
+    pub(super) memory: Block,
+    pub(super) outputs: Block,
+    pub(super) arena: Block,
+}
+
+impl State {
+    pub(super) fn new(layout: &Arc<Layout>) -> State {
+        let mut memory = Block::new(layout.state_bytes);
+        for entry in &layout.state {
+            if let Some(value) = initial_value(entry) {
+                memory.write(entry.at, &value);
+            }
+        }
+        let (outputs, arena) = (Block::new(layout.output_bytes), Block::new(layout.arena_bytes));
+        State { layout: layout.clone(), memory, outputs, arena }
+    }
+
+    /// Sets a parameter, slot or setting.
+    ///
+    /// # Errors
+    /// An unknown name; a value of another element type or shape. The state is unchanged then.
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) -> Result<()> {
+        let value = value.into();
+        let entry = find(&self.layout.state, "state", name)?;
+        check_type("state", entry, value.ty())?;
+        self.memory.write(entry.at, &value);
+        Ok(())
+    }
+
+    /// Sets a setting such as `learning_rate` from a number, rounded to its type.
+    ///
+    /// # Errors
+    /// An unknown name; state that is not a single number; an integer setting and a fractional number.
+    pub fn set_number(&mut self, name: &str, value: f64) -> Result<()> {
+        let entry = find(&self.layout.state, "state", name)?;
+        let scalar = Scalar::from_f64(value, entry.ty.dtype);
+        if !entry.ty.dtype.is_float() && scalar.to_f64() != value {
+            return Err(Error::Scalar { name: name.into(), dtype: entry.ty.dtype, value });
+        }
+        let value = Value::splat(scalar, crate::types::Shape::SCALAR);
+        check_type("state", entry, value.ty())?;
+        self.memory.write(entry.at, &value);
+        Ok(())
+    }
+
+    /// A copy of a parameter, slot or setting.
+    ///
+    /// # Errors
+    /// An unknown name.
+    pub fn get(&self, name: &str) -> Result<Value> {
+        let entry = find(&self.layout.state, "state", name)?;
+        self.memory
+            .read(entry)
+            .ok_or_else(|| Error::Internal(format!("state `{name}` lies outside its memory")))
+    }
+
+    /// A parameter, slot or setting in place, without a copy.
+    ///
+    /// # Errors
+    /// An unknown name; elements of another type than `T`.
+    pub fn view<T: Element>(&self, name: &str) -> Result<ArrayViewD<'_, T>> {
+        let entry = find(&self.layout.state, "state", name)?;
+        self.memory
+            .view(entry)
+            .ok_or_else(|| Error::Value(format!("state `{name}` is {}, asked for as {}", entry.ty, T::DTYPE)))
+    }
+
+    /// Every name with its type and role.
+    pub fn signature(&self) -> Vec<Signature> {
+        signatures(&self.layout.state)
+    }
+}

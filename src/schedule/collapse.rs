@@ -1,0 +1,79 @@
+//! Merges perfectly nested loops that walk memory as one: fewer loops, longer rows for vectors.
+
+use crate::loops::{Access, Affine, Instr, Kernel, LoopVar, Stmt};
+
+/// The kernel with every pair of mergeable nested loops merged.
+pub(super) fn collapse(mut kernel: Kernel) -> Kernel {
+    let body = std::mem::take(&mut kernel.body);
+    kernel.body = collapse_body(&mut kernel.extents, body);
+    kernel
+}
+
+fn collapse_body(extents: &mut [usize], body: Vec<Stmt>) -> Vec<Stmt> {
+    body.into_iter().map(|stmt| collapse_stmt(extents, stmt)).collect()
+}
+
+fn collapse_stmt(extents: &mut [usize], stmt: Stmt) -> Stmt {
+    match stmt {
+        Stmt::For { var, body } => {
+            let mut body = collapse_body(extents, body);
+            if let [Stmt::For { var: inner, body: innermost }] = &mut body[..]
+                && walks_as_one(innermost, var, *inner, extents)
+            {
+                extents[inner.index()] *= extents[var.index()];
+                let body = drop_var(std::mem::take(innermost), var);
+                return Stmt::For { var: *inner, body };
+            }
+            Stmt::For { var, body }
+        }
+        Stmt::Reduce { var, body, parts } => {
+            let mut body = collapse_body(extents, body);
+            if let [Stmt::Reduce { var: inner, body: innermost, parts: inner_parts }] = &mut body[..]
+                && let ([outer], [only]) = (&parts[..], &inner_parts[..])
+                && outer.value == only.dst
+                && outer.combine == only.combine
+                && walks_as_one(innermost, var, *inner, extents)
+            {
+                extents[inner.index()] *= extents[var.index()];
+                let part = crate::loops::Part { dst: outer.dst, ..only.clone() };
+                let body = drop_var(std::mem::take(innermost), var);
+                return Stmt::Reduce { var: *inner, body, parts: vec![part] };
+            }
+            Stmt::Reduce { var, body, parts }
+        }
+        simple => simple,
+    }
+}
+
+/// Whether one step of `outer` moves every access as far as all steps of `inner`.
+fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]) -> bool {
+    let fits =
+        |index: &Affine| index.coefficient(outer) == index.coefficient(inner) * extents[inner.index()] as i64;
+    body.iter().all(|stmt| match stmt {
+        Stmt::Let { instr, .. } => instr.affine().is_none_or(fits),
+        Stmt::Store { access, .. } => fits(&access.index),
+        Stmt::For { body, .. } | Stmt::Reduce { body, .. } => walks_as_one(body, outer, inner, extents),
+    })
+}
+
+/// The body without the terms of a variable that another now covers.
+fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
+    let without = |index: &Affine| index.plus(&Affine::var(var).scaled(-index.coefficient(var)));
+    let access = |access: Access| Access { index: without(&access.index), ..access };
+    body.into_iter()
+        .map(|stmt| match stmt {
+            Stmt::Let { dst, instr: Instr::Load(from) } => {
+                Stmt::Let { dst, instr: Instr::Load(access(from)) }
+            }
+            Stmt::Let { dst, instr: Instr::Index(index) } => {
+                Stmt::Let { dst, instr: Instr::Index(without(&index)) }
+            }
+            Stmt::Let { .. } => stmt,
+            Stmt::Store { access: to, value } => Stmt::Store { access: access(to), value },
+            Stmt::For { var: inner, body } => Stmt::For { var: inner, body: drop_var(body, var) },
+            Stmt::Reduce { var: inner, body, parts } => {
+                Stmt::Reduce { var: inner, body: drop_var(body, var), parts }
+            }
+        })
+        .collect()
+}

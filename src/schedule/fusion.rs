@@ -1,0 +1,222 @@
+//! Which nodes are computed on the spot inside their users' kernels, and which are stored.
+//!
+//! Nodes are visited from the results back. A node that every user reads at its own index, in one
+//! kernel, becomes part of that kernel: elementwise chains, the prologue and epilogue of sums and
+//! products, and all that an optimiser updates at one index. A node is stored if it is costly and would be
+//! computed more than once.
+
+use std::collections::BTreeMap;
+
+use super::{KernelId, is_memory_leaf};
+use crate::graph::{NodeId, Target};
+use crate::loops::{Binary, Unary};
+use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Types};
+use crate::types::Shape;
+
+/// Scalar instructions that are cheaper to run again than to store and load once more.
+const CHEAP: usize = 4;
+
+/// A chain this long is cut, which bounds recursion and the size of kernels.
+const MAX_DEPTH: usize = 128;
+
+/// The plan of kernels.
+pub(super) struct Fusion {
+    pub kernels: Vec<Group>,
+    /// For each node the kernel that stores it, if one does.
+    pub stored_in: Vec<Option<KernelId>>,
+    /// For each node the kernels that read it, and how.
+    pub readers: Vec<Readers>,
+    /// For each node the results it is wanted for.
+    pub targets: Vec<Vec<Target>>,
+}
+
+/// Nodes of one shape stored by one kernel.
+pub(super) struct Group {
+    pub space: Shape,
+    /// In topological order.
+    pub stored: Vec<NodeId>,
+}
+
+/// Kernels that read a node.
+pub(super) type Readers = BTreeMap<KernelId, Path>;
+
+/// How the value of a node gets into the loop of a kernel that reads it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    /// Always at the index at which the kernel stores.
+    pub identity: bool,
+    /// Some element more than once.
+    pub repeated: bool,
+    /// By row-major offset.
+    pub linear: bool,
+    /// Nodes between this one and the stored one, at most.
+    depth: usize,
+    /// Uses, counted along different ways.
+    uses: usize,
+}
+
+impl Path {
+    fn join(self, other: Path) -> Path {
+        Path {
+            identity: self.identity && other.identity,
+            repeated: self.repeated || other.repeated,
+            linear: self.linear || other.linear,
+            depth: self.depth.max(other.depth),
+            uses: self.uses + other.uses,
+        }
+    }
+}
+
+/// Plans the kernels of a graph's results.
+pub(super) fn fuse(graph: &Graph) -> Fusion {
+    // The first plan takes every node for inlined when it counts costs; the second knows what the
+    // first stored.
+    let first = Planner::new(graph, &vec![None; graph.len()]).plan();
+    Planner::new(graph, &first.stored_in).plan()
+}
+
+struct Planner<'g> {
+    graph: &'g Graph,
+    users: Vec<Vec<(NodeId, usize)>>,
+    /// Scalar instructions for one element, from what is in memory.
+    cost: Vec<usize>,
+    fusion: Fusion,
+}
+
+impl<'g> Planner<'g> {
+    fn new(graph: &'g Graph, stored: &[Option<KernelId>]) -> Planner<'g> {
+        let mut users = vec![Vec::new(); graph.len()];
+        let mut cost = vec![0usize; graph.len()];
+        for id in graph.ids() {
+            for (index, operand) in graph.operands(id).into_iter().enumerate() {
+                users[operand.index()].push((id, index));
+                let below = if stored[operand.index()].is_some() { 1 } else { cost[operand.index()] };
+                cost[id.index()] = cost[id.index()].saturating_add(below);
+            }
+            cost[id.index()] = own_cost(graph, id, cost[id.index()]);
+        }
+        let mut targets = vec![Vec::new(); graph.len()];
+        for (target, id) in graph.results() {
+            targets[id.index()].push(target);
+        }
+        let fusion = Fusion {
+            kernels: Vec::new(),
+            stored_in: vec![None; graph.len()],
+            readers: vec![Readers::new(); graph.len()],
+            targets,
+        };
+        Planner { graph, users, cost, fusion }
+    }
+
+    fn plan(mut self) -> Fusion {
+        for id in self.graph.ids().collect::<Vec<_>>().into_iter().rev() {
+            let readers = self.readers(id);
+            if !self.fusion.targets[id.index()].is_empty() || self.must_store(id, &readers) {
+                let kernel = self.store(id, &readers);
+                self.fusion.stored_in[id.index()] = Some(kernel);
+            }
+            self.fusion.readers[id.index()] = readers;
+        }
+        self.fusion.kernels.iter_mut().for_each(|group| group.stored.sort());
+        self.fusion
+    }
+
+    /// The kernels that read the node, through users that are not stored themselves.
+    fn readers(&self, id: NodeId) -> Readers {
+        let mut readers = Readers::new();
+        let mut add = |kernel: KernelId, path: Path| {
+            readers.entry(kernel).and_modify(|known: &mut Path| *known = known.join(path)).or_insert(path);
+        };
+        for &(user, operand) in &self.users[id.index()] {
+            let step = self.step(user, operand);
+            match self.fusion.stored_in[user.index()] {
+                Some(kernel) => add(kernel, step),
+                None => {
+                    for (&kernel, path) in &self.fusion.readers[user.index()] {
+                        add(kernel, Path { depth: path.depth + 1, uses: path.uses, ..path.join(step) });
+                    }
+                }
+            }
+        }
+        readers
+    }
+
+    fn step(&self, user: NodeId, operand: usize) -> Path {
+        let node = self.graph.node(user);
+        let operands = self.graph.operands(user).into_iter().map(|id| self.graph.ty(id)).collect();
+        let reads = node.op.rules().reads(&Types { operands, result: node.ty }, operand);
+        Path {
+            identity: matches!(node.op, Op::Elementwise(_)),
+            repeated: reads == Reads::Repeatedly,
+            linear: reads == Reads::Linear,
+            depth: 0,
+            uses: 1,
+        }
+    }
+
+    fn must_store(&self, id: NodeId, readers: &Readers) -> bool {
+        if matches!(self.graph.node(id).op, Op::Leaf(_)) {
+            return false;
+        }
+        if readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
+            return true;
+        }
+        let once = match readers.values().next() {
+            Some(path) if readers.len() == 1 => !path.repeated && (path.identity || path.uses == 1),
+            _ => readers.is_empty(),
+        };
+        !once && self.cost[id.index()] > CHEAP
+    }
+
+    /// The kernel to store the node in: its only reader's, if that reads it at its own index.
+    fn store(&mut self, id: NodeId, readers: &Readers) -> KernelId {
+        let space = self.graph.ty(id).shape;
+        if let Some((&kernel, path)) = readers.first_key_value()
+            && readers.len() == 1
+            && path.identity
+            && self.fusion.kernels[kernel].space == space
+        {
+            self.fusion.kernels[kernel].stored.push(id);
+            return kernel;
+        }
+        self.fusion.kernels.push(Group { space, stored: vec![id] });
+        self.fusion.kernels.len() - 1
+    }
+}
+
+/// The cost of one element of the node, whose operands cost `below` together.
+fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Leaf(Leaf::Constant { .. } | Leaf::Poison) => 0,
+        Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
+        Op::Layout(_) => below,
+        Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
+        Op::Reduce(_) | Op::Dot(_) => {
+            let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();
+            let terms = operands.div_ceil(node.ty.shape.elements().max(1));
+            below.saturating_add(1).saturating_mul(terms.max(1))
+        }
+    }
+}
+
+fn elementwise_cost(op: Elementwise) -> usize {
+    match op {
+        Elementwise::Unary(Unary::Exp | Unary::Log | Unary::Sin | Unary::Cos | Unary::Tanh)
+        | Elementwise::Binary(Binary::Pow) => 20,
+        Elementwise::Unary(Unary::Sqrt) | Elementwise::Binary(Binary::Div) => 4,
+        _ => 1,
+    }
+}
+
+impl Fusion {
+    /// Whether the node, stored by its kernel, is read from memory by others.
+    pub fn needs_buffer(&self, id: NodeId) -> bool {
+        self.readers[id.index()].keys().any(|&reader| Some(reader) != self.stored_in[id.index()])
+    }
+
+    /// Whether a kernel takes the node from memory.
+    pub fn is_loaded(&self, graph: &Graph, id: NodeId, kernel: KernelId) -> bool {
+        is_memory_leaf(graph, id) || self.stored_in[id.index()].is_some_and(|home| home != kernel)
+    }
+}

@@ -1,0 +1,205 @@
+//! From a kernel's nodes to its loops: each stored node is pulled, element by element, through the
+//! lowering of every operator that is computed on the spot. Every statement goes to the outermost loop
+//! it can, and equal statements are one.
+
+use std::collections::HashMap;
+
+use super::fusion::Fusion;
+use super::memory::Memory;
+use super::{Destination, KernelId};
+use crate::graph::NodeId;
+use crate::loops::{Access, Affine, BufferId, Combine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+use crate::ops::{Emitter, Graph, Types};
+use crate::types::{DType, Scalar, Shape};
+
+/// Lowers one kernel of the fusion.
+pub(super) fn kernel(graph: &Graph, fusion: &Fusion, memory: &Memory, id: KernelId) -> Kernel {
+    let group = &fusion.kernels[id];
+    let stores = memory.stores.get(&id).map_or(&[][..], Vec::as_slice);
+    let names: Vec<&str> =
+        stores.iter().map(|store| memory.program.buffers[store.buffer.index()].name.as_str()).collect();
+    let mut lowering = Lowering::new(graph, memory, names.join(", "));
+    lowering.loaded = Box::new(move |node| fusion.is_loaded(graph, node, id));
+    lowering.store(group.space, stores)
+}
+
+/// Lowers the copy of a node's stored value into a piece of state.
+pub(super) fn copy(graph: &Graph, memory: &Memory, state: &str, node: NodeId) -> Kernel {
+    let lowering = Lowering::new(graph, memory, format!("commit {state}"));
+    let destination = memory.state(state).map(|buffer| Destination { node, buffer });
+    lowering.store(graph.ty(node).shape, destination.as_slice())
+}
+
+/// A kernel under construction.
+struct Lowering<'a> {
+    graph: &'a Graph,
+    memory: &'a Memory,
+    loaded: Box<dyn Fn(NodeId) -> bool + 'a>,
+    kernel: Kernel,
+    /// The open loops, outermost first; level 0 is outside all loops.
+    levels: Vec<Level>,
+    /// The level that introduces each loop variable.
+    loop_level: Vec<usize>,
+    /// The level each scalar value is computed at.
+    var_level: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Level {
+    body: Vec<Stmt>,
+    elements: HashMap<(NodeId, Vec<Affine>), Var>,
+    instrs: HashMap<(Instr, DType), Var>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, memory: &'a Memory, name: String) -> Lowering<'a> {
+        Lowering {
+            graph,
+            memory,
+            loaded: Box::new(|_| true),
+            kernel: Kernel { name, extents: vec![], dtypes: vec![], body: vec![] },
+            levels: vec![Level::default()],
+            loop_level: vec![],
+            var_level: vec![],
+        }
+    }
+
+    /// Loops over the space and stores each destination's node.
+    fn store(mut self, space: Shape, destinations: &[Destination]) -> Kernel {
+        if space.elements() == 0 {
+            return self.kernel;
+        }
+        let index: Vec<Affine> = (space.extents().iter())
+            .map(|&extent| if extent == 1 { Affine::default() } else { Affine::var(self.open(extent)) })
+            .collect();
+        let values: Vec<Var> = destinations.iter().map(|store| self.element(store.node, &index)).collect();
+        let offset = Affine::linear(&index, space.extents());
+        for (destination, value) in destinations.iter().zip(values) {
+            let access = Access { buffer: destination.buffer, index: offset.clone() };
+            self.levels
+                .last_mut()
+                .into_iter()
+                .for_each(|level| level.body.push(Stmt::Store { access: access.clone(), value }));
+        }
+        for var in (0..self.levels.len() - 1).rev() {
+            let body = self.close();
+            self.push(Stmt::For { var: LoopVar(var as u16), body });
+        }
+        self.kernel.body = self.close();
+        self.kernel
+    }
+
+    fn open(&mut self, extent: usize) -> LoopVar {
+        self.kernel.extents.push(extent);
+        self.loop_level.push(self.levels.len());
+        self.levels.push(Level::default());
+        LoopVar(self.kernel.extents.len() as u16 - 1)
+    }
+
+    fn close(&mut self) -> Vec<Stmt> {
+        self.levels.pop().map(|level| level.body).unwrap_or_default()
+    }
+
+    fn push(&mut self, stmt: Stmt) {
+        if let Some(level) = self.levels.last_mut() {
+            level.body.push(stmt);
+        }
+    }
+
+    fn level_of<'i>(&self, indices: impl IntoIterator<Item = &'i Affine>) -> usize {
+        let vars =
+            indices.into_iter().flat_map(|index| index.terms()).map(|term| self.loop_level[term.0.index()]);
+        vars.max().unwrap_or(0)
+    }
+
+    /// The element of a node at an index: loaded, or computed by the node's own lowering.
+    fn element(&mut self, node: NodeId, index: &[Affine]) -> Var {
+        let ty = self.graph.ty(node);
+        if ty.shape.elements() == 0 {
+            // Never read: some loop around has no iterations.
+            return self.instr(Instr::Constant(Scalar::from_f64(0.0, ty.dtype)), ty.dtype);
+        }
+        if (self.loaded)(node) {
+            return self.load(node, Affine::linear(index, ty.shape.extents()));
+        }
+        let level = self.level_of(index);
+        let key = (node, index.to_vec());
+        if let Some(&var) = self.levels[level].elements.get(&key) {
+            return var;
+        }
+        let deeper = self.levels.split_off(level + 1);
+        let op = self.graph.node(node).op.clone();
+        let operands = self.graph.operands(node);
+        let types = Types { operands: operands.iter().map(|&id| self.graph.ty(id)).collect(), result: ty };
+        let var = op.rules().lower(&types, index, &mut At { lowering: self, operands: &operands });
+        self.levels[level].elements.insert(key, var);
+        self.levels.extend(deeper);
+        var
+    }
+
+    fn load(&mut self, node: NodeId, index: Affine) -> Var {
+        let dtype = self.graph.ty(node).dtype;
+        let buffer = self.memory.home.get(&node).copied().unwrap_or(BufferId(0));
+        self.instr(Instr::Load(Access { buffer, index }), dtype)
+    }
+
+    /// Emits the instruction at the outermost level that has its operands, or finds its equal there.
+    fn instr(&mut self, instr: Instr, dtype: DType) -> Var {
+        let operands = instr.operands().into_iter().map(|var| self.var_level[var.0 as usize]);
+        let level = operands.max().unwrap_or(0).max(self.level_of(instr.affine()));
+        let key = (instr, dtype);
+        if let Some(&var) = self.levels[level].instrs.get(&key) {
+            return var;
+        }
+        let dst = self.var(dtype, level);
+        self.levels[level].body.push(Stmt::Let { dst, instr: key.0.clone() });
+        self.levels[level].instrs.insert(key, dst);
+        dst
+    }
+
+    fn var(&mut self, dtype: DType, level: usize) -> Var {
+        self.kernel.dtypes.push(dtype);
+        self.var_level.push(level);
+        Var(self.kernel.dtypes.len() as u32 - 1)
+    }
+}
+
+/// The lowering at one node: what its operator's rule talks to.
+struct At<'l, 'a> {
+    lowering: &'l mut Lowering<'a>,
+    operands: &'l [NodeId],
+}
+
+impl Emitter for At<'_, '_> {
+    fn operand(&mut self, operand: usize, index: &[Affine]) -> Var {
+        self.lowering.element(self.operands[operand], index)
+    }
+
+    fn linear(&mut self, operand: usize, offset: Affine) -> Var {
+        self.lowering.load(self.operands[operand], offset)
+    }
+
+    fn emit(&mut self, instr: Instr, dtype: DType) -> Var {
+        self.lowering.instr(instr, dtype)
+    }
+
+    fn reduce(
+        &mut self,
+        combine: Combine,
+        dtype: DType,
+        extents: &[usize],
+        body: &mut dyn FnMut(&mut dyn Emitter, &[Affine]) -> Var,
+    ) -> Var {
+        let vars: Vec<Option<LoopVar>> =
+            extents.iter().map(|&extent| (extent != 1).then(|| self.lowering.open(extent))).collect();
+        let index: Vec<Affine> = vars.iter().map(|var| var.map(Affine::var).unwrap_or_default()).collect();
+        let mut value = body(self, &index);
+        for var in vars.into_iter().flatten().rev() {
+            let body = self.lowering.close();
+            let dst = self.lowering.var(dtype, self.lowering.levels.len() - 1);
+            self.lowering.push(Stmt::Reduce { var, body, parts: vec![Part { dst, combine, value }] });
+            value = dst;
+        }
+        value
+    }
+}

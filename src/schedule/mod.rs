@@ -1,0 +1,113 @@
+//! Floor 5: the schedule. Decides which nodes are computed together in one kernel ([`fusion`]), in
+//! which order kernels run so that in-place updates come after every read ([`order`]), where each
+//! buffer lies ([`memory`]), and lowers every kernel to loops ([`lower`]).
+
+mod collapse;
+mod fusion;
+mod lower;
+mod memory;
+mod order;
+
+use crate::error::{Error, Result};
+use crate::graph::{Name, NodeId, Target};
+use crate::loops::{BufferId, Program};
+use crate::ops::{Graph, Leaf, Op, Role};
+use crate::transform::extract;
+use crate::types::{Scalar, TensorType};
+
+pub use memory::ALIGNMENT;
+
+/// What one call of a compiled graph does, and how its memory is laid out.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Kernels and buffers.
+    pub program: Program,
+    /// Parameters, slots and settings. Each `at` is an offset in bytes.
+    pub state: Vec<Entry>,
+    /// Values given at every call. Each `at` is the input's number.
+    pub inputs: Vec<Entry>,
+    /// Values reported by every call. Each `at` is an offset in bytes.
+    pub outputs: Vec<Entry>,
+    /// For each kernel, the nodes whose values it stores.
+    pub stored: Vec<Vec<NodeId>>,
+    pub state_bytes: usize,
+    pub output_bytes: usize,
+}
+
+/// A named tensor in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: Name,
+    pub ty: TensorType,
+    /// Where it lies: a byte offset, or an input's number.
+    pub at: usize,
+    /// For state: what it is for, and what each element starts as.
+    pub state: Option<(Role, Scalar)>,
+}
+
+/// The number of a kernel while the schedule is made.
+type KernelId = usize;
+
+/// A buffer that a kernel writes a node's value to.
+#[derive(Clone, Copy, Debug)]
+struct Destination {
+    node: NodeId,
+    buffer: BufferId,
+}
+
+/// Plans the graph's results.
+///
+/// # Errors
+/// Two results of one name; [`Error::Internal`] for a graph that breaks its own rules.
+pub fn schedule(graph: &Graph) -> Result<Schedule> {
+    check_results(graph)?;
+    let graph = &copy_leaf_results(graph);
+    let fusion = fusion::fuse(graph);
+    let order = order::order(graph, &fusion);
+    let mut memory = memory::Memory::plan(graph, &fusion, &order);
+    let mut stored = Vec::new();
+    for task in &order {
+        let kernel = match task {
+            order::Task::Compute(kernel) => {
+                let nodes = &fusion.kernels[*kernel].stored;
+                stored.push(nodes.clone());
+                lower::kernel(graph, &fusion, &memory, *kernel)
+            }
+            order::Task::Commit { state, node } => {
+                stored.push(vec![*node]);
+                lower::copy(graph, &memory, state, *node)
+            }
+        };
+        memory.program.kernels.push(collapse::collapse(kernel));
+    }
+    memory.program.verify()?;
+    Ok(memory.into_schedule(stored))
+}
+
+fn check_results(graph: &Graph) -> Result<()> {
+    graph.verify()?;
+    let results = graph.results();
+    for (index, (target, _)) in results.iter().enumerate() {
+        if results[..index].iter().any(|(earlier, _)| earlier == target) {
+            let (Target::Output(name) | Target::Update(name)) = target;
+            return Err(Error::Value(format!("two results are named `{name}`; give each its own name")));
+        }
+    }
+    Ok(())
+}
+
+/// Results that are leaves become copies of them, so that every result is computed by a kernel.
+fn copy_leaf_results(graph: &Graph) -> Graph {
+    let copied = extract(graph, &graph.results());
+    let copy = |(target, id): (Target, NodeId)| match copied.node(id).op.clone() {
+        Op::Leaf(_) => (target, copied.tensor(id).stop_gradient().id()),
+        _ => (target, id),
+    };
+    copied.set_results(copied.results().into_iter().map(copy).collect());
+    copied
+}
+
+/// Whether the node's value lies in memory before the call.
+fn is_memory_leaf(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }))
+}

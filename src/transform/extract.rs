@@ -1,0 +1,39 @@
+//! Copying the part of a graph that some results need: dead code elimination, and the frame of every
+//! rewriting pass.
+
+use std::panic::Location;
+
+use crate::graph::{NodeId, Origin, Target};
+use crate::ops::{Graph, Op};
+
+/// The graph of what these results need, and nothing else.
+pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
+    rebuild(source, results, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
+}
+
+/// Copies what `results` need into a new graph, each node by way of `insert`, which gets the operands'
+/// numbers in the new graph and the node's origin.
+pub(crate) fn rebuild(
+    source: &Graph,
+    results: &[(Target, NodeId)],
+    mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
+) -> Graph {
+    let updated = results.iter().filter_map(|(target, _)| match target {
+        Target::Update(name) => source.leaf(name),
+        Target::Output(_) => None,
+    });
+    let needed = source.reachable(results.iter().map(|result| result.1).chain(updated));
+    let graph = Graph::new();
+    let mut copies: Vec<Option<NodeId>> = vec![None; source.len()];
+    for id in source.ids().filter(|id| needed[id.index()]) {
+        let node = source.node(id).clone();
+        let operands: Vec<NodeId> =
+            source.operands(id).into_iter().filter_map(|operand| copies[operand.index()]).collect();
+        let origin = node.origin.renumbered(&|of: NodeId| copies[of.index()]);
+        let copy = graph.with_origin(origin.clone(), || insert(&graph, node.op, &operands, &origin));
+        copies[id.index()] = Some(copy);
+    }
+    let renumbered = results.iter().filter_map(|(target, id)| Some((target.clone(), copies[id.index()]?)));
+    graph.set_results(renumbered.collect());
+    graph
+}

@@ -1,0 +1,101 @@
+//! Reverse mode: the gradient as further nodes of the same graph, so that gradients have gradients.
+
+use crate::error::{Error, Result};
+use crate::graph::{NodeId, Operator, Origin};
+use crate::ops::{Graph, Op, Site, Tensor};
+
+impl Graph {
+    /// The gradient of the scalar `y` with respect to each of `wrt`, as tensors of the same graph.
+    /// What `y` does not depend on has a gradient of zeros.
+    ///
+    /// # Errors
+    /// The first error made while building; `y` not a scalar; `y` or a variable not of floats.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [], F64);
+    /// let y = x * x * x;
+    /// let dy = g.grad(y, &[x])?[0];
+    /// let d2y = g.grad(dy, &[x])?[0];
+    /// let at = [("x", Value::from(2.0f64))];
+    /// assert_eq!(g.interpret(&[("d2y", d2y)], &at)?["d2y"], Value::from(12.0f64));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn grad<'g>(&'g self, y: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
+        self.check()?;
+        check_differentiable(y, wrt)?;
+        let active = self.depends_on(wrt);
+        let mut cotangents: Vec<Option<Tensor<'g>>> = vec![None; y.id.index() + 1];
+        let seed = Origin::Vjp { rule: "seed", of: Some(y.id), operand: 0 };
+        cotangents[y.id.index()] = Some(self.with_origin(seed, || y.constant_like(1.0)));
+        for id in self.ids().take(y.id.index() + 1).collect::<Vec<_>>().into_iter().rev() {
+            if let Some(dy) = cotangents[id.index()].filter(|_| active[id.index()]) {
+                self.pull_back(id, dy, &active, &mut cotangents);
+            }
+        }
+        let gradient = |x: &Tensor<'g>| {
+            cotangents.get(x.id.index()).copied().flatten().unwrap_or_else(|| x.constant_like(0.0))
+        };
+        let gradients = wrt.iter().map(gradient).collect();
+        self.check().map(|()| gradients)
+    }
+
+    /// Adds one node's share to the cotangents of its operands.
+    fn pull_back<'g>(
+        &'g self,
+        id: NodeId,
+        dy: Tensor<'g>,
+        active: &[bool],
+        cotangents: &mut [Option<Tensor<'g>>],
+    ) {
+        let op = self.node(id).op.clone();
+        let operands: Vec<Tensor<'g>> = self.operands(id).into_iter().map(|id| self.tensor(id)).collect();
+        let site = Site { operands, result: self.tensor(id) };
+        for (index, operand) in site.operands.iter().enumerate() {
+            if !active[operand.id.index()] || !operand.dtype().is_float() {
+                continue;
+            }
+            let origin = Origin::Vjp { rule: op.name(), of: Some(id), operand: index };
+            self.with_origin(origin, || {
+                if let Some(share) = op.rules().vjp(&site, index, dy) {
+                    let sum = &mut cotangents[operand.id.index()];
+                    *sum = Some(sum.map_or(share, |sum| sum + share));
+                }
+            });
+        }
+    }
+
+    /// One flag a node: whether a change of `wrt` could change it.
+    fn depends_on(&self, wrt: &[Tensor<'_>]) -> Vec<bool> {
+        let mut depends = vec![false; self.len()];
+        for x in wrt {
+            depends[x.id.index()] = true;
+        }
+        for id in self.ids() {
+            depends[id.index()] |= self.operands(id).iter().any(|operand| depends[operand.index()]);
+        }
+        depends
+    }
+}
+
+fn check_differentiable(y: Tensor<'_>, wrt: &[Tensor<'_>]) -> Result<()> {
+    let foreign = |x: &&Tensor<'_>| !std::ptr::eq(x.graph, y.graph);
+    if let Some(x) = wrt.iter().find(foreign) {
+        let at = x.graph.place(std::panic::Location::caller());
+        return Err(Error::ForeignTensor { op: "grad".into(), at });
+    }
+    if !y.dtype().is_float() {
+        return Err(Error::NotDifferentiable { what: "the value to differentiate".into(), ty: y.ty() });
+    }
+    if y.shape().rank() != 0 {
+        return Err(Error::NotScalar { what: "the value to differentiate", ty: y.ty() });
+    }
+    match wrt.iter().find(|x| !x.dtype().is_float()) {
+        Some(x) => {
+            let op: Op = x.graph.node(x.id).op.clone();
+            Err(Error::NotDifferentiable { what: format!("the variable `{op}`"), ty: x.ty() })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,11 @@
+//! Floor 4: graph → graph. Differentiation adds nodes to the graph it reads; every other pass is a
+//! function that reads one graph and returns another.
+
+mod extract;
+mod grad;
+mod jvp;
+mod simplify;
+
+pub use extract::extract;
+pub(crate) use extract::rebuild;
+pub use simplify::{RULES, Rule, simplify};

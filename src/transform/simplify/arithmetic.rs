@@ -1,0 +1,141 @@
+//! Rules about numbers: constants, identities, signs and factors.
+
+use super::{Match, Rule, is_safe_scale, matched};
+use crate::loops::{Binary, Unary};
+use crate::ops::{Elementwise, Op, Tensor};
+use crate::types::{DType, Scalar};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { name: "fold constants", rewrite: fold_constants },
+    Rule { name: "constant first", rewrite: constant_first },
+    Rule { name: "identity", rewrite: identity },
+    Rule { name: "double negation", rewrite: double_negation },
+    Rule { name: "add negated", rewrite: add_negated },
+    Rule { name: "add to itself", rewrite: add_to_itself },
+    Rule { name: "negate factor", rewrite: negate_factor },
+    Rule { name: "merge factors", rewrite: merge_factors },
+    Rule { name: "divide by power of two", rewrite: divide_by_power_of_two },
+    Rule { name: "decided select", rewrite: decided_select },
+];
+
+/// An elementwise operator over constants → the constant.
+fn fold_constants<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let Op::Elementwise(op) = m.op else { return None };
+    let operands: Option<Vec<Scalar>> = m.operands.iter().map(|x| x.as_constant()).collect();
+    Some(constant(m.node, op.fold(&operands?)))
+}
+
+/// `x + c` → `c + x`, `x · c` → `c · x`: one form for the rules below.
+fn constant_first<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let commutative = |f| m.binary(f).filter(|(a, b)| a.as_constant().is_none() && b.as_constant().is_some());
+    if let Some((a, b)) = commutative(Binary::Add) {
+        return Some(b + a);
+    }
+    commutative(Binary::Mul).map(|(a, b)| b * a)
+}
+
+/// `-0 + x`, `x - 0`, `1 · x`, `x / 1`, `x ^ 1` → `x`. (`0 + x` is no identity: it turns −0 into +0.)
+fn identity<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let Op::Elementwise(Elementwise::Binary(f)) = m.op else { return None };
+    let (a, b) = (m.operands[0], m.operands[1]);
+    let is = |x: Tensor<'g>, value: f64| x.as_constant() == Some(Scalar::from_f64(value, x.dtype()));
+    match f {
+        Binary::Add => is(a, -0.0).then_some(b),
+        Binary::Mul => is(a, 1.0).then_some(b),
+        Binary::Sub => is(b, 0.0).then_some(a),
+        Binary::Div | Binary::Pow => is(b, 1.0).then_some(a),
+        Binary::Max | Binary::Min | Binary::And | Binary::Or => None,
+    }
+}
+
+/// `-(-x)` → `x`, `!!x` → `x`.
+fn double_negation<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let twice = |f| matched(m.unary(f)?).unary(f);
+    twice(Unary::Neg).or_else(|| twice(Unary::Not))
+}
+
+/// `a + (-b)` → `a - b`, `(-a) + b` → `b - a`, `a - (-b)` → `a + b`.
+fn add_negated<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let negated = |x: Tensor<'g>| matched(x).unary(Unary::Neg);
+    if let Some((a, b)) = m.binary(Binary::Add) {
+        return negated(b).map(|b| a - b).or_else(|| negated(a).map(|a| b - a));
+    }
+    let (a, b) = m.binary(Binary::Sub)?;
+    negated(b).map(|b| a + b)
+}
+
+/// `x + x` → `2 · x`.
+fn add_to_itself<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (a, b) = m.binary(Binary::Add)?;
+    (a.id == b.id).then(|| a.constant_like(2.0) * a)
+}
+
+/// `-(c · x)` → `(-c) · x`.
+fn negate_factor<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (factor, rest) = matched(m.unary(Unary::Neg)?).binary(Binary::Mul)?;
+    let factor = factor.as_constant().filter(|factor| factor.dtype().is_float())?;
+    Some(constant(m.node, Scalar::from_f64(-factor.to_f64(), factor.dtype())) * rest)
+}
+
+/// `a · (c · x)` → `(c · a) · x`, where `c` is a constant and `a` a constant or one repeated number:
+/// one multiplication an element instead of two.
+fn merge_factors<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (a, b) = m.binary(Binary::Mul)?;
+    let merge = |factor: Tensor<'g>, product: Tensor<'g>| {
+        let (inner, rest) = matched(product).binary(Binary::Mul)?;
+        let inner = inner.as_constant().filter(|&c| is_safe_scale(magnitude(c)))?;
+        if let Some(outer) = factor.as_constant().filter(|&c| is_safe_scale(magnitude(c))) {
+            let merged = outer.to_f64() * inner.to_f64();
+            return Some(constant(factor, Scalar::from_f64(merged, inner.dtype())) * rest);
+        }
+        let number = one_number(factor)?;
+        let merged = constant(number, inner) * number;
+        Some(merged.broadcast_to(factor.shape()) * rest)
+    };
+    merge(a, b).or_else(|| merge(b, a))
+}
+
+/// `x / c` → `(1/c) · x`, where the reciprocal is exact.
+fn divide_by_power_of_two<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (x, divisor) = m.binary(Binary::Div)?;
+    let divisor = divisor.as_constant()?;
+    let is_exact = match divisor {
+        Scalar::F32(c) => c.is_normal() && c.to_bits() << 9 == 0 && c.recip().is_normal(),
+        Scalar::F64(c) => c.is_normal() && c.to_bits() << 12 == 0 && c.recip().is_normal(),
+        _ => false,
+    };
+    let reciprocal = Scalar::from_f64(1.0 / divisor.to_f64(), divisor.dtype());
+    is_exact.then(|| constant(x, reciprocal) * x)
+}
+
+/// `select(true, a, b)` → `a`, `select(false, a, b)` → `b`, `select(c, a, a)` → `a`.
+fn decided_select<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    if m.op != Op::Elementwise(Elementwise::Select) {
+        return None;
+    }
+    let (a, b) = (m.operands[1], m.operands[2]);
+    match m.operands[0].as_constant() {
+        Some(Scalar::Bool(condition)) => Some(if condition { a } else { b }),
+        _ => (a.id == b.id).then_some(a),
+    }
+}
+
+/// The scalar that is repeated all over the tensor.
+fn one_number<'g>(x: Tensor<'g>) -> Option<Tensor<'g>> {
+    if x.shape().rank() == 0 {
+        return Some(x);
+    }
+    let (_, source) = matched(x).layout().map(|(layout, source)| (layout.clone(), source))?;
+    (source.shape().rank() == 0).then_some(source)
+}
+
+fn constant<'g>(like: Tensor<'g>, value: Scalar) -> Tensor<'g> {
+    like.graph.literal(value, like.shape())
+}
+
+fn magnitude(x: Scalar) -> Scalar {
+    match x.dtype() {
+        DType::F32 | DType::F64 => Scalar::from_f64(x.to_f64().abs(), x.dtype()),
+        DType::I32 | DType::I64 | DType::Bool => x,
+    }
+}
