@@ -1,9 +1,12 @@
 //! Hitofude.
 pub mod codegen;
 pub mod compile;
+pub mod data;
+pub mod dump;
 pub mod error;
 pub mod graph;
 mod interpret;
+mod io;
 pub mod loops;
 mod nn;
 pub mod ops;

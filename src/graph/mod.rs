@@ -2,6 +2,7 @@
 //! operator vocabulary that floor 3 fills in. Owns insertion, naming, errors and consistency checks;
 //! knows nothing of what an operator computes.
 
+mod display;
 mod origin;
 mod verify;
 
@@ -219,8 +220,18 @@ impl<O: Operator> Graph<O> {
         (0..self.len() as u32).map(NodeId)
     }
 
-    /// The node. Panics only on a number of another graph, which the public handles do not hold.
-    pub fn node(&self, id: NodeId) -> Ref<'_, Node<O>> {
+    /// The node's operator.
+    pub fn op(&self, id: NodeId) -> O {
+        self.node(id).op.clone()
+    }
+
+    /// Where the node comes from.
+    pub fn origin(&self, id: NodeId) -> Origin {
+        self.node(id).origin.clone()
+    }
+
+    /// The node in place. Nothing can be inserted while it is borrowed.
+    pub(crate) fn node(&self, id: NodeId) -> Ref<'_, Node<O>> {
         Ref::map(self.inner.borrow(), |inner| &inner.dag[id.petgraph()])
     }
 

@@ -146,11 +146,14 @@ fn state(name: &str, ty: TensorType, role: Role, initial: f64) -> Op {
 }
 
 impl<'g> Tensor<'g> {
-    /// Declares an optimiser's memory of this parameter `p`: state of the same type, named `p.name`.
+    /// Declares an optimiser's memory of this parameter `p`: state of the same type, named `p.name`. Declared
+    /// again, it is the same memory.
     #[track_caller]
     pub fn slot(self, name: &str, initial: f64) -> Tensor<'g> {
         let name = format!("{}.{name}", self.leaf_name().unwrap_or_default());
-        self.graph.state(&name, self.ty(), Role::Slot, initial)
+        let leaf = state(&name, self.ty(), Role::Slot, initial);
+        let known = self.graph.leaf(&name).filter(|&id| self.graph.node(id).op == leaf);
+        self.graph.tensor(known.unwrap_or_else(|| self.graph.declare(leaf, Location::caller())))
     }
 
     /// Declares a number that lives in the state, for expressions over this tensor: the caller may change it

@@ -128,7 +128,7 @@ impl<'a> Lowering<'a> {
             return var;
         }
         let deeper = self.levels.split_off(level + 1);
-        let op = self.graph.node(node).op.clone();
+        let op = self.graph.op(node);
         let operands = self.graph.operands(node);
         let types = Types { operands: operands.iter().map(|&id| self.graph.ty(id)).collect(), result: ty };
         let var = op.rules().lower(&types, index, &mut At { lowering: self, operands: &operands });

@@ -99,7 +99,7 @@ fn check_results(graph: &Graph) -> Result<()> {
 /// Results that are leaves become copies of them, so that every result is computed by a kernel.
 fn copy_leaf_results(graph: &Graph) -> Graph {
     let copied = extract(graph, &graph.results());
-    let copy = |(target, id): (Target, NodeId)| match copied.node(id).op.clone() {
+    let copy = |(target, id): (Target, NodeId)| match copied.op(id) {
         Op::Leaf(_) => (target, copied.tensor(id).stop_gradient().id()),
         _ => (target, id),
     };

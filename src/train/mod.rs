@@ -1,5 +1,8 @@
-//! Floor 8: training. A training step is derived from a loss and an optimiser, and compiled into one function.
+//! Floor 8: training. A training step is derived from a loss and an optimiser and compiled into one function; a
+//! linear model is fitted to a table with it.
 
+mod linear;
 mod step;
 
+pub use linear::{FitOptions, LinearFit, Progress, Stopped, fit_linear, linear_step};
 pub use step::TrainingStep;

@@ -8,21 +8,23 @@ use crate::ops::{Graph, Op};
 
 /// The graph of what these results need, and nothing else.
 pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
-    rebuild(source, results, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
-}
-
-/// Copies what `results` need into a new graph, each node by way of `insert`, which gets the operands'
-/// numbers in the new graph and the node's origin.
-pub(crate) fn rebuild(
-    source: &Graph,
-    results: &[(Target, NodeId)],
-    mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
-) -> Graph {
     let updated = results.iter().filter_map(|(target, _)| match target {
         Target::Update(name) => source.leaf(name),
         Target::Output(_) => None,
     });
-    let needed = source.reachable(results.iter().map(|result| result.1).chain(updated));
+    let kept: Vec<NodeId> = updated.collect();
+    rebuild(source, results, &kept, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
+}
+
+/// Copies what `results` need, and the nodes `kept` in any case, into a new graph, each node by way of `insert`,
+/// which gets the operands' numbers in the new graph and the node's origin.
+pub(crate) fn rebuild(
+    source: &Graph,
+    results: &[(Target, NodeId)],
+    kept: &[NodeId],
+    mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
+) -> Graph {
+    let needed = source.reachable(results.iter().map(|result| result.1).chain(kept.iter().copied()));
     let graph = Graph::new();
     let mut copies: Vec<Option<NodeId>> = vec![None; source.len()];
     for id in source.ids().filter(|id| needed[id.index()]) {

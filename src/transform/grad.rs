@@ -49,7 +49,7 @@ impl Graph {
         active: &[bool],
         cotangents: &mut [Option<Tensor<'g>>],
     ) {
-        let op = self.node(id).op.clone();
+        let op = self.op(id);
         let operands: Vec<Tensor<'g>> = self.operands(id).into_iter().map(|id| self.tensor(id)).collect();
         let site = Site { operands, result: self.tensor(id) };
         for (index, operand) in site.operands.iter().enumerate() {
@@ -93,7 +93,7 @@ fn check_differentiable(y: Tensor<'_>, wrt: &[Tensor<'_>]) -> Result<()> {
     }
     match wrt.iter().find(|x| !x.dtype().is_float()) {
         Some(x) => {
-            let op: Op = x.graph.node(x.id).op.clone();
+            let op: Op = x.graph.op(x.id);
             Err(Error::NotDifferentiable { what: format!("the variable `{op}`"), ty: x.ty() })
         }
         None => Ok(()),

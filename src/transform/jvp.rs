@@ -41,7 +41,7 @@ impl Graph {
             if tangents[id.index()].is_some() || dx.iter().all(Option::is_none) {
                 continue;
             }
-            let op = self.node(id).op.clone();
+            let op = self.op(id);
             let site = Site { operands, result: self.tensor(id) };
             let origin = Origin::Jvp { rule: op.name(), of: Some(id) };
             tangents[id.index()] = self.with_origin(origin, || op.rules().jvp(&site, &dx));

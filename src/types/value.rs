@@ -52,6 +52,33 @@ impl Value {
         }
     }
 
+    /// A tensor of the given elements, in row-major order; missing ones are 0, those of another type are
+    /// converted.
+    pub fn from_elements(ty: TensorType, elements: impl IntoIterator<Item = Scalar>) -> Value {
+        let mut value = Value::splat(Scalar::from_f64(0.0, ty.dtype), ty.shape);
+        macro_rules! fill {
+            ($array:expr, $variant:ident) => {
+                for (slot, x) in $array.iter_mut().zip(elements) {
+                    *slot = match x {
+                        Scalar::$variant(x) => x,
+                        other => match Scalar::from_f64(other.to_f64(), ty.dtype) {
+                            Scalar::$variant(x) => x,
+                            _ => continue,
+                        },
+                    };
+                }
+            };
+        }
+        match &mut value {
+            Value::F32(array) => fill!(array, F32),
+            Value::F64(array) => fill!(array, F64),
+            Value::I32(array) => fill!(array, I32),
+            Value::I64(array) => fill!(array, I64),
+            Value::Bool(array) => fill!(array, Bool),
+        }
+        value
+    }
+
     /// Element type and shape.
     pub fn ty(&self) -> TensorType {
         TensorType { dtype: self.dtype(), shape: map_value!(self, a => Shape::of(a.shape())) }

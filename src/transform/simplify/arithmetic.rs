@@ -88,7 +88,7 @@ fn merge_factors<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
             let merged = outer.to_f64() * inner.to_f64();
             return Some(constant(factor, Scalar::from_f64(merged, inner.dtype())) * rest);
         }
-        let number = one_number(factor)?;
+        let number = one_number(factor).filter(|_| one_number(rest).is_none())?;
         let merged = constant(number, inner) * number;
         Some(merged.broadcast_to(factor.shape()) * rest)
     };

@@ -25,7 +25,7 @@ pub struct Rule {
 /// Every rule, in the order they are tried.
 pub const RULES: &[&[Rule]] = &[arithmetic::RULES, layout::RULES, reduction::RULES];
 
-/// A graph that oscillates between two forms would be a defect of the rules; this bounds its cost.
+/// Rules that undo one another would be a defect; this bounds its cost.
 const MAX_PASSES: usize = 64;
 
 /// The graph in simplest form, by [`RULES`].
@@ -43,9 +43,12 @@ pub fn simplify(graph: &Graph) -> Graph {
 /// One walk over the graph in topological order, and whether a rule fired.
 fn pass(source: &Graph) -> (Graph, bool) {
     let mut fired = false;
-    let graph = rebuild(source, &source.results(), |graph, op, operands, origin| {
+    // The signature stays: inputs and state are kept even if nothing needs them any more.
+    let leaves: Vec<NodeId> = source.ids().filter(|&id| source.tensor(id).leaf_name().is_some()).collect();
+    let graph = rebuild(source, &source.results(), &leaves, |graph, op, operands, origin| {
         let mut id = graph.insert(op, operands, Location::caller());
-        while let Some(simpler) = rewrite(graph, id, origin) {
+        for _ in 0..MAX_PASSES {
+            let Some(simpler) = rewrite(graph, id, origin) else { break };
             fired = true;
             id = simpler;
         }
@@ -74,7 +77,7 @@ struct Match<'g> {
 impl<'g> Match<'g> {
     fn new(node: Tensor<'g>) -> Match<'g> {
         let graph = node.graph;
-        let op = graph.node(node.id).op.clone();
+        let op = graph.op(node.id);
         let operands = graph.operands(node.id).into_iter().map(|id| graph.tensor(id)).collect();
         Match { node, op, operands }
     }

@@ -1,0 +1,64 @@
+//! A schedule as Graphviz DOT: kernels with their loops, and the buffers between them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::escaped;
+use crate::loops::{BufferId, Instr, Kernel, Place, Stmt};
+use crate::schedule::Schedule;
+
+/// The schedule in the DOT language: boxes are kernels in the order they run, ellipses are buffers.
+pub fn schedule_dot(schedule: &Schedule) -> String {
+    let mut text = String::from("digraph schedule {\n");
+    text += "  graph [rankdir=TB, fontname=\"Helvetica\"];\n  node [fontname=\"Courier\", fontsize=10, style=filled];\n";
+    text += "  edge [fontname=\"Helvetica\", fontsize=9, color=\"#475569\"];\n";
+    for (index, buffer) in schedule.program.buffers.iter().enumerate() {
+        let (name, fill) = (escaped(&buffer.name), colour(buffer.place));
+        let (dtype, elements, place) = (buffer.dtype, buffer.elements, buffer.place);
+        let _ = writeln!(
+            text,
+            "  b{index} [shape=ellipse, fillcolor=\"{fill}\", label=\"{name}\\nb{index}: {dtype} × {elements}\\n{place}\"];"
+        );
+    }
+    for (index, kernel) in schedule.program.kernels.iter().enumerate() {
+        let loops = escaped(&kernel.to_string()).replace('\n', "\\l");
+        let _ = writeln!(text, "  k{index} [shape=box, fillcolor=\"#f8fafc\", label=\"{index}: {loops}\"];");
+        let (reads, writes) = accesses(kernel);
+        for read in reads {
+            let _ = writeln!(text, "  b{} -> k{index};", read.index());
+        }
+        for write in writes {
+            let _ = writeln!(text, "  k{index} -> b{} [style=bold, color=\"#b91c1c\"];", write.index());
+        }
+        if index > 0 {
+            let _ = writeln!(text, "  k{} -> k{index} [style=dotted, label=\"then\"];", index - 1);
+        }
+    }
+    text + "}\n"
+}
+
+fn colour(place: Place) -> &'static str {
+    match place {
+        Place::State { .. } => "#dcfce7",
+        Place::Input { .. } => "#dbeafe",
+        Place::Output { .. } => "#e0e7ff",
+        Place::Arena { .. } => "#f1f5f9",
+    }
+}
+
+/// The buffers a kernel reads and those it writes.
+fn accesses(kernel: &Kernel) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
+    fn collect(body: &[Stmt], reads: &mut BTreeSet<BufferId>, writes: &mut BTreeSet<BufferId>) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let { instr: Instr::Load(access), .. } => drop(reads.insert(access.buffer)),
+                Stmt::Let { .. } => {}
+                Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, reads, writes),
+            }
+        }
+    }
+    let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
+    collect(&kernel.body, &mut reads, &mut writes);
+    (reads, writes)
+}

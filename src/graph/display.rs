@@ -1,0 +1,38 @@
+//! The text of a graph: one node a line, in topological order; exact and free of file names, so that the same
+//! graph always gives the same text.
+
+use std::fmt;
+
+use super::{Graph, NodeId, Operator, Target};
+
+impl<O: Operator> fmt::Display for Graph<O> {
+    /// `%id = operator type (operands) ; origin`, then the results.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |id: &NodeId| format!("%{}", id.index());
+        for id in self.ids() {
+            let node = self.node(id);
+            write!(f, "{} = {} {}", number(&id), node.op, node.ty)?;
+            let operands: Vec<String> = self.operands(id).iter().map(number).collect();
+            if !operands.is_empty() {
+                write!(f, " ({})", operands.join(", "))?;
+            }
+            writeln!(f, " ; {}", node.origin)?;
+        }
+        self.results().iter().try_for_each(|(target, id)| writeln!(f, "{target} = {}", number(id)))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Output(name) => write!(f, "output {name}"),
+            Target::Update(name) => write!(f, "update {name}"),
+        }
+    }
+}
+
+impl<O: Operator> fmt::Debug for Graph<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,116 @@
+//! One suite, many evaluators: a graph's outputs by the interpreter, compiled, and compiled without passes.
+
+use std::collections::BTreeMap;
+
+use hitofude::compile::PASSES;
+use hitofude::prelude::*;
+use hitofude::{Executable, Options};
+
+/// Deterministic values between -2 and 2, none of them special.
+pub fn values(seed: u64, count: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64 * 4.0 - 2.0
+    };
+    (0..count).map(next).collect()
+}
+
+/// A value of the tensor's type, from [`values`].
+pub fn value_for(tensor: Tensor<'_>, seed: u64) -> Value {
+    let ty = tensor.ty();
+    let numbers = values(seed, ty.shape.elements());
+    Value::from_elements(
+        hitofude::TensorType { dtype: DType::F64, shape: ty.shape },
+        numbers.into_iter().map(hitofude::Scalar::F64),
+    )
+    .cast(ty.dtype)
+}
+
+/// How far two values are apart, relative to the larger of 1 and the expected value; NaN equals NaN.
+pub fn distance(expected: &Value, actual: &Value) -> f64 {
+    assert_eq!(expected.ty(), actual.ty());
+    let apart = |(e, a): (f64, f64)| match (e, a) {
+        _ if e == a || e.is_nan() && a.is_nan() => 0.0,
+        _ if e.is_finite() && a.is_finite() => (e - a).abs() / e.abs().max(1.0),
+        _ => f64::INFINITY,
+    };
+    expected.to_f64().into_iter().zip(actual.to_f64()).map(apart).fold(0.0, f64::max)
+}
+
+/// Holds the compiled outputs, with all passes and without each, against the interpreter's.
+#[allow(dead_code)] // Not every test binary uses every helper.
+pub fn assert_compiles_right(
+    g: &Graph,
+    outputs: &[(&str, Tensor<'_>)],
+    leaves: &[(&str, Value)],
+    tolerance: f64,
+) {
+    let expected = g.interpret(outputs, leaves).unwrap();
+    let function =
+        outputs.iter().fold(g.function(), |function, (name, tensor)| function.output(name, *tensor));
+    let without = PASSES.iter().map(|pass| Options { without: vec![pass.name], ..Options::default() });
+    for options in [Options::default()].into_iter().chain(without) {
+        let compiled = function.compile_with(&options).unwrap();
+        let actual = run(&compiled, leaves);
+        for (name, expected) in &expected {
+            let apart = distance(expected, &actual[name]);
+            assert!(
+                apart <= tolerance,
+                "{name} is {apart:e} apart with {options:?}\nexpected {expected:?}\nactual {:?}\n{}\n{}",
+                actual[name],
+                function.optimised(&options).unwrap(),
+                function.schedule(&options).unwrap().program,
+            );
+        }
+    }
+}
+
+/// Runs a compiled function once on leaves by name.
+#[allow(dead_code)]
+pub fn run(compiled: &Executable, leaves: &[(&str, Value)]) -> BTreeMap<String, Value> {
+    let (mut state, mut inputs) = (compiled.state(), compiled.inputs());
+    let (inputs_known, states_known) = (inputs.signature(), state.signature());
+    for (name, value) in leaves {
+        if inputs_known.iter().any(|known| known.name == *name) {
+            inputs.set(name, value.clone()).unwrap();
+        } else if states_known.iter().any(|known| known.name == *name) {
+            state.set(name, value.clone()).unwrap();
+        }
+    }
+    let report = compiled.run(&mut state, &inputs).unwrap();
+    report
+        .signature()
+        .into_iter()
+        .map(|output| (output.name.clone(), report.output(&output.name).unwrap()))
+        .collect()
+}
+
+/// Holds the gradient of a scalar of f64 against central differences, in each of `wrt`.
+#[allow(dead_code)]
+pub fn assert_gradient_right(g: &Graph, y: Tensor<'_>, wrt: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {
+    let tensors: Vec<Tensor<'_>> = wrt.iter().map(|x| x.1).collect();
+    let gradients = g.grad(y, &tensors).unwrap();
+    let named: Vec<(&str, Tensor<'_>)> = wrt.iter().map(|x| x.0).zip(gradients).collect();
+    let analytic = g.interpret(&named, leaves).unwrap();
+    for (name, _) in wrt {
+        let at = leaves.iter().position(|leaf| leaf.0 == *name).unwrap();
+        let ty = leaves[at].1.ty();
+        let centre = leaves[at].1.to_f64();
+        let eval = |element: usize, step: f64| {
+            let mut moved = centre.clone();
+            moved[element] += step;
+            let mut leaves = leaves.to_vec();
+            leaves[at].1 = Value::from_elements(ty, moved.into_iter().map(hitofude::Scalar::F64));
+            g.interpret(&[("y", y)], &leaves).unwrap()["y"].to_f64()[0]
+        };
+        for (element, derivative) in analytic[*name].to_f64().into_iter().enumerate() {
+            let h = 1e-5;
+            let numeric = (eval(element, h) - eval(element, -h)) / (2.0 * h);
+            let apart = (derivative - numeric).abs() / numeric.abs().max(1.0);
+            assert!(apart < 1e-6, "d/d{name}[{element}]: derived {derivative}, differences {numeric}\n{g}");
+        }
+    }
+}
