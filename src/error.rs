@@ -91,7 +91,7 @@ pub enum Error {
     #[error("input `{name}` ({ty}) has no value; set it with `inputs.set(\"{name}\", …)`")]
     MissingInput { name: String, ty: TensorType },
     /// State, or inputs, of another compiled program.
-    #[error("the {0} given belongs to another compiled program; make it with this one's `.{0}()`")]
+    #[error("the {0} given came from another compiled program; make it with this one's `.{0}()`")]
     ForeignMemory(&'static str),
     /// A value read as what it is not.
     #[error("{0}")]

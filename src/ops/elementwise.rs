@@ -64,17 +64,17 @@ impl Rules for Elementwise {
         match *self {
             Elementwise::Unary(f) => unary_derivative(f, x[0], y, dy),
             Elementwise::Binary(f) => binary_derivative(f, x[0], x[1], y, operand, dy),
-            Elementwise::Select => {
-                let zero = dy.constant_like(0.0);
-                match operand {
-                    // The untaken branch gets exactly zero: a NaN there must not leak through 0·NaN.
-                    1 => Some(x[0].select(dy, zero)),
-                    2 => Some(x[0].select(zero, dy)),
-                    _ => None,
-                }
-            }
+            Elementwise::Select => (operand > 0).then_some(dy), // and the gate
             Elementwise::Cast(_) => x[0].dtype().is_float().then(|| dy.cast(x[0].dtype())),
             Elementwise::Compare(_) | Elementwise::StopGradient => None,
+        }
+    }
+
+    fn gate<'g>(&self, site: &Site<'g>, operand: usize) -> Option<Tensor<'g>> {
+        match (self, operand) {
+            (Elementwise::Select, 1) => Some(site.operands[0]),
+            (Elementwise::Select, 2) => Some(!site.operands[0]),
+            _ => None,
         }
     }
 

@@ -53,6 +53,12 @@ pub trait Rules {
     /// zero for every cotangent.
     fn vjp<'g>(&self, site: &Site<'g>, operand: usize, dy: Tensor<'g>) -> Option<Tensor<'g>>;
 
+    /// Where, if not everywhere, the operand has a say in the result at the same index. Elsewhere its cotangent is
+    /// exactly zero, whatever the derivatives behind it are: a NaN in an untaken branch must not leak.
+    fn gate<'g>(&self, _site: &Site<'g>, _operand: usize) -> Option<Tensor<'g>> {
+        None
+    }
+
     /// The forward rule: the tangent of the result, given those of the operands (`None` is zero).
     fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>>;
 

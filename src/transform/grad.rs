@@ -2,7 +2,50 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Operator, Origin};
-use crate::ops::{Graph, Op, Site, Tensor};
+use crate::loops::Unary;
+use crate::ops::{Elementwise, Graph, Op, Site, Tensor};
+
+/// A cotangent that is exactly zero wherever its gate is false. The gate is applied as late as it can be: after
+/// the derivatives of the branch it guards, so that `0 · NaN` never comes up.
+#[derive(Clone, Copy)]
+struct Cotangent<'g> {
+    value: Tensor<'g>,
+    gate: Option<Tensor<'g>>,
+}
+
+impl<'g> Cotangent<'g> {
+    /// With the zeros put in.
+    fn gated(self) -> Tensor<'g> {
+        self.gate.map_or(self.value, |gate| gate.select(self.value, self.value.constant_like(0.0)))
+    }
+
+    /// The operand's cotangent, given this one of the result. Elementwise operators keep the gate.
+    fn through(self, op: &Op, site: &Site<'g>, operand: usize) -> Option<Cotangent<'g>> {
+        if !matches!(op, Op::Elementwise(_)) {
+            let value = op.rules().vjp(site, operand, self.gated())?;
+            return Some(Cotangent { value, gate: None });
+        }
+        let value = op.rules().vjp(site, operand, self.value)?;
+        let gate = match (self.gate, op.rules().gate(site, operand)) {
+            (Some(outer), Some(inner)) => Some(outer & inner),
+            (outer, inner) => outer.or(inner),
+        };
+        Some(Cotangent { value, gate })
+    }
+
+    fn plus(self, other: Cotangent<'g>) -> Cotangent<'g> {
+        if self.gate.map(Tensor::id) == other.gate.map(Tensor::id) {
+            return Cotangent { value: self.value + other.value, gate: self.gate };
+        }
+        // The two branches of one select come together again.
+        let joined = match (self.gate, other.gate) {
+            (Some(gate), Some(negated)) if is_negation(negated, gate) => gate.select(self.value, other.value),
+            (Some(negated), Some(gate)) if is_negation(negated, gate) => gate.select(other.value, self.value),
+            _ => self.gated() + other.gated(),
+        };
+        Cotangent { value: joined, gate: None }
+    }
+}
 
 impl Graph {
     /// The gradient of the scalar `y` with respect to each of `wrt`, as tensors of the same graph.
@@ -26,16 +69,19 @@ impl Graph {
         self.check()?;
         check_differentiable(y, wrt)?;
         let active = self.depends_on(wrt);
-        let mut cotangents: Vec<Option<Tensor<'g>>> = vec![None; y.id.index() + 1];
+        let mut cotangents: Vec<Option<Cotangent<'g>>> = vec![None; y.id.index() + 1];
         let seed = Origin::Vjp { rule: "seed", of: Some(y.id), operand: 0 };
-        cotangents[y.id.index()] = Some(self.with_origin(seed, || y.constant_like(1.0)));
+        let one = self.with_origin(seed, || y.constant_like(1.0));
+        cotangents[y.id.index()] = Some(Cotangent { value: one, gate: None });
         for id in self.ids().take(y.id.index() + 1).collect::<Vec<_>>().into_iter().rev() {
             if let Some(dy) = cotangents[id.index()].filter(|_| active[id.index()]) {
                 self.pull_back(id, dy, &active, &mut cotangents);
             }
         }
         let gradient = |x: &Tensor<'g>| {
-            cotangents.get(x.id.index()).copied().flatten().unwrap_or_else(|| x.constant_like(0.0))
+            let cotangent = cotangents.get(x.id.index()).copied().flatten();
+            let origin = Origin::Vjp { rule: "select", of: None, operand: 0 };
+            self.with_origin(origin, || cotangent.map_or_else(|| x.constant_like(0.0), Cotangent::gated))
         };
         let gradients = wrt.iter().map(gradient).collect();
         self.check().map(|()| gradients)
@@ -45,9 +91,9 @@ impl Graph {
     fn pull_back<'g>(
         &'g self,
         id: NodeId,
-        dy: Tensor<'g>,
+        dy: Cotangent<'g>,
         active: &[bool],
-        cotangents: &mut [Option<Tensor<'g>>],
+        cotangents: &mut [Option<Cotangent<'g>>],
     ) {
         let op = self.op(id);
         let operands: Vec<Tensor<'g>> = self.operands(id).into_iter().map(|id| self.tensor(id)).collect();
@@ -58,9 +104,9 @@ impl Graph {
             }
             let origin = Origin::Vjp { rule: op.name(), of: Some(id), operand: index };
             self.with_origin(origin, || {
-                if let Some(share) = op.rules().vjp(&site, index, dy) {
+                if let Some(share) = dy.through(&op, &site, index) {
                     let sum = &mut cotangents[operand.id.index()];
-                    *sum = Some(sum.map_or(share, |sum| sum + share));
+                    *sum = Some(sum.map_or(share, |sum| sum.plus(share)));
                 }
             });
         }
@@ -77,6 +123,12 @@ impl Graph {
         }
         depends
     }
+}
+
+/// Whether `negated` is `!gate`.
+fn is_negation(negated: Tensor<'_>, gate: Tensor<'_>) -> bool {
+    let not = Op::Elementwise(Elementwise::Unary(Unary::Not));
+    gate.graph.op(negated.id) == not && gate.graph.operands(negated.id) == [gate.id]
 }
 
 fn check_differentiable(y: Tensor<'_>, wrt: &[Tensor<'_>]) -> Result<()> {

@@ -5,7 +5,7 @@ use num_traits::Float;
 
 use super::Elementwise;
 use crate::loops::{Binary, Compare, Unary};
-use crate::types::{Value, map_value};
+use crate::types::{Element, Value, map_value};
 
 /// Applies a well-typed operator.
 pub(super) fn elementwise(op: Elementwise, operands: &[&Value]) -> Value {
@@ -99,8 +99,10 @@ fn binary_float<T: Float>(f: Binary, a: T, b: T) -> T {
         Binary::Div => a / b,
         Binary::Pow => a.powf(b),
         Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => T::nan(),
-        Binary::Max => a.max(b),
-        Binary::Min => a.min(b),
+        // IEEE 754-2019: +0 is larger than −0.
+        Binary::Max if a > b || a == b && a.is_sign_positive() => a,
+        Binary::Min if a < b || a == b && a.is_sign_negative() => a,
+        Binary::Max | Binary::Min => b,
         Binary::And | Binary::Or => unreachable!("refused by the type rule"),
     }
 }
@@ -128,10 +130,7 @@ fn compare(f: Compare, a: &Value, b: &Value) -> Value {
 }
 
 fn select(condition: &Value, a: &Value, b: &Value) -> Value {
-    fn pick<T: Copy>(condition: &ArrayD<bool>, a: &ArrayD<T>, b: &Value) -> ArrayD<T>
-    where
-        T: crate::types::Element,
-    {
+    fn pick<T: Element>(condition: &ArrayD<bool>, a: &ArrayD<T>, b: &Value) -> ArrayD<T> {
         let mut result = a.clone();
         if let Some(b) = T::array(b) {
             Zip::from(&mut result).and(condition).and(b).for_each(|x, &taken, &b| {

@@ -14,6 +14,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "add to itself", rewrite: add_to_itself },
     Rule { name: "negate factor", rewrite: negate_factor },
     Rule { name: "merge factors", rewrite: merge_factors },
+    Rule { name: "factor first", rewrite: factor_first },
+    Rule { name: "add multiples", rewrite: add_multiples },
     Rule { name: "divide by power of two", rewrite: divide_by_power_of_two },
     Rule { name: "decided select", rewrite: decided_select },
 ];
@@ -95,6 +97,28 @@ fn merge_factors<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     merge(a, b).or_else(|| merge(b, a))
 }
 
+/// `(c · a) · b` → `c · (a · b)`: factors gather in front, where the rules around find them.
+fn factor_first<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (a, b) = m.binary(Binary::Mul)?;
+    let pull = |product: Tensor<'g>, other: Tensor<'g>| {
+        let (factor, rest) = matched(product).scaled()?;
+        // A repeated number keeps its factor: together they are one number still.
+        let is_one = [rest, other].iter().any(|&x| x.as_constant().is_some() || one_number(x).is_some());
+        (!is_one).then(|| constant(rest, factor) * (rest * other))
+    };
+    pull(a, b).or_else(|| pull(b, a))
+}
+
+/// `c · x + x` → `(c + 1) · x`, `a · x + b · x` → `(a + b) · x`, for positive constants.
+fn add_multiples<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (a, b) = m.binary(Binary::Add)?;
+    let parts =
+        |x: Tensor<'g>| matched(x).scaled().map_or((1.0, x), |(factor, rest)| (factor.to_f64(), rest));
+    let ((first, x), (second, y)) = (parts(a), parts(b));
+    let is_float = x.dtype().is_float();
+    (x.id == y.id && is_float).then(|| constant(x, Scalar::from_f64(first + second, x.dtype())) * x)
+}
+
 /// `x / c` → `(1/c) · x`, where the reciprocal is exact.
 fn divide_by_power_of_two<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (x, divisor) = m.binary(Binary::Div)?;
@@ -108,7 +132,8 @@ fn divide_by_power_of_two<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     is_exact.then(|| constant(x, reciprocal) * x)
 }
 
-/// `select(true, a, b)` → `a`, `select(false, a, b)` → `b`, `select(c, a, a)` → `a`.
+/// `select(true, a, b)` → `a`, `select(false, a, b)` → `b`, `select(c, a, a)` → `a`, `select(!c, a, b)` →
+/// `select(c, b, a)`.
 fn decided_select<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     if m.op != Op::Elementwise(Elementwise::Select) {
         return None;
@@ -116,12 +141,13 @@ fn decided_select<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (a, b) = (m.operands[1], m.operands[2]);
     match m.operands[0].as_constant() {
         Some(Scalar::Bool(condition)) => Some(if condition { a } else { b }),
-        _ => (a.id == b.id).then_some(a),
+        _ if a.id == b.id => Some(a),
+        _ => matched(m.operands[0]).unary(Unary::Not).map(|condition| condition.select(b, a)),
     }
 }
 
 /// The scalar that is repeated all over the tensor.
-fn one_number<'g>(x: Tensor<'g>) -> Option<Tensor<'g>> {
+pub(super) fn one_number<'g>(x: Tensor<'g>) -> Option<Tensor<'g>> {
     if x.shape().rank() == 0 {
         return Some(x);
     }

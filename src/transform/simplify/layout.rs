@@ -1,5 +1,6 @@
 //! Rules about arrangement: layout operators merged, moved and absorbed.
 
+use super::arithmetic::one_number;
 use super::{Match, Rule, matched};
 use crate::ops::{Dot, Elementwise, Layout, Op, Tensor};
 
@@ -8,6 +9,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "arrange in place", rewrite: arrange_in_place },
     Rule { name: "merge layouts", rewrite: merge_layouts },
     Rule { name: "broadcast last", rewrite: broadcast_last },
+    Rule { name: "scale after layout", rewrite: scale_after_layout },
     Rule { name: "absorb transpose", rewrite: absorb_transpose },
     Rule { name: "transpose product", rewrite: transpose_product },
 ];
@@ -93,6 +95,17 @@ fn broadcast_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         .collect();
     let inner = Tensor::apply(m.op.clone(), &inner?);
     Some(Tensor::apply(Op::Layout(broadcast), &[inner]))
+}
+
+/// `reshape (c · x)` → `c · reshape x`, and so for a transpose: factors move towards the results.
+fn scale_after_layout<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (layout, x) = m.layout()?;
+    if matches!(layout, Layout::Broadcast { .. }) {
+        return None; // The other way round: the smaller product comes first.
+    }
+    let (factor, rest) = matched(x).scaled().filter(|(_, rest)| one_number(*rest).is_none())?;
+    let arranged = Tensor::apply(m.op.clone(), &[rest]);
+    Some(m.node.graph.literal(factor, m.node.shape()) * arranged)
 }
 
 /// `dot(transpose x, y)` → `dot(x, y)` with the labels permuted.

@@ -1,0 +1,195 @@
+//! The conventions of `docs/architecture.md`, case by case.
+
+mod common;
+
+use common::assert_compiles_right;
+use hitofude::prelude::*;
+
+/// The gradient of the sum of `f(x)` at `at`, interpreted and compiled (which must agree).
+fn gradient_at(at: &[f64], f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> Vec<f64> {
+    let g = Graph::new();
+    let x = g.input("x", [at.len()], F64);
+    let dx = g.grad(f(x).sum(..), &[x]).unwrap()[0];
+    let leaves = [("x", Value::from(Array1::from(at.to_vec())))];
+    assert_compiles_right(&g, &[("dx", dx)], &leaves, 1e-14);
+    g.interpret(&[("dx", dx)], &leaves).unwrap()["dx"].to_f64()
+}
+
+const NAN: f64 = f64::NAN;
+const INF: f64 = f64::INFINITY;
+
+#[test]
+fn kinks_at_zero_have_derivative_zero() {
+    assert_eq!(gradient_at(&[-1.0, 0.0, 2.0], |x| x.relu()), [0.0, 0.0, 1.0]);
+    assert_eq!(gradient_at(&[-1.0, 0.0, 2.0], |x| x.abs()), [-1.0, 0.0, 1.0]);
+    assert_eq!(gradient_at(&[-1.0, 0.0, 2.0], |x| x.sign()), [0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn elementwise_ties_share_half_and_half() {
+    assert_eq!(gradient_at(&[0.0, 1.0, 2.0], |x| x.maximum(1.0)), [0.0, 0.5, 1.0]);
+    assert_eq!(gradient_at(&[0.0, 1.0, 2.0], |x| x.minimum(1.0)), [1.0, 0.5, 0.0]);
+}
+
+#[test]
+fn reduced_ties_share_equally() {
+    assert_eq!(gradient_at(&[3.0, 1.0, 3.0, 3.0], |x| x.max(0)), [1.0 / 3.0, 0.0, 1.0 / 3.0, 1.0 / 3.0]);
+    assert_eq!(gradient_at(&[3.0, 1.0, 1.0], |x| x.min(0)), [0.0, 0.5, 0.5]);
+}
+
+#[test]
+fn no_nan_leaks_from_an_untaken_branch() {
+    assert_eq!(gradient_at(&[-4.0, 4.0], |x| x.greater(0.0).select(x.sqrt(), 0.0)), [0.0, 0.25]);
+    assert_eq!(gradient_at(&[-1.0, 1.0], |x| x.greater(0.0).select(x.log() * x, x)), [1.0, 1.0]);
+    assert_eq!(gradient_at(&[0.0, 2.0], |x| x.equal(0.0).select(1.0, x.sin() / x))[0], 0.0);
+    // Through a branch within a branch.
+    let inner = |x: f64| {
+        gradient_at(&[x], |x| x.greater(0.0).select(x.greater(1.0).select(x.log(), x.sqrt()), 0.0))[0]
+    };
+    assert_eq!([inner(-1.0), inner(0.25), inner(2.0)], [0.0, 1.0, 0.5]);
+}
+
+#[test]
+fn products_with_zeros_have_finite_gradients() {
+    assert_eq!(gradient_at(&[2.0, 3.0, 4.0], |x| x.prod(0)), [12.0, 8.0, 6.0]);
+    assert_eq!(gradient_at(&[2.0, 0.0, 4.0], |x| x.prod(0)), [0.0, 8.0, 0.0]);
+    assert_eq!(gradient_at(&[0.0, 0.0, 4.0], |x| x.prod(0)), [0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn powers_at_zero() {
+    assert_eq!(gradient_at(&[0.0, 2.0], |x| x.pow(0.0)), [0.0, 0.0]);
+    assert_eq!(gradient_at(&[0.0, 2.0], |x| x.pow(1.0)), [1.0, 1.0]);
+    assert_eq!(gradient_at(&[0.0, -3.0], |x| x.pow(2.0)), [0.0, -6.0]);
+    // In the exponent, at base 0.
+    assert_eq!(gradient_at(&[2.0], |x| x.constant_like(0.0).pow(x)), [0.0]);
+    assert_eq!(gradient_at(&[0.0], |x| x.sqrt()), [INF]);
+}
+
+#[test]
+fn saturating_functions_stay_finite() {
+    for x in [-1e4, -100.0, 100.0, 1e4] {
+        assert_eq!(gradient_at(&[x], |x| x.sigmoid()), [0.0]);
+        assert_eq!(gradient_at(&[x], |x| x.tanh()), [0.0]);
+    }
+}
+
+#[test]
+fn unreached_variables_have_zero_gradients() {
+    let g = Graph::new();
+    let (x, z) = (g.input("x", [2], F64), g.input("z", [3], F64));
+    let gradients = g.grad(x.sum(..), &[x, z]).unwrap();
+    let leaves = [("x", array![1.0, 2.0].into()), ("z", array![1.0, 2.0, 3.0].into())];
+    let values = g.interpret(&[("dz", gradients[1])], &leaves).unwrap();
+    assert_eq!(values["dz"], array![0.0, 0.0, 0.0].into());
+}
+
+/// Every scalar function on special values, in single elements and in vectors with remainders.
+#[test]
+fn special_values_survive_compilation() {
+    let special = [NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e300, -1e-300, 1e4, -1e4];
+    let pairs: Vec<(f64, f64)> = special.iter().flat_map(|&a| special.iter().map(move |&b| (a, b))).collect();
+    for dtype in [F64, F32] {
+        let g = Graph::new();
+        let (a, b) = (g.input("a", [pairs.len()], dtype), g.input("b", [pairs.len()], dtype));
+        let column = |values: Vec<f64>| Value::from(Array1::from(values)).cast(dtype);
+        let leaves = [
+            ("a", column(pairs.iter().map(|pair| pair.0).collect())),
+            ("b", column(pairs.iter().map(|pair| pair.1).collect())),
+        ];
+        let outputs = [
+            ("add", a + b),
+            ("sub", a - b),
+            ("mul", a * b),
+            ("div", a / b),
+            ("pow", a.pow(b)),
+            ("max", a.maximum(b)),
+            ("min", a.minimum(b)),
+            ("neg", -a),
+            ("abs", a.abs()),
+            ("sign", a.sign()),
+            ("exp", a.exp()),
+            ("log", a.log()),
+            ("sqrt", a.sqrt()),
+            ("tanh", a.tanh()),
+            ("sin", a.sin()),
+            ("cos", a.cos()),
+            ("floor", a.floor()),
+            ("ceil", a.ceil()),
+            ("round", a.round()),
+            ("eq", a.equal(b)),
+            ("ne", a.not_equal(b)),
+            ("lt", a.less(b)),
+            ("le", a.less_equal(b)),
+            ("gt", a.greater(b)),
+            ("ge", a.greater_equal(b)),
+            ("select", a.less(b).select(a, b)),
+            ("logic", (a.less(b) | a.greater(1.0)) & !b.equal(0.0)),
+            ("i32", a.cast(I32)),
+            ("i64", a.cast(I64)),
+            ("bool", a.cast(Bool)),
+            ("same", a.less(b).cast(dtype)),
+        ];
+        assert_compiles_right(&g, &outputs, &leaves, 1e-6);
+        assert_signs_of_zero_agree(&g, &outputs, &leaves);
+    }
+}
+
+fn assert_signs_of_zero_agree(g: &Graph, outputs: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {
+    let expected = g.interpret(outputs, leaves).unwrap();
+    let actual = common::run(&g.compile(outputs).unwrap(), leaves);
+    for (name, _) in outputs {
+        for (e, a) in expected[*name].to_f64().into_iter().zip(actual[*name].to_f64()) {
+            assert!(e != 0.0 || e.is_sign_negative() == a.is_sign_negative(), "{name}: {e:?} and {a:?}");
+        }
+    }
+}
+
+#[test]
+fn integers_wrap_and_never_trap() {
+    let numbers = [i32::MIN, -7, -1, 0, 1, 3, i32::MAX];
+    let pairs: Vec<(i32, i32)> = numbers.iter().flat_map(|&a| numbers.iter().map(move |&b| (a, b))).collect();
+    for dtype in [I32, I64] {
+        let g = Graph::new();
+        let (a, b) = (g.input("a", [pairs.len()], dtype), g.input("b", [pairs.len()], dtype));
+        let column = |values: Vec<i32>| Value::from(Array1::from(values)).cast(dtype);
+        let leaves = [
+            ("a", column(pairs.iter().map(|pair| pair.0).collect())),
+            ("b", column(pairs.iter().map(|pair| pair.1).collect())),
+        ];
+        let outputs = [
+            ("add", a + b),
+            ("sub", a - b),
+            ("mul", a * b),
+            ("div", a / b),
+            ("max", a.maximum(b)),
+            ("neg", -a),
+            ("abs", a.abs()),
+            ("sign", a.sign()),
+            ("sum", a.sum(..)),
+            ("prod", b.prod(..)),
+            ("least", a.min(..)),
+            ("lt", a.less(b)),
+            ("f32", a.cast(F32)),
+            ("f64", a.cast(F64)),
+            ("i64", a.cast(I64)),
+            ("i32", a.cast(I32)),
+            ("bool", a.cast(Bool)),
+        ];
+        assert_compiles_right(&g, &outputs, &leaves, 0.0);
+    }
+}
+
+#[test]
+fn empty_axes_sum_to_nothing() {
+    let g = Graph::new();
+    let x = g.input("x", [0, 3], F32);
+    let outputs = [
+        ("sum", x.sum(0)),
+        ("all", x.sum(..)),
+        ("prod", x.prod(0)),
+        ("same", x * 2.0),
+        ("dot", x.einsum("nk,nm->km", x)),
+    ];
+    assert_compiles_right(&g, &outputs, &[("x", Array2::<f32>::zeros((0, 3)).into())], 0.0);
+}

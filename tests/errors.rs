@@ -1,0 +1,251 @@
+//! What users read when they err: one page of typical mistakes.
+
+use hitofude::prelude::*;
+
+/// The message of the first error of a graph, with this file's lines left out.
+fn message(build: impl FnOnce(&Graph)) -> String {
+    let g = Graph::new();
+    build(&g);
+    plain(&g.check().unwrap_err())
+}
+
+fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    let stable: Vec<&str> = text.split("tests/errors.rs:").collect();
+    let rest = |part: &&str| part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':').to_string();
+    std::iter::once(stable[0].to_string())
+        .chain(stable[1..].iter().map(rest))
+        .collect::<Vec<_>>()
+        .join("errors.rs:LINE")
+}
+
+#[test]
+fn typical_mistakes() {
+    let mut page = Vec::new();
+    let mut show = |title: &str, message: String| page.push(format!("# {title}\n{message}\n"));
+    let vector = |g: &Graph, n: usize| g.input("v", [n], F32).id();
+
+    show(
+        "shapes that do not broadcast",
+        message(|g| drop(format!("{:?}", g.input("a", [2, 3], F32) + g.input("b", [4], F32)))),
+    );
+    show(
+        "mixed element types",
+        message(|g| {
+            let _ = g.input("a", [3], F32) * g.input("b", [3], F64);
+        }),
+    );
+    show(
+        "inner extents of a matrix product",
+        message(|g| {
+            let _ = g.input("a", [2, 3], F32).matmul(g.input("b", [4, 5], F32));
+        }),
+    );
+    show(
+        "matrix product with a scalar",
+        message(|g| {
+            let _ = g.input("a", [2, 3], F32).matmul(g.input("b", [], F32));
+        }),
+    );
+    show(
+        "linear without a fitting weight",
+        message(|g| {
+            let _ =
+                g.input("x", [8, 3], F32).linear(g.parameter("w", [3, 1], F32), g.parameter("b", [1], F32));
+        }),
+    );
+    show(
+        "loss of (n,1) against (n)",
+        message(|g| {
+            let _ = g.input("y", [8, 1], F32).mse_loss(g.input("t", [8], F32));
+        }),
+    );
+    show(
+        "an axis that does not exist",
+        message(|g| {
+            let _ = g.tensor(vector(g, 3)).sum(1);
+        }),
+    );
+    show(
+        "an axis named twice",
+        message(|g| {
+            let _ = g.input("x", [2, 2], F32).sum([0, -2]);
+        }),
+    );
+    show(
+        "mean of nothing",
+        message(|g| {
+            let _ = g.input("x", [0, 3], F32).mean(0);
+        }),
+    );
+    show(
+        "largest of nothing",
+        message(|g| {
+            let _ = g.input("x", [0, 3], F32).max(0);
+        }),
+    );
+    show(
+        "mean of integers",
+        message(|g| {
+            let _ = g.input("x", [3], I32).mean(..);
+        }),
+    );
+    show(
+        "exponential of integers",
+        message(|g| {
+            let _ = g.input("x", [3], I32).exp();
+        }),
+    );
+    show(
+        "arithmetic on truth values",
+        message(|g| {
+            let _ = g.input("x", [3], Bool) + g.input("y", [3], Bool);
+        }),
+    );
+    show(
+        "a condition that is no truth value",
+        message(|g| {
+            let x = g.input("x", [3], F32);
+            let _ = x.select(x, x);
+        }),
+    );
+    show(
+        "reshape to another count",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).reshape([4]);
+        }),
+    );
+    show(
+        "permutation with a repeated axis",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).permute(&[0, 0]);
+        }),
+    );
+    show(
+        "transpose of a vector",
+        message(|g| {
+            let _ = g.tensor(vector(g, 3)).transpose();
+        }),
+    );
+    show(
+        "broadcast to a smaller shape",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).broadcast_to([3]);
+        }),
+    );
+    show(
+        "squeeze of a long axis",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).squeeze(0);
+        }),
+    );
+    show(
+        "einsum that is none",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).einsum("ij", g.input("y", [3], F32));
+        }),
+    );
+    show(
+        "einsum with a label in one operand only",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).einsum("ij,j->j", g.input("y", [3], F32));
+        }),
+    );
+    show(
+        "einsum of the wrong rank",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).einsum("ijk,k->ij", g.input("y", [3], F32));
+        }),
+    );
+    show(
+        "a name taken already",
+        message(|g| {
+            g.input("x", [3], F32);
+            g.parameter("x", [3], F32);
+        }),
+    );
+    show(
+        "inside scopes",
+        message(|g| {
+            let _encoder = g.scope("encoder");
+            let _layer = g.scope("layer1");
+            let _ = g.input("x", [3], F32) + g.input("y", [2], F32);
+        }),
+    );
+    show(
+        "only the first mistake is told",
+        message(|g| {
+            let bad = g.input("x", [3], F32) + g.input("y", [2], F32);
+            let _ = bad.matmul(bad).transpose().mean(7);
+        }),
+    );
+    show("another graph's tensor", {
+        let other = Graph::new();
+        let z = other.input("z", [3], F32);
+        let g = Graph::new();
+        let _ = g.input("x", [3], F32) + z;
+        plain(&g.check().unwrap_err())
+    });
+    show(
+        "too many elements",
+        message(|g| {
+            let _ = g.input("x", [1 << 40, 1 << 40], F32);
+        }),
+    );
+    drop(show);
+    page.extend(deriving());
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("typical_mistakes", page.join("\n")));
+}
+
+/// Mistakes that show when something is derived, compiled or given.
+fn deriving() -> Vec<String> {
+    let g = Graph::new();
+    let (x, n, w) = (g.input("x", [3], F32), g.input("n", [3], I32), g.parameter("w", [3], F32));
+    let unused = g.parameter("unused", [2], F32);
+    let _ = unused;
+    let loss = (x * w).sum(..);
+    let text = |title: &str, error: Error| format!("# {title}\n{}\n", plain(&error));
+    let step = |loss| g.training_step(loss, Sgd::new(0.1)).and_then(|step| step.compile()).unwrap_err();
+    let f = g.compile(&[("y", x * w)]).unwrap();
+    vec![
+        text("a loss that is no scalar", step(x * w)),
+        text("a loss of integers", step(n.sum(..))),
+        text("a gradient with respect to integers", g.grad(loss, &[n]).unwrap_err()),
+        text("a parameter that the loss does not reach", step(loss)),
+        text(
+            "freezing what does not exist",
+            g.training_step(loss, Sgd::new(0.1)).unwrap().freeze("W").compile().unwrap_err(),
+        ),
+        text(
+            "freezing everything",
+            g.training_step(loss, Sgd::new(0.1)).unwrap().freeze("w").freeze("unused").compile().unwrap_err(),
+        ),
+        text("two outputs of one name", g.compile(&[("y", x), ("y", w)]).unwrap_err()),
+        text("updating an input", g.function().update(x, x * 2.0).compile().unwrap_err()),
+        text("updating with another type", g.function().update(w, loss).compile().unwrap_err()),
+        text("interpreting without an input", g.interpret(&[("y", loss)], &[]).unwrap_err()),
+        text(
+            "interpreting with a wrong input",
+            g.interpret(&[("y", loss)], &[("x", array![1.0f32].into())]).unwrap_err(),
+        ),
+        text(
+            "reading an output that is none",
+            f.run(&mut f.state(), &f.inputs().with("x", array![1.0f32, 2.0, 3.0]).unwrap())
+                .unwrap()
+                .output("z")
+                .unwrap_err(),
+        ),
+        text(
+            "reading an output as another type",
+            f.run(&mut f.state(), &f.inputs().with("x", array![1.0f32, 2.0, 3.0]).unwrap())
+                .unwrap()
+                .view::<f64>("y")
+                .unwrap_err(),
+        ),
+        text("loading a file that is not there", f.state().load("no/such/file.safetensors").unwrap_err()),
+    ]
+}

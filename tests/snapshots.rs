@@ -1,0 +1,153 @@
+//! Derived gradients as text, one snapshot a lesson. Review a changed one as a reader: is it still what a careful
+//! person would write?
+
+use hitofude::prelude::*;
+use hitofude::{Options, dump};
+
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+fn assert_text(name: &str, text: &str) {
+    settings().bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// The value and its gradient in each variable, simplified.
+fn gradient<'g>(g: &'g Graph, y: Tensor<'g>, wrt: &[(&str, Tensor<'g>)]) -> Graph {
+    let tensors: Vec<Tensor<'_>> = wrt.iter().map(|x| x.1).collect();
+    let gradients = g.grad(y, &tensors).unwrap();
+    let start = g.function().output("y", y);
+    let named = wrt.iter().zip(gradients);
+    let function = named.fold(start, |function, ((name, _), d)| function.output(&format!("d_{name}"), d));
+    let simplified = function.optimised(&Options::default()).unwrap();
+    simplified.verify().unwrap();
+    simplified
+}
+
+/// One snapshot: inputs of f64 by name and shape, and the expression over them.
+macro_rules! lesson {
+    ($name:ident, $(#[doc = $doc:literal])* [$($input:ident $shape:tt),*] $y:expr) => {
+        $(#[doc = $doc])*
+        #[test]
+        fn $name() {
+            let g = Graph::new();
+            $(let $input = g.input(stringify!($input), $shape, F64);)*
+            let text = gradient(&g, $y, &[$((stringify!($input), $input)),*]).to_string();
+            assert_text(stringify!($name), &text);
+        }
+    };
+}
+
+lesson!(broadcast_is_summed_back, [x [2, 3], b [3]] (x * b).sum(..));
+lesson!(stretched_axis_is_summed_back, [x [2, 3], c [2, 1]] (x * c).sum(..));
+lesson!(shared_subexpression_is_derived_once, [x [3]] { let t = x.tanh(); (t * t.exp()).sum(..) });
+lesson!(chain_of_three_rules, [x [3]] x.sin().exp().tanh().sum(..));
+lesson!(value_used_twice, [x[3]](x * x).sum(..));
+lesson!(mean_divides_by_count, [x [4]] x.mean(..));
+lesson!(matrix_product, [a [2, 3], b [3, 4]] a.matmul(b).sum(..));
+lesson!(bilinear_form, [x [3], a [3, 3]] x.matmul(a).matmul(x));
+lesson!(relu_is_a_select, [x [3]] x.relu().sum(..));
+lesson!(untaken_branch_gets_zero, [x [3]] x.greater(0.0).select(x.sqrt(), -x).sum(..));
+lesson!(maximum_shares_a_tie, [a [3], b [3]] a.maximum(b).sum(..));
+lesson!(largest_element, [x [2, 3]] x.max(1).sum(..));
+lesson!(quotient, [a[3], b[3]](a / b).sum(..));
+lesson!(power, [x [3]] x.pow(3.0).sum(..));
+lesson!(transpose_is_absorbed, [a [2, 3], b [2, 4]] a.transpose().matmul(b).square().sum(..));
+lesson!(reshape_is_undone, [x [2, 3]] x.reshape([6]).exp().sum(..));
+lesson!(stopped_gradient, [x[3]](x * x.stop_gradient()).sum(..));
+lesson!(squared_error, [x [4, 2], t [4, 2]] x.mse_loss(t));
+lesson!(log_of_sum_of_exponentials, [x [3]] x.exp().sum(..).log());
+lesson!(product_of_elements, [x [3]] x.prod(..));
+
+#[test]
+fn second_derivative() {
+    let g = Graph::new();
+    let x = g.input("x", [], F64);
+    let dx = g.grad(x.tanh(), &[x]).unwrap()[0];
+    assert_text("second_derivative", &gradient(&g, dx, &[("x", x)]).to_string());
+}
+
+#[test]
+fn hessian_vector_product() {
+    let g = Graph::new();
+    let (x, v) = (g.input("x", [3], F64), g.input("v", [3], F64));
+    let y = (x * x * x).sum(..);
+    let along = (g.grad(y, &[x]).unwrap()[0] * v).sum(..);
+    assert_text("hessian_vector_product", &gradient(&g, along, &[("x", x)]).to_string());
+}
+
+/// The memo's model on `samples` samples; on one without a batch axis for 0.
+fn memo(g: &Graph, samples: usize) -> TrainingStep<'_> {
+    let (x, target) = match samples {
+        0 => (g.input("x", [3], F32), g.input("target", [1], F32)),
+        n => (g.input("x", [n, 3], F32), g.input("target", [n, 1], F32)),
+    };
+    let weight = g.parameter("weight", [1, 3], F32);
+    let bias = g.parameter("bias", [1], F32);
+    let output = x.linear(weight, bias);
+    g.training_step(output.mse_loss(target), Sgd::new(0.01)).unwrap().output("output", output)
+}
+
+#[test]
+fn memo_gradient() {
+    let g = Graph::new();
+    assert_text(
+        "memo_gradient",
+        &memo(&g, 0).gradient().unwrap().optimised(&Options::default()).unwrap().to_string(),
+    );
+}
+
+#[test]
+fn memo_step() {
+    let g = Graph::new();
+    assert_text(
+        "memo_step",
+        &memo(&g, 0).function().unwrap().optimised(&Options::default()).unwrap().to_string(),
+    );
+}
+
+#[test]
+fn memo_step_on_a_batch() {
+    let g = Graph::new();
+    let step = memo(&g, 8).function().unwrap().optimised(&Options::default()).unwrap();
+    assert_text("memo_step_on_a_batch", &step.to_string());
+}
+
+#[test]
+fn memo_schedule_on_a_batch() {
+    let g = Graph::new();
+    assert_text("memo_schedule_on_a_batch", &memo(&g, 8).schedule().unwrap().program.to_string());
+}
+
+#[test]
+fn memo_step_as_dot() {
+    let g = Graph::new();
+    let dot = dump::dot(&memo(&g, 0).function().unwrap().optimised(&Options::default()).unwrap());
+    // Tooltips hold lines of this file.
+    let stable: Vec<&str> =
+        dot.split("tooltip=\"tests/").map(|part| part.split_once("\"]").map_or(part, |p| p.1)).collect();
+    assert_text(
+        "memo_step_as_dot",
+        &(dot[..dot.find("tooltip=\"tests/").unwrap()].to_string() + &stable[1..].join("tooltip")),
+    );
+}
+
+/// No more arithmetic than `e = x·Wᵀ + b − t; L = mean(e²); W ← W − (2·lr/n)·eᵀx; b ← b − (2·lr/n)·Σe`.
+#[test]
+fn memo_step_has_no_more_arithmetic_than_by_hand() {
+    // dot, +, −, square; mean: sum and quotient; 2·lr/n; dot, ·, −; sum, ·, −. One sample needs no sums.
+    for (samples, by_hand) in [(0, 10), (1, 10), (2, 13), (8, 13), (7, 13)] {
+        let g = Graph::new();
+        let step = memo(&g, samples).function().unwrap().optimised(&Options::default()).unwrap();
+        let is_arithmetic = |id: &hitofude::graph::NodeId| {
+            use hitofude::ops::Op;
+            matches!(step.op(*id), Op::Elementwise(_) | Op::Reduce(_) | Op::Dot(_))
+        };
+        let count = step.ids().filter(is_arithmetic).count();
+        assert!(count <= by_hand, "{samples} samples: {count} > {by_hand}\n{step}");
+    }
+}
