@@ -192,7 +192,6 @@ fn typical_mistakes() {
             let _ = g.input("x", [1 << 40, 1 << 40], F32);
         }),
     );
-    drop(show);
     page.extend(deriving());
     let mut settings = insta::Settings::new();
     settings.set_snapshot_path("../snapshots");

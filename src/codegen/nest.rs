@@ -208,7 +208,7 @@ impl Nest<'_, '_, '_> {
         for (index, part) in parts.iter().enumerate() {
             let value = match &joined {
                 Some(values) => values[index],
-                None => self.identity(part),
+                None => self.emit.constant(part.combine.over_nothing(self.kernel.dtype(part.dst))),
             };
             self.vars[part.dst.0 as usize] = Some(value);
             self.products[part.dst.0 as usize] = None;

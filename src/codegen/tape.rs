@@ -260,7 +260,7 @@ impl Recorder {
     /// A few chains, then their results in pairs: short latency, and products fused into the chains.
     fn combine(&mut self, combine: Combine, dtype: DType, terms: &[Slot]) -> Slot {
         if terms.is_empty() {
-            return self.op(Op::Constant(combine.identity(dtype)), dtype);
+            return self.op(Op::Constant(combine.over_nothing(dtype)), dtype);
         }
         let chains = terms.len().div_ceil(2).min(CHAINS);
         let mut partial = Vec::with_capacity(chains);

@@ -8,7 +8,7 @@ use crate::graph::{NodeId, Target};
 use crate::ops::{Graph, Leaf, Op, Tensor};
 use crate::runtime::Executable;
 use crate::schedule::{Schedule, schedule};
-use crate::transform::extract;
+use crate::transform::{copy_leaf_results, extract};
 
 /// A program to be compiled: outputs to report and state to update, over one graph.
 ///
@@ -128,7 +128,7 @@ impl<'g> Function<'g> {
     /// # Errors
     /// As [`Function::graph`]; two results of one name.
     pub fn schedule(&self, options: &Options) -> Result<Schedule> {
-        schedule(&self.optimised(options)?)
+        schedule(&copy_leaf_results(&self.optimised(options)?))
     }
 
     /// Compiles the function to native code.

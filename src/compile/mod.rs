@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::ops::Graph;
 use crate::runtime::{CompileReport, Executable};
 use crate::schedule::schedule;
-use crate::transform::simplify;
+use crate::transform::{copy_leaf_results, simplify};
 
 pub use crate::codegen::Listing;
 
@@ -62,7 +62,7 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
     let mut watch = Stopwatch { stages: earlier };
     let nodes_before = graph.len();
     let graph = watch.time("simplify", || options.optimise(graph));
-    let schedule = watch.time("schedule", || schedule(&graph))?;
+    let schedule = watch.time("schedule", || schedule(&copy_leaf_results(&graph)))?;
     let code = codegen::compile(&schedule.program, options.listing)?;
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {

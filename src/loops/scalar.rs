@@ -103,9 +103,17 @@ impl Combine {
     }
 
     /// The result over no values.
+    pub fn over_nothing(self, dtype: DType) -> Scalar {
+        match self {
+            Combine::Sum => Scalar::from_f64(0.0, dtype),
+            Combine::Prod | Combine::Max | Combine::Min => self.identity(dtype),
+        }
+    }
+
+    /// What changes no value it is joined with: for sums −0, since 0 + −0 is 0.
     pub fn identity(self, dtype: DType) -> Scalar {
         match (self, dtype) {
-            (Combine::Sum, _) => Scalar::from_f64(0.0, dtype),
+            (Combine::Sum, _) => Scalar::from_f64(-0.0, dtype),
             (Combine::Prod, _) => Scalar::from_f64(1.0, dtype),
             // i64's bounds are not f64 numbers, but the conversion saturates to them.
             (Combine::Max, _) => Scalar::from_f64(f64::NEG_INFINITY, dtype),

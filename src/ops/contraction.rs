@@ -144,14 +144,14 @@ impl Rules for Dot {
         match (operands[0], operands[1]) {
             (Value::F32(a), Value::F32(b)) => {
                 let wide = |x: &ArrayD<f32>| x.mapv(f64::from);
-                Value::F64(self.contract(&wide(a), &wide(b), |s, a, b| s + a * b)).cast(ty.dtype)
+                Value::F64(self.contract(&wide(a), &wide(b), -0.0, |s, a, b| s + a * b)).cast(ty.dtype)
             }
-            (Value::F64(a), Value::F64(b)) => Value::F64(self.contract(a, b, |s, a, b| s + a * b)),
+            (Value::F64(a), Value::F64(b)) => Value::F64(self.contract(a, b, -0.0, |s, a, b| s + a * b)),
             (Value::I32(a), Value::I32(b)) => {
-                Value::I32(self.contract(a, b, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
+                Value::I32(self.contract(a, b, 0, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
             }
             (Value::I64(a), Value::I64(b)) => {
-                Value::I64(self.contract(a, b, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
+                Value::I64(self.contract(a, b, 0, |s, a, b| s.wrapping_add(a.wrapping_mul(b))))
             }
             _ => unreachable!("refused by the type rule"),
         }
@@ -196,6 +196,7 @@ impl Dot {
         &self,
         a: &ArrayD<T>,
         b: &ArrayD<T>,
+        identity: T,
         f: impl Fn(T, T, T) -> T,
     ) -> ArrayD<T> {
         let (lhs, rhs) = (Shape::of(a.shape()), Shape::of(b.shape()));
@@ -204,7 +205,7 @@ impl Dot {
         let summed = self.summed();
         let inner: Vec<usize> = summed.iter().map(extent).collect();
         ArrayD::from_shape_fn(IxDyn(&out), |outer| {
-            let mut sum = T::default();
+            let mut sum = if inner.contains(&0) { T::default() } else { identity };
             for reduced in ndarray::indices(IxDyn(&inner)) {
                 let at = |label: &u8| match self.out.iter().position(|l| l == label) {
                     Some(axis) => outer[axis],

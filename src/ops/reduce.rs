@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeFull;
 
-use ndarray::{ArrayD, Axis};
+use ndarray::{ArrayD, ArrayViewD, Axis};
 
 use super::elementwise::binary;
 use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
@@ -79,13 +79,11 @@ impl Rules for Reduce {
             }
             other => other.clone(),
         };
-        let identity = Value::splat(self.combine.identity(exact.dtype()), Shape::SCALAR);
-        let join = |a: &Value, b: &Value| binary(self.combine.join(), a, b);
         let reduced = match &exact {
-            Value::F32(x) => reduce_array(x, self.axes, &identity, join),
-            Value::F64(x) => reduce_array(x, self.axes, &identity, join),
-            Value::I32(x) => reduce_array(x, self.axes, &identity, join),
-            Value::I64(x) => reduce_array(x, self.axes, &identity, join),
+            Value::F32(x) => reduce_array(x, *self),
+            Value::F64(x) => reduce_array(x, *self),
+            Value::I32(x) => reduce_array(x, *self),
+            Value::I64(x) => reduce_array(x, *self),
             Value::Bool(_) => unreachable!("refused by the type rule"),
         };
         reduced.cast(ty.dtype)
@@ -126,20 +124,20 @@ impl Reduce {
     }
 }
 
-fn reduce_array<T: crate::types::Element>(
-    x: &ArrayD<T>,
-    axes: Axes,
-    identity: &Value,
-    join: impl Fn(&Value, &Value) -> Value,
-) -> Value {
+fn reduce_array<T: crate::types::Element>(x: &ArrayD<T>, Reduce { combine, axes }: Reduce) -> Value {
     let mut axes: Vec<usize> = axes.iter().collect();
     let mut current = Value::from(x);
     while let Some(axis) = axes.pop() {
         let Some(array) = T::array(&current) else { unreachable!("the join keeps the type") };
         let mut kept = array.shape().to_vec();
         kept.remove(axis);
-        let start = Value::splat(identity.elements()[0], Shape::of(&kept));
-        current = array.axis_iter(Axis(axis)).fold(start, |sum, slice| join(&sum, &slice.into()));
+        let start = match array.len_of(Axis(axis)) {
+            0 => combine.over_nothing(T::DTYPE),
+            _ => combine.identity(T::DTYPE),
+        };
+        let start = Value::splat(start, Shape::of(&kept));
+        let join = |sum: Value, slice: ArrayViewD<'_, T>| binary(combine.join(), &sum, &slice.into());
+        current = array.axis_iter(Axis(axis)).fold(start, join);
     }
     current
 }

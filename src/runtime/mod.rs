@@ -15,8 +15,7 @@ pub use state::State;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::ops::Role;
-use crate::schedule::{Entry, Schedule};
+use crate::schedule::{Entry, Role, Schedule};
 use crate::types::{TensorType, Value};
 
 /// The names, types and places of everything that a compiled program reads and writes.

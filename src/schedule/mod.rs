@@ -11,8 +11,9 @@ mod order;
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
 use crate::loops::{BufferId, Program};
-use crate::ops::{Graph, Leaf, Op, Role};
-use crate::transform::extract;
+pub use crate::ops::Role;
+
+use crate::ops::{Graph, Leaf, Op};
 use crate::types::{Scalar, TensorType};
 
 pub use memory::ALIGNMENT;
@@ -55,13 +56,12 @@ struct Destination {
     buffer: BufferId,
 }
 
-/// Plans the graph's results.
+/// Plans the graph's results, none of which may be a leaf (see [`crate::transform::copy_leaf_results`]).
 ///
 /// # Errors
 /// Two results of one name; [`Error::Internal`] for a graph that breaks its own rules.
 pub fn schedule(graph: &Graph) -> Result<Schedule> {
     check_results(graph)?;
-    let graph = &copy_leaf_results(graph);
     let fusion = fusion::fuse(graph);
     let order = order::order(graph, &fusion);
     let mut memory = memory::Memory::plan(graph, &fusion, &order);
@@ -94,17 +94,6 @@ fn check_results(graph: &Graph) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Results that are leaves become copies of them, so that every result is computed by a kernel.
-fn copy_leaf_results(graph: &Graph) -> Graph {
-    let copied = extract(graph, &graph.results());
-    let copy = |(target, id): (Target, NodeId)| match copied.op(id) {
-        Op::Leaf(_) => (target, copied.tensor(id).stop_gradient().id()),
-        _ => (target, id),
-    };
-    copied.set_results(copied.results().into_iter().map(copy).collect());
-    copied
 }
 
 /// Whether the node's value lies in memory before the call.

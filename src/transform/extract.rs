@@ -16,6 +16,17 @@ pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
     rebuild(source, results, &kept, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
 }
 
+/// The graph with results that are leaves replaced by copies of them, so that a kernel computes every result.
+pub fn copy_leaf_results(source: &Graph) -> Graph {
+    let graph = extract(source, &source.results());
+    let copy = |(target, id): (Target, NodeId)| match graph.op(id) {
+        Op::Leaf(_) => (target, graph.tensor(id).stop_gradient().id()),
+        _ => (target, id),
+    };
+    graph.set_results(graph.results().into_iter().map(copy).collect());
+    graph
+}
+
 /// Copies what `results` need, and the nodes `kept` in any case, into a new graph, each node by way of `insert`,
 /// which gets the operands' numbers in the new graph and the node's origin.
 pub(crate) fn rebuild(

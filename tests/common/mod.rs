@@ -1,5 +1,8 @@
 //! One suite, many evaluators: a graph's outputs by the interpreter, compiled, and compiled without passes.
 
+// Not every test binary uses every helper.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 
 use hitofude::compile::PASSES;
@@ -41,7 +44,6 @@ pub fn distance(expected: &Value, actual: &Value) -> f64 {
 }
 
 /// Holds the compiled outputs, with all passes and without each, against the interpreter's.
-#[allow(dead_code)] // Not every test binary uses every helper.
 pub fn assert_compiles_right(
     g: &Graph,
     outputs: &[(&str, Tensor<'_>)],
@@ -69,7 +71,6 @@ pub fn assert_compiles_right(
 }
 
 /// Runs a compiled function once on leaves by name.
-#[allow(dead_code)]
 pub fn run(compiled: &Executable, leaves: &[(&str, Value)]) -> BTreeMap<String, Value> {
     let (mut state, mut inputs) = (compiled.state(), compiled.inputs());
     let (inputs_known, states_known) = (inputs.signature(), state.signature());
@@ -89,7 +90,6 @@ pub fn run(compiled: &Executable, leaves: &[(&str, Value)]) -> BTreeMap<String, 
 }
 
 /// Holds the gradient of a scalar of f64 against central differences, in each of `wrt`.
-#[allow(dead_code)]
 pub fn assert_gradient_right(g: &Graph, y: Tensor<'_>, wrt: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {
     let tensors: Vec<Tensor<'_>> = wrt.iter().map(|x| x.1).collect();
     let gradients = g.grad(y, &tensors).unwrap();

@@ -130,3 +130,6 @@ fn is_safe_scale(factor: Scalar) -> bool {
 fn matched<'g>(tensor: Tensor<'g>) -> Match<'g> {
     Match::new(tensor)
 }
+
+#[cfg(test)]
+mod tests;
