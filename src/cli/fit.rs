@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use hitofude::data::{Missing, Table};
-use hitofude::train::{FitOptions, LinearFit, Progress, Stopped, fit_linear, linear_step};
+use hitofude::train::{FitOptions, LinearFit, LinearProblem, Progress, Stopped};
 use hitofude::{DType, Graph};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -44,44 +44,49 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     let started = Instant::now();
+    let (table, problem) = read(arguments)?;
+    let graph = Graph::new();
+    let step = problem.training_step(&graph)?;
+    if arguments.inspect.show(&step, out)? {
+        return Ok(());
+    }
+    let mut display = Display::new(arguments, out)?;
+    let fit = problem.fit(|progress| display.show(progress));
+    display.finish()?;
+    let (fit, time) = (fit.map_err(|error| named(arguments, &error))?, started.elapsed());
+    let rows =
+        Rows { used: table.rows(), dropped: table.dropped(), are_few: table.rows() <= problem.columns() };
+    match arguments.json {
+        true => print_json(&fit, &rows, time, out)?,
+        false => print_text(&fit, &rows, &arguments.target, time, out)?,
+    }
+    arguments.inspect.time(&step, arguments.json, out)
+}
+
+/// Reads the table and makes it ready; what is wrong with it is told with the file's name.
+fn read(arguments: &Arguments) -> Result<(Table, LinearProblem), Failure> {
     let missing = if arguments.drop_missing { Missing::DropRow } else { Missing::Refuse };
-    let table = Table::read_csv(&arguments.data, &arguments.ignore, missing)?;
     let options = FitOptions {
         dtype: DType::from(arguments.dtype),
         standardize: !arguments.no_standardize,
         max_steps: arguments.steps,
         tolerance: None,
     };
-    if inspect(arguments, &table, &options, out)? {
-        return Ok(());
-    }
-    let mut display = Display::new(arguments, out)?;
-    let fit = fit_linear(&table, &arguments.target, &options, |progress| display.show(progress));
-    display.finish()?;
-    let time = started.elapsed();
-    let fit = fit?;
-    match arguments.json {
-        true => print_json(&fit, &table, time, out)?,
-        false => print_text(&fit, &table, &arguments.target, time, out)?,
-    }
-    Ok(())
+    let table = Table::read_csv(&arguments.data, &arguments.ignore, missing)?;
+    let problem = LinearProblem::new(&table, &arguments.target, &options);
+    Ok((table, problem.map_err(|error| named(arguments, &error))?))
 }
 
-/// Shows the training step for this table, if that was asked for; prints its timings in any case.
-fn inspect(
-    arguments: &Arguments,
-    table: &Table,
-    options: &FitOptions,
-    out: &mut impl Write,
-) -> Result<bool, Failure> {
-    let (_, features) = table.split(&arguments.target)?;
-    let graph = Graph::new();
-    let step = linear_step(&graph, table.rows(), features.names().len(), options.dtype)?;
-    let shown = arguments.inspect.show(&step, out)?;
-    if !shown && arguments.inspect.timings {
-        arguments.inspect.time(&step.compile()?, &mut std::io::stderr())?;
-    }
-    Ok(shown)
+fn named(arguments: &Arguments, error: &hitofude::Error) -> Failure {
+    Failure::Usage(format!("{}: {error}", arguments.data.display()))
+}
+
+/// What became of the rows of the file.
+struct Rows {
+    used: usize,
+    dropped: usize,
+    /// No more than coefficients: other fits are as good.
+    are_few: bool,
 }
 
 /// Progress of training: lines ever further apart, and a bar on a terminal.
@@ -139,44 +144,42 @@ impl<'o, W: Write> Display<'o, W> {
 
 fn print_text(
     fit: &LinearFit,
-    table: &Table,
+    rows: &Rows,
     target: &str,
     time: Duration,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let reason = match fit.stopped {
         Stopped::GradientSmall => "the gradient is small: this is the least-squares solution",
-        Stopped::Stalled => "the gradient gets no smaller: this is as near as rounding allows",
+        Stopped::Stalled => {
+            "the gradient gets no smaller: rounding, or columns of very different size, allow no more"
+        }
         Stopped::StepsExhausted => "the steps ran out: the fit may be some way off; raise --steps",
     };
     writeln!(out, "\nstopped after {} steps: {reason}\n\n{target} =", fit.steps)?;
-    let width = fit.coefficients.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     for (name, coefficient) in &fit.coefficients {
         let note = if fit.constant.contains(name) { "  (constant column)" } else { "" };
-        writeln!(out, "  {coefficient:>+16.8} · {name:<width$}{note}")?;
+        writeln!(out, "  {:>18} · {name}{note}", number(*coefficient))?;
     }
-    writeln!(out, "  {:>+16.8}\n", fit.intercept)?;
-    let rows = table.rows();
-    writeln!(
-        out,
-        "R² {:.6}, mean squared error {:.6}, {rows} rows, {:.1} ms",
-        fit.r2,
-        fit.mse,
-        time.as_secs_f64() * 1e3
-    )?;
-    if table.dropped() > 0 {
-        writeln!(out, "{} rows with missing values were left out", table.dropped())?;
+    writeln!(out, "  {:>18}\n", number(fit.intercept))?;
+    let (mse, ms) = (number(fit.mse), time.as_secs_f64() * 1e3);
+    writeln!(out, "R² {:.6}, mean squared error {}, {} rows, {ms:.1} ms", fit.r2, &mse[1..], rows.used)?;
+    if rows.dropped > 0 {
+        writeln!(out, "{} rows with missing values were left out", rows.dropped)?;
     }
-    if rows <= fit.coefficients.len() {
-        writeln!(
-            out,
-            "there are no more rows than coefficients: many fits are as good, this is the smallest"
-        )?;
+    if rows.are_few && fit.stopped == Stopped::GradientSmall {
+        writeln!(out, "there are no more rows than coefficients: other coefficients fit as well")?;
     }
     Ok(())
 }
 
-fn print_json(fit: &LinearFit, table: &Table, time: Duration, out: &mut impl Write) -> Result<(), Failure> {
+/// A number with its sign, and nine digits or more.
+fn number(x: f64) -> String {
+    let is_handy = x == 0.0 || (1e-3..1e9).contains(&x.abs());
+    if is_handy { format!("{x:+.8}") } else { format!("{x:+.8e}") }
+}
+
+fn print_json(fit: &LinearFit, rows: &Rows, time: Duration, out: &mut impl Write) -> Result<(), Failure> {
     let coefficients: serde_json::Map<String, serde_json::Value> =
         fit.coefficients.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let stopped = match fit.stopped {
@@ -186,8 +189,8 @@ fn print_json(fit: &LinearFit, table: &Table, time: Duration, out: &mut impl Wri
     };
     let summary = json!({
         "coefficients": coefficients, "intercept": fit.intercept, "r2": fit.r2, "mse": fit.mse,
-        "steps": fit.steps, "stopped": stopped, "rows": table.rows(), "dropped_rows": table.dropped(),
-        "constant_columns": fit.constant, "ms": time.as_secs_f64() * 1e3,
+        "steps": fit.steps, "stopped": stopped, "rows": rows.used, "dropped_rows": rows.dropped,
+        "unique": !rows.are_few, "constant_columns": fit.constant, "ms": time.as_secs_f64() * 1e3,
     });
     writeln!(out, "{summary}")?;
     Ok(())

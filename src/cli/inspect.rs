@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hitofude::{Executable, Listing, Options, TrainingStep, dump};
+use hitofude::{Listing, Options, TrainingStep, dump};
 
 use super::{Failure, Form, Inspect, Stage};
 
@@ -22,16 +22,20 @@ impl Inspect {
             Some(path) => std::fs::write(path, text)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?,
         }
-        if self.timings {
-            self.time(&step.compile()?, &mut std::io::stderr())?;
-        }
+        self.time(step, true, out)?;
         Ok(true)
     }
 
-    /// Prints where compile time went, if asked for.
-    pub fn time(&self, executable: &Executable, out: &mut dyn Write) -> Result<(), Failure> {
-        if self.timings {
-            writeln!(out, "{}", executable.compile_report())?;
+    /// Prints where compile time went, if asked for: after the other output, or beside output that a program
+    /// reads, to standard error.
+    pub fn time(&self, step: &TrainingStep<'_>, beside: bool, out: &mut impl Write) -> Result<(), Failure> {
+        if !self.timings {
+            return Ok(());
+        }
+        let executable = step.compile()?;
+        match beside {
+            true => writeln!(std::io::stderr(), "{}", executable.compile_report())?,
+            false => writeln!(out, "\n{}", executable.compile_report())?,
         }
         Ok(())
     }

@@ -38,17 +38,18 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     }
     let dtype: DType = arguments.dtype.into();
     let graph = Graph::new();
-    let step = training_step(&graph, dtype, arguments.lr)?;
-    if arguments.inspect.show(&step, out)? {
+    let training = training_step(&graph, dtype, arguments.lr)?;
+    if arguments.inspect.show(&training, out)? {
         return Ok(());
     }
     let started = Instant::now();
-    let step = step.compile()?;
+    let step = training.compile()?;
     let compile_time = started.elapsed();
     let mut run = Run { state: step.state(), inputs: step.inputs(), step, dtype };
     run.fill()?;
     train(&mut run, arguments, out)?;
-    run.summary(arguments, compile_time, out)
+    run.summary(arguments, compile_time, out)?;
+    arguments.inspect.time(&training, arguments.json, out)
 }
 
 fn training_step(graph: &Graph, dtype: DType, rate: f64) -> Result<TrainingStep<'_>> {
@@ -124,9 +125,10 @@ impl Run {
             writeln!(out, "\nweight  [[{}]]\nbias    [{}]", list(&weight), list(&bias))?;
             writeln!(out, "compiled in {compile_ms:.3} ms; {ns:.1} ns a step")?;
         }
-        let mut stderr = std::io::stderr();
-        let timings: &mut dyn Write = if arguments.json { &mut stderr } else { out };
-        arguments.inspect.time(&self.step, timings)
+        if !weight.iter().chain(&bias).all(|x| x.is_finite()) {
+            eprintln!("the parameters are not finite: the rate {} is too large for this model", arguments.lr);
+        }
+        Ok(())
     }
 
     /// The time of one call, on a copy of the state: the median of several thousand calls in a row.

@@ -4,4 +4,5 @@ mod scaling;
 mod table;
 
 pub use scaling::Scaling;
+pub(crate) use scaling::root_mean_square;
 pub use table::{Missing, Table};

@@ -30,8 +30,8 @@ impl Table {
     ///
     /// # Errors
     /// A file that cannot be read or is empty; two columns of one name; an ignored column that does not exist; a
-    /// row of another length; a cell that is not a finite number, with its row (counted from 1 below the header)
-    /// and column.
+    /// row of another length; a cell that is not a finite number, with its row (counted from 1 below the header),
+    /// line and column. Cells are separated by commas, or by what the header has instead: semicolons or tabs.
     pub fn read_csv(path: impl AsRef<Path>, ignored: &[String], missing: Missing) -> Result<Table> {
         let path = path.as_ref();
         let fault = |message: String| Error::File { path: path.display().to_string(), message };
@@ -52,20 +52,25 @@ impl Table {
     /// assert_eq!(table.rows(), 2);
     /// assert_eq!(table.column("b")?.to_vec(), [2.0, 4.0]);
     /// let error = Table::parse_csv("a,b\n1,x\n", &[], Missing::Refuse).unwrap_err();
-    /// assert!(error.to_string().contains("row 1, column `b`: `x` is not a number"));
+    /// assert!(error.to_string().contains("row 1 (line 2), column `b`: `x` is not a number"));
     /// # Ok::<(), hitofude::Error>(())
     /// ```
     pub fn parse_csv(text: &str, ignored: &[String], missing: Missing) -> Result<Table> {
         let text = text.trim_start_matches('\u{feff}');
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .delimiter(delimiter(text))
+            .from_reader(text.as_bytes());
         let header: Vec<String> = reader.headers().map_err(csv_error)?.iter().map(str::to_string).collect();
         check_header(&header, ignored)?;
         let kept: Vec<usize> = (0..header.len()).filter(|&at| !ignored.contains(&header[at])).collect();
         let (mut values, mut rows, mut dropped) = (Vec::new(), 0, 0);
         for (row, record) in reader.records().enumerate() {
             let record = record.map_err(csv_error)?;
+            let start = record.position().map_or(0, |position| position.byte() as usize);
+            let place = Place { row: row + 1, text, start };
             let cells: Result<Vec<Option<f64>>> =
-                kept.iter().map(|&at| cell(&record[at], row + 1, &header[at], missing)).collect();
+                kept.iter().map(|&at| cell(&record[at], &place, &header[at], missing)).collect();
             match cells?.into_iter().collect::<Option<Vec<f64>>>() {
                 Some(cells) => {
                     values.extend(cells);
@@ -141,10 +146,9 @@ fn check_header(header: &[String], ignored: &[String]) -> Result<()> {
     if let Some(at) = (1..header.len()).find(|&at| header[..at].contains(&header[at])) {
         return Err(Error::Data(format!("two columns are named `{}`; give each its own name", header[at])));
     }
-    if let Some(number) = header.iter().find(|name| name.parse::<f64>().is_ok()) {
-        let message =
-            format!("the first line must name the columns, but has the number {number}; add a header line");
-        return Err(Error::Data(message));
+    if header.iter().all(|name| name.parse::<f64>().is_ok()) {
+        let message = "the first line must name the columns, but has numbers only; add a header line";
+        return Err(Error::Data(message.into()));
     }
     ignored
         .iter()
@@ -152,19 +156,57 @@ fn check_header(header: &[String], ignored: &[String]) -> Result<()> {
         .map_or(Ok(()), |name| Err(unknown_column(name, header)))
 }
 
+/// Comma, unless the header has none and has semicolons or tabs.
+fn delimiter(text: &str) -> u8 {
+    let header = text.lines().next().unwrap_or_default();
+    match b",;\t".iter().find(|&delimiter| header.as_bytes().contains(delimiter)) {
+        Some(&delimiter) => delimiter,
+        None => b',',
+    }
+}
+
+/// A row of the table, counted from 1, and where the file goes on after the row before.
+struct Place<'t> {
+    row: usize,
+    text: &'t str,
+    start: usize,
+}
+
+impl Place<'_> {
+    /// The line of the file the row begins at, counted from 1; blank lines are no rows.
+    fn line(&self) -> usize {
+        let rest = self.text.get(self.start..).unwrap_or_default();
+        let blank = rest.len() - rest.trim_start_matches(['\r', '\n']).len();
+        1 + self.text.bytes().take(self.start + blank).filter(|&byte| byte == b'\n').count()
+    }
+}
+
+/// The word as a shell takes it.
+fn shell_word(word: &str) -> String {
+    let is_plain = word.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)) && !word.is_empty();
+    if is_plain { word.into() } else { format!("{word:?}") }
+}
+
+/// Words that stand for a missing value, besides an empty cell.
+const MISSING: [&str; 6] = ["nan", "-nan", "na", "n/a", "null", "none"];
+
 /// A cell's number; `None` for a missing one that may be left out.
-fn cell(text: &str, row: usize, column: &str, missing: Missing) -> Result<Option<f64>> {
-    let fault = |what: String| Err(Error::Data(format!("row {row}, column `{column}`: {what}")));
-    let is_missing = text.is_empty() || text.eq_ignore_ascii_case("nan") || text.eq_ignore_ascii_case("na");
+fn cell(text: &str, place: &Place<'_>, column: &str, missing: Missing) -> Result<Option<f64>> {
+    let fault = |what: String| {
+        let (row, line) = (place.row, place.line());
+        Err(Error::Data(format!("row {row} (line {line}), column `{column}`: {what}")))
+    };
+    let is_missing = text.is_empty() || MISSING.iter().any(|word| text.eq_ignore_ascii_case(word));
     match (text.parse::<f64>(), missing) {
         _ if is_missing && missing == Missing::DropRow => Ok(None),
         _ if is_missing => fault(format!(
-            "`{text}` is a missing value; fill it in, or leave such rows out with --drop-missing"
+            "{text:?} is a missing value; fill it in, or leave such rows out with --drop-missing"
         )),
         (Ok(number), _) if number.is_finite() => Ok(Some(number)),
         (Ok(_), _) => fault(format!("`{text}` is not finite")),
         (Err(_), _) => fault(format!(
-            "`{text}` is not a number; encode it as one, or leave the column out with --ignore {column}"
+            "`{text}` is not a number; encode it as one, or leave the column out with --ignore {}",
+            shell_word(column)
         )),
     }
 }
@@ -172,8 +214,8 @@ fn cell(text: &str, row: usize, column: &str, missing: Missing) -> Result<Option
 fn csv_error(error: csv::Error) -> Error {
     match error.kind() {
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let row = pos.as_ref().map_or(0, |pos| pos.record());
-            Error::Data(format!("row {row} has {len} cells, and the header {expected_len}"))
+            let (row, line) = pos.as_ref().map_or((0, 0), |pos| (pos.record(), pos.line()));
+            Error::Data(format!("row {row} (line {line}) has {len} cells, and the header {expected_len}"))
         }
         _ => Error::Data(error.to_string()),
     }

@@ -150,23 +150,25 @@ impl<'g> Tensor<'g> {
     /// again, it is the same memory.
     #[track_caller]
     pub fn slot(self, name: &str, initial: f64) -> Tensor<'g> {
+        let at = Location::caller();
         let name = format!("{}.{name}", self.leaf_name().unwrap_or_default());
         let leaf = state(&name, self.ty(), Role::Slot, initial);
         let known = self.graph.leaf(&name).filter(|&id| self.graph.node(id).op == leaf);
-        self.graph.tensor(known.unwrap_or_else(|| self.graph.declare(leaf, Location::caller())))
+        self.graph.tensor(known.unwrap_or_else(|| self.graph.declare(leaf, at)))
     }
 
     /// Declares a number that lives in the state, for expressions over this tensor: the caller may change it
     /// between calls without recompiling. Declared again, it is the same number.
     #[track_caller]
     pub fn setting(self, name: &str, initial: f64) -> Tensor<'g> {
+        let at = Location::caller();
         let leaf = |dtype| state(name, TensorType::new(dtype, []), Role::Setting, initial);
         let known = self.graph.leaf(name).filter(|&id| {
             // One number serves parameters of either float type.
             let op = &self.graph.node(id).op;
             *op == leaf(DType::F32) || *op == leaf(DType::F64)
         });
-        let id = known.unwrap_or_else(|| self.graph.declare(leaf(self.dtype()), Location::caller()));
+        let id = known.unwrap_or_else(|| self.graph.declare(leaf(self.dtype()), at));
         self.graph.tensor(id).cast(self.dtype())
     }
 

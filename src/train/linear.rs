@@ -7,7 +7,7 @@
 use ndarray::{Array1, Array2};
 
 use super::TrainingStep;
-use crate::data::{Scaling, Table};
+use crate::data::{Scaling, Table, root_mean_square};
 use crate::error::{Error, Result};
 use crate::ops::{Graph, Tensor};
 use crate::optim::Sgd;
@@ -73,22 +73,19 @@ pub struct Progress {
 
 /// The training step of a linear model with `columns` features on `rows` samples: inputs `x` `[rows, columns]` and
 /// `target` `[rows, 1]`, parameters `weight` `[1, columns]` and `bias` `[1]`. Beside the loss it reports
-/// `gradient`, the squared length of the gradient, and `uphill`, negative when momentum points uphill.
-///
-/// # Errors
-/// A type that is not of floats; more elements than memory can address.
-pub fn linear_step(graph: &Graph, rows: usize, columns: usize, dtype: DType) -> Result<TrainingStep<'_>> {
+/// `gradient`, the squared length of the gradient with each column's part divided by `size` `[1, columns]`, and
+/// `uphill`, negative when momentum points uphill.
+fn linear_step<'g>(graph: &'g Graph, rows: usize, columns: usize, dtype: DType) -> Result<TrainingStep<'g>> {
     let Model { weight, bias, loss } = Model::build(graph, rows, columns, dtype);
     let gradients = graph.grad(loss, &[weight, bias])?;
+    let size = graph.input("size", [1, columns], dtype);
+    let gradient = (gradients[0] / size).square().sum(..) + gradients[1].square().sum(..);
     let factor = loss.setting("momentum", 0.0);
-    let mut terms = [weight, bias].into_iter().zip(gradients).map(|(parameter, gradient)| {
+    let along = |parameter: Tensor<'g>, gradient: Tensor<'g>| {
         let velocity = factor * parameter.slot("momentum", 0.0) + gradient;
-        (gradient.square().sum(..), (gradient * velocity).sum(..))
-    });
-    let (Some(first), Some(second)) = (terms.next(), terms.next()) else {
-        return Err(Error::NothingToTrain);
+        (gradient * velocity).sum(..)
     };
-    let (gradient, uphill) = (first.0 + second.0, first.1 + second.1);
+    let uphill = along(weight, gradients[0]) + along(bias, gradients[1]);
     Ok(graph
         .training_step(loss, Sgd::new(0.0).nesterov(0.0))?
         .output("gradient", gradient)
@@ -115,119 +112,129 @@ impl<'g> Model<'g> {
 /// Fits `target` by a linear combination of all other columns.
 ///
 /// # Errors
-/// No such column; fewer than two rows; no feature; a target without variation; numbers that overflow.
+/// As [`LinearProblem::new`] and [`LinearProblem::fit`].
 ///
 /// ```
 /// use hitofude::data::{Missing, Table};
 /// use hitofude::train::{FitOptions, fit_linear};
-/// let table = Table::parse_csv("a,b,y\n1,0,3\n2,1,4\n3,5,1\n4,1,8\n", &[], Missing::Refuse)?; // y = 1 + 2a - b
-/// let fit = fit_linear(&table, "y", &FitOptions::default(), |_| ())?;
+/// let table = Table::parse_csv("a,b,y\n1,0,3\n2,1,4\n3,5,2\n4,1,8\n", &[], Missing::Refuse)?; // y = 1 + 2a - b
+/// let fit = fit_linear(&table, "y", &FitOptions::default())?;
 /// assert!((fit.coefficients[0].1 - 2.0).abs() < 1e-9);
 /// assert!((fit.intercept - 1.0).abs() < 1e-9);
 /// # Ok::<(), hitofude::Error>(())
 /// ```
-pub fn fit_linear(
-    table: &Table,
-    target: &str,
-    options: &FitOptions,
-    mut progress: impl FnMut(Progress),
-) -> Result<LinearFit> {
-    let problem = Problem::new(table, target, options)?;
-    let mut trainer = Trainer::new(&problem, options)?;
-    let (steps, stopped) = trainer.train(options, |mut now| {
-        now.loss *= problem.target_scale * problem.target_scale;
-        progress(now);
-    })?;
-    problem.solution(table, target, &trainer.state, steps, stopped)
+pub fn fit_linear(table: &Table, target: &str, options: &FitOptions) -> Result<LinearFit> {
+    LinearProblem::new(table, target, options)?.fit(|_| ())
 }
 
-/// Steps without a smaller gradient after which training has stalled. Accelerated descent swings with a period
-/// of about the square root of the condition number, which may be thousands.
-const PATIENCE: u64 = 10_000;
-
-/// The table as the training sees it.
-struct Problem {
-    names: Vec<String>,
-    constant: Vec<String>,
+/// A table made ready for a linear fit: features and target checked and scaled.
+#[derive(Clone, Debug)]
+pub struct LinearProblem {
+    options: FitOptions,
+    /// Every feature, and its position among those that are trained, which the constant ones are not.
+    features: Vec<(String, Option<usize>)>,
+    /// One row a sample.
     x: Array2<f64>,
     target: Array1<f64>,
     scaling: Scaling,
-    target_shift: f64,
-    target_scale: f64,
+    target_scaling: Scaling,
 }
 
-impl Problem {
-    fn new(table: &Table, target: &str, options: &FitOptions) -> Result<Problem> {
-        let (y, features) = table.split(target)?;
+impl LinearProblem {
+    /// Takes a column as the target and all others as features.
+    ///
+    /// # Errors
+    /// No such column; fewer than two rows; no feature whose values differ; a constant target; numbers that
+    /// overflow when they are scaled.
+    pub fn new(table: &Table, target: &str, options: &FitOptions) -> Result<LinearProblem> {
+        let (y, table) = table.split(target)?;
         if table.rows() < 2 {
-            let rows = table.rows();
-            return Err(Error::Data(format!("the table has {rows} rows; fitting a line needs at least two")));
+            let rows = ["no rows", "one row"][table.rows()];
+            return Err(Error::Data(format!("the table has {rows}; fitting a line needs at least two")));
         }
-        let is_constant = |at: &usize| {
-            let column = features.values().column(*at);
-            column.iter().all(|&x| x == column[0])
+        let varies = |at: &usize| {
+            let column = table.values().column(*at);
+            column.iter().any(|&x| x != column[0])
         };
-        let (fixed, varying): (Vec<usize>, Vec<usize>) = (0..features.names().len()).partition(is_constant);
+        let varying: Vec<usize> = (0..table.names().len()).filter(varies).collect();
         if varying.is_empty() {
             return Err(Error::Data(format!("there is no column beside `{target}` whose values differ")));
         }
         if y.iter().all(|&value| value == y[0]) {
             return Err(Error::Data(format!("column `{target}` is constant: there is nothing to explain")));
         }
-        let constant = fixed.iter().map(|&at| features.names()[at].clone()).collect();
-        let features = features.select(&varying);
-        let column = y.clone().insert_axis(ndarray::Axis(1));
-        let (scaling, of_target) = match options.standardize {
-            true => (Scaling::standard(features.values()), Scaling::standard(&column)),
+        let position = |at: usize| varying.iter().position(|&known| known == at);
+        let features =
+            table.names().iter().enumerate().map(|(at, name)| (name.clone(), position(at))).collect();
+        let (x, y) = (table.select(&varying).values().clone(), y.insert_axis(ndarray::Axis(1)));
+        let (scaling, target_scaling) = match options.standardize {
+            true => (Scaling::standard(&x), Scaling::standard(&y)),
             false => (Scaling::none(varying.len()), Scaling::none(1)),
         };
-        let x = scaling.apply(features.values());
-        let scaled = of_target.apply(&column).remove_axis(ndarray::Axis(1));
-        if !x.iter().chain(&scaled).all(|value| value.is_finite()) {
+        let (x, target) = (scaling.apply(&x), target_scaling.apply(&y).remove_axis(ndarray::Axis(1)));
+        if !x.iter().chain(&target).all(|value| value.is_finite()) {
             return Err(Error::Data(
                 "the numbers are too large to be standardised; rescale the columns".into(),
             ));
         }
-        let (target_shift, target_scale) = (of_target.shift[0], of_target.scale[0]);
-        Ok(Problem {
-            names: features.names().to_vec(),
-            constant,
-            x,
-            target: scaled,
-            scaling,
-            target_shift,
-            target_scale,
-        })
+        Ok(LinearProblem { options: options.clone(), features, x, target, scaling, target_scaling })
+    }
+
+    /// The training step that fits this problem, for a look at it.
+    ///
+    /// # Errors
+    /// A type that is not of floats.
+    pub fn training_step<'g>(&self, graph: &'g Graph) -> Result<TrainingStep<'g>> {
+        let (rows, columns) = self.x.dim();
+        linear_step(graph, rows, columns, self.options.dtype)
+    }
+
+    /// Trains until the gradient is small, and tells how it goes before every step.
+    ///
+    /// # Errors
+    /// Numbers that overflow or vanish.
+    pub fn fit(&self, mut progress: impl FnMut(Progress)) -> Result<LinearFit> {
+        let mut trainer = Trainer::new(self)?;
+        let unit = self.target_scaling.scale[0];
+        let (steps, stopped) = trainer.train(&self.options, |now| {
+            progress(Progress { loss: now.loss * unit * unit, ..now });
+        })?;
+        self.solution(&trainer.state, steps, stopped)
+    }
+
+    /// The number of coefficients that are trained.
+    pub fn columns(&self) -> usize {
+        self.x.ncols()
     }
 
     /// The fit in the table's own units.
-    fn solution(
-        &self,
-        table: &Table,
-        target: &str,
-        state: &State,
-        steps: u64,
-        stopped: Stopped,
-    ) -> Result<LinearFit> {
-        let weight = Array1::from(state.get("weight")?.to_f64()) * self.target_scale / &self.scaling.scale;
-        let bias = state.get("bias")?.to_f64()[0] * self.target_scale + self.target_shift;
-        let intercept = bias - (&weight * &self.scaling.shift).sum();
-        let slope = |name: &String| {
-            let at = self.names.iter().position(|known| known == name);
-            at.map_or(0.0, |at| weight[at])
-        };
-        let (y, features) = table.split(target)?;
-        let coefficients: Vec<(String, f64)> =
-            features.names().iter().map(|name| (name.clone(), slope(name))).collect();
-        let slopes: Array1<f64> = coefficients.iter().map(|coefficient| coefficient.1).collect();
-        let residual = &y - &(features.values().dot(&slopes) + intercept);
-        let mse = residual.mapv(|r| r * r).mean().unwrap_or(0.0);
-        let mean = y.mean().unwrap_or(0.0);
-        let variance = y.mapv(|value| (value - mean) * (value - mean)).mean().unwrap_or(0.0);
-        let r2 = 1.0 - mse / variance;
-        Ok(LinearFit { coefficients, intercept, r2, mse, steps, stopped, constant: self.constant.clone() })
+    fn solution(&self, state: &State, steps: u64, stopped: Stopped) -> Result<LinearFit> {
+        let (weight, bias) = (Array1::from(state.get("weight")?.to_f64()), state.get("bias")?.to_f64()[0]);
+        let (unit, origin) = (self.target_scaling.scale[0], self.target_scaling.shift[0]);
+        let slopes = &weight * unit / &self.scaling.scale;
+        let intercept = bias * unit + origin - (&slopes * &self.scaling.shift).sum();
+        let coefficients =
+            self.features.iter().map(|(name, at)| (name.clone(), at.map_or(0.0, |at| slopes[at])));
+        let coefficients: Vec<(String, f64)> = coefficients.collect();
+        let constant =
+            self.features.iter().filter(|feature| feature.1.is_none()).map(|feature| feature.0.clone());
+
+        let residual = root_mean_square((&self.target - &(self.x.dot(&weight) + bias)).view());
+        let mean = (&self.target / self.target.len() as f64).sum();
+        let deviation = root_mean_square((&self.target - mean).view());
+        let (r2, mse) = (1.0 - (residual / deviation).powi(2), (residual * unit).powi(2));
+        if !slopes.iter().chain([&intercept, &r2, &mse]).all(|number| number.is_finite()) {
+            return Err(Error::Data(
+                "the fit overflows in the units of the table; rescale the columns".into(),
+            ));
+        }
+        Ok(LinearFit { coefficients, intercept, r2, mse, steps, stopped, constant: constant.collect() })
     }
 }
+
+/// Steps without a smaller gradient after which training has stalled. Accelerated descent swings with a period
+/// of about the square root of the condition number, which may be thousands.
+const PATIENCE: u64 = 10_000;
 
 /// A compiled step with its state and the settings of accelerated descent.
 struct Trainer {
@@ -238,14 +245,16 @@ struct Trainer {
 }
 
 impl Trainer {
-    fn new(problem: &Problem, options: &FitOptions) -> Result<Trainer> {
-        let (rows, columns) = problem.x.dim();
+    fn new(problem: &LinearProblem) -> Result<Trainer> {
+        let ((rows, columns), dtype) = (problem.x.dim(), problem.options.dtype);
         let graph = Graph::new();
-        let step = linear_step(&graph, rows, columns, options.dtype)?.compile()?;
-        let x = Value::from(&problem.x).cast(options.dtype);
-        let target = Value::from(problem.target.view().insert_axis(ndarray::Axis(1))).cast(options.dtype);
-        let rate = 1.0 / largest_curvature(&x, rows, columns, options.dtype)?;
+        let step = problem.training_step(&graph)?.compile()?;
+        let x = Value::from(&problem.x).cast(dtype);
+        let target = Value::from(problem.target.view().insert_axis(ndarray::Axis(1))).cast(dtype);
+        let size = problem.x.map_axis(ndarray::Axis(0), root_mean_square).insert_axis(ndarray::Axis(0));
+        let rate = 1.0 / largest_curvature(&x, rows, columns, dtype)?;
         let inputs = step.inputs().with("x", x)?.with("target", target)?;
+        let inputs = inputs.with("size", Value::from(size).cast(dtype))?;
         Ok(Trainer { state: step.state(), step, inputs, rate })
     }
 
@@ -259,8 +268,8 @@ impl Trainer {
             let report = self.step.run(&mut self.state, &self.inputs)?;
             let (loss, length, uphill) =
                 (report.loss(), report.number("gradient")?.sqrt(), report.number("uphill")? < 0.0);
-            if !loss.is_finite() {
-                let message = "the loss overflowed; standardise the columns, or train in f64";
+            if !loss.is_finite() || !length.is_finite() {
+                let message = "the loss overflows; standardise the columns, or train in f64";
                 return Err(Error::Data(message.into()));
             }
             let gradient = length / *initial.get_or_insert(if length > 0.0 { length } else { 1.0 });

@@ -4,5 +4,5 @@
 mod linear;
 mod step;
 
-pub use linear::{FitOptions, LinearFit, Progress, Stopped, fit_linear, linear_step};
+pub use linear::{FitOptions, LinearFit, LinearProblem, Progress, Stopped, fit_linear};
 pub use step::TrainingStep;

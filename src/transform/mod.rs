@@ -6,6 +6,6 @@ mod grad;
 mod jvp;
 mod simplify;
 
-pub use extract::{copy_leaf_results, extract};
 pub(crate) use extract::rebuild;
+pub use extract::{copy_leaf_results, extract};
 pub use simplify::{RULES, Rule, simplify};

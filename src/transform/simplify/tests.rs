@@ -93,7 +93,9 @@ fn values(turn: usize) -> Vec<(&'static str, Value)> {
 /// Equal in all but the last bits; NaN, infinities and the sign of zero exactly.
 fn is_same(a: f64, b: f64) -> bool {
     let near = (a - b).abs() <= 1e-15 * a.abs();
-    a.is_nan() && b.is_nan() || a == b && (a != 0.0 || a.is_sign_negative() == b.is_sign_negative()) || near && a != 0.0
+    a.is_nan() && b.is_nan()
+        || a == b && (a != 0.0 || a.is_sign_negative() == b.is_sign_negative())
+        || near && a != 0.0
 }
 
 #[test]
@@ -102,7 +104,8 @@ fn every_rule_fires_and_keeps_the_value() {
         let rule = RULES.iter().copied().flatten().find(|rule| rule.name == *name).expect(name);
         let g = Graph::new();
         let before = build(&leaves(&g));
-        let after = (rule.rewrite)(&Match::new(before)).unwrap_or_else(|| panic!("{name} does not fire on\n{g}"));
+        let after =
+            (rule.rewrite)(&Match::new(before)).unwrap_or_else(|| panic!("{name} does not fire on\n{g}"));
         assert_ne!(before.id, after.id, "{name}");
         assert_eq!(before.ty(), after.ty(), "{name}");
         g.verify().unwrap();
@@ -111,7 +114,10 @@ fn every_rule_fires_and_keeps_the_value() {
             let result = g.interpret(&[("before", before), ("after", after)], &given).unwrap();
             let pairs = result["before"].to_f64().into_iter().zip(result["after"].to_f64());
             for (expected, actual) in pairs {
-                assert!(is_same(expected, actual), "{name}: {expected:?} became {actual:?} on turn {turn}\n{g}");
+                assert!(
+                    is_same(expected, actual),
+                    "{name}: {expected:?} became {actual:?} on turn {turn}\n{g}"
+                );
             }
         }
     }
@@ -129,12 +135,11 @@ fn every_rule_has_a_case() {
 fn unsafe_rewrites_are_not_made() {
     let g = Graph::new();
     let l = leaves(&g);
-    let kept = [0.0 + l.x, 0.0 * l.x, l.x - l.x, l.x / l.x, (l.x * l.y) / l.y, l.x.sqrt() * l.x.sqrt(), l.x / 3.0];
+    let kept =
+        [0.0 + l.x, 0.0 * l.x, l.x - l.x, l.x / l.x, (l.x * l.y) / l.y, l.x.sqrt() * l.x.sqrt(), l.x / 3.0];
     for tensor in kept {
-        let simplified = simplify(&super::super::extract(
-            &g,
-            &[(crate::graph::Target::Output("kept".into()), tensor.id)],
-        ));
+        let simplified =
+            simplify(&super::super::extract(&g, &[(crate::graph::Target::Output("kept".into()), tensor.id)]));
         let (_, result) = simplified.results()[0].clone();
         assert_eq!(simplified.op(result), g.op(tensor.id));
     }
