@@ -9,13 +9,27 @@ use cranelift_module::default_libcall_names;
 use super::math;
 use crate::error::{Error, Result};
 
-/// The instruction set of this machine, found once a process.
-pub(super) fn isa() -> Result<Arc<dyn TargetIsa>> {
-    static ISA: OnceLock<Result<Arc<dyn TargetIsa>>> = OnceLock::new();
-    ISA.get_or_init(detect).clone()
+/// Which processors code is generated for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cpu {
+    /// This machine's, with all it can do.
+    #[default]
+    Native,
+    /// Every one of this architecture: on x86-64 no AVX and no fused multiply-add.
+    Baseline,
 }
 
-fn detect() -> Result<Arc<dyn TargetIsa>> {
+/// The instruction set to generate for, found once a process.
+pub(super) fn isa(cpu: Cpu) -> Result<Arc<dyn TargetIsa>> {
+    static NATIVE: OnceLock<Result<Arc<dyn TargetIsa>>> = OnceLock::new();
+    static BASELINE: OnceLock<Result<Arc<dyn TargetIsa>>> = OnceLock::new();
+    match cpu {
+        Cpu::Native => NATIVE.get_or_init(|| detect(true)).clone(),
+        Cpu::Baseline => BASELINE.get_or_init(|| detect(false)).clone(),
+    }
+}
+
+fn detect(with_features: bool) -> Result<Arc<dyn TargetIsa>> {
     let mut flags = settings::builder();
     // The optimising is done on our own IR: Cranelift's mid-end hoists loads above arithmetic, which made
     // reductions 4–7 times slower and compilation 4–90 times.
@@ -24,21 +38,30 @@ fn detect() -> Result<Arc<dyn TargetIsa>> {
     for (name, value) in choices.into_iter().chain([verifier]) {
         flags.set(name, value).map_err(|error| Error::Codegen(error.to_string()))?;
     }
-    let builder = cranelift_native::builder().map_err(|error| Error::Codegen(error.into()))?;
+    let builder = cranelift_native::builder_with_options(with_features);
+    let builder = builder.map_err(|error| Error::Codegen(error.into()))?;
     builder.finish(settings::Flags::new(flags)).map_err(|error| Error::Codegen(error.to_string()))
 }
 
-/// Whether fused multiply-add is one instruction; else it would be a call, and rounding it twice is
-/// faster.
-pub(super) fn has_fma(isa: &dyn TargetIsa) -> bool {
-    let is_x86 = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
-    !is_x86 || isa.isa_flags().iter().any(|flag| flag.name == "has_fma" && flag.as_bool() == Some(true))
+/// What the processor can do in one instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Features {
+    /// Fused multiply-add; else it would be a call, and rounding it twice is faster.
+    pub fma: bool,
+    /// Rounding to integers.
+    pub rounding: bool,
+    /// Vector operands in memory at any address.
+    pub unaligned_operands: bool,
 }
 
-/// Whether rounding to integers is one instruction.
-pub(super) fn has_rounding(isa: &dyn TargetIsa) -> bool {
-    let is_x86 = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
-    !is_x86 || isa.isa_flags().iter().any(|flag| flag.name == "has_sse41" && flag.as_bool() == Some(true))
+impl Features {
+    pub fn of(isa: &dyn TargetIsa) -> Features {
+        let is_x86 = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
+        let flags = isa.isa_flags();
+        let has =
+            |name| !is_x86 || flags.iter().any(|flag| flag.name == name && flag.as_bool() == Some(true));
+        Features { fma: has("has_fma"), rounding: has("has_sse41"), unaligned_operands: has("has_avx") }
+    }
 }
 
 /// An empty module.

@@ -20,10 +20,12 @@ use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
 pub use entry::{StepFn, StepsFn};
+pub use host::Cpu;
 
 use crate::error::{Error, Result};
 use crate::loops::Program;
 use entry::Bases;
+use host::Features;
 use scalar::Emit;
 use tape::Tape;
 
@@ -75,13 +77,12 @@ impl Drop for Code {
 ///
 /// # Errors
 /// [`Error::Codegen`] if the processor is not supported or Cranelift refuses the program.
-pub fn compile(program: &Program, listing: Listing) -> Result<Code> {
+pub fn compile(program: &Program, cpu: Cpu, listing: Listing) -> Result<Code> {
     check_size(program)?;
     let started = Instant::now();
-    let isa = host::isa()?;
+    let isa = host::isa(cpu)?;
     let compiler = Compiler {
-        has_fma: host::has_fma(&*isa),
-        has_rounding: host::has_rounding(&*isa),
+        features: Features::of(&*isa),
         module: host::module(isa),
         tape: (work(program) <= cost::STRAIGHT_LINE).then(|| Tape::of(program)),
         program,
@@ -111,8 +112,7 @@ struct Compiler<'p> {
     program: &'p Program,
     module: JITModule,
     tape: Option<Tape>,
-    has_fma: bool,
-    has_rounding: bool,
+    features: Features,
     listing: Listing,
     clif: String,
     asm: String,
@@ -176,13 +176,8 @@ impl Compiler<'_> {
         builder.switch_to_block(block);
         let params = builder.block_params(block).to_vec();
         let step = step.map(|step| self.module.declare_func_in_func(step, builder.func));
-        let mut emit = Emit {
-            builder: &mut builder,
-            module: &mut self.module,
-            has_fma: self.has_fma,
-            has_rounding: self.has_rounding,
-            error: None,
-        };
+        let mut emit =
+            Emit { builder: &mut builder, module: &mut self.module, features: self.features, error: None };
         match (&self.tape, step) {
             (Some(tape), _) => {
                 let bases = Bases::of(emit.builder, &params, self.program);

@@ -6,6 +6,7 @@ use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsD
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
 
+use super::host::Features;
 use super::math::{self, Function};
 use crate::loops::{Binary, Combine, Compare, Unary};
 use crate::types::{DType, Scalar};
@@ -14,8 +15,7 @@ use crate::types::{DType, Scalar};
 pub(super) struct Emit<'e, 'f> {
     pub builder: &'e mut FunctionBuilder<'f>,
     pub module: &'e mut JITModule,
-    pub has_fma: bool,
-    pub has_rounding: bool,
+    pub features: Features,
     /// The first failure; code emitted after it is not used.
     pub error: Option<ModuleError>,
 }
@@ -80,9 +80,9 @@ impl Emit<'_, '_> {
             Unary::Neg => self.builder.ins().fneg(x),
             Unary::Abs => self.builder.ins().fabs(x),
             Unary::Sqrt => self.builder.ins().sqrt(x),
-            Unary::Floor if self.has_rounding => self.builder.ins().floor(x),
-            Unary::Ceil if self.has_rounding => self.builder.ins().ceil(x),
-            Unary::Round if self.has_rounding => self.builder.ins().nearest(x),
+            Unary::Floor if self.features.rounding => self.builder.ins().floor(x),
+            Unary::Ceil if self.features.rounding => self.builder.ins().ceil(x),
+            Unary::Round if self.features.rounding => self.builder.ins().nearest(x),
             Unary::Sign => self.sign(x, dtype),
             Unary::Exp => self.call(Function::Exp, &[x]),
             Unary::Log => self.call(Function::Log, &[x]),
@@ -173,6 +173,7 @@ impl Emit<'_, '_> {
                 Compare::Gt => FloatCC::GreaterThan,
                 Compare::Ge => FloatCC::GreaterThanOrEqual,
             };
+            let (a, b) = (self.loaded(a), self.loaded(b));
             return self.builder.ins().fcmp(condition, a, b);
         }
         let condition = match f {
@@ -184,6 +185,13 @@ impl Emit<'_, '_> {
             Compare::Ge => IntCC::SignedGreaterThanOrEqual,
         };
         self.builder.ins().icmp(condition, a, b)
+    }
+
+    /// The value as a register operand. Cranelift sinks loads into vector comparisons, which fault on unaligned
+    /// addresses before AVX; a load used twice is not sunk.
+    fn loaded(&mut self, x: Value) -> Value {
+        let may_fault = self.ty(x).is_vector() && !self.features.unaligned_operands;
+        if may_fault { self.builder.ins().bor(x, x) } else { x }
     }
 
     pub fn select(&mut self, condition: Value, a: Value, b: Value) -> Value {
@@ -205,7 +213,7 @@ impl Emit<'_, '_> {
 
     /// `a·b + c`.
     pub fn mul_add(&mut self, a: Value, b: Value, c: Value, dtype: DType) -> Value {
-        if dtype.is_float() && self.has_fma {
+        if dtype.is_float() && self.features.fma {
             return self.builder.ins().fma(a, b, c);
         }
         let product = self.binary(Binary::Mul, a, b, dtype);

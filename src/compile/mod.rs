@@ -14,7 +14,7 @@ use crate::runtime::{CompileReport, Executable};
 use crate::schedule::schedule;
 use crate::transform::{copy_leaf_results, simplify};
 
-pub use crate::codegen::Listing;
+pub use crate::codegen::{Cpu, Listing};
 
 /// A pass: graph in, graph out, with the results kept.
 pub struct Pass {
@@ -30,6 +30,8 @@ pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }];
 pub struct Options {
     /// Names of [`PASSES`] to leave out.
     pub without: Vec<&'static str>,
+    /// The processors to generate code for.
+    pub cpu: Cpu,
     /// Whether to keep CLIF and assembly.
     pub listing: Listing,
 }
@@ -63,7 +65,7 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
     let nodes_before = graph.len();
     let graph = watch.time("simplify", || options.optimise(graph));
     let schedule = watch.time("schedule", || schedule(&copy_leaf_results(&graph)))?;
-    let code = codegen::compile(&schedule.program, options.listing)?;
+    let code = codegen::compile(&schedule.program, options.cpu, options.listing)?;
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
         stages: watch.stages,

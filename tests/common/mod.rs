@@ -1,4 +1,5 @@
-//! One suite, many evaluators: a graph's outputs by the interpreter, compiled, and compiled without passes.
+//! One suite, many evaluators: a graph's outputs by the interpreter, compiled, compiled for a plain
+//! processor, and compiled without passes.
 
 // Not every test binary uses every helper.
 #![allow(dead_code)]
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hitofude::compile::PASSES;
 use hitofude::prelude::*;
-use hitofude::{Executable, Options};
+use hitofude::{Cpu, Executable, Options};
 
 /// Deterministic values between -2 and 2, none of them special.
 pub fn values(seed: u64, count: usize) -> Vec<f64> {
@@ -54,7 +55,8 @@ pub fn assert_compiles_right(
     let function =
         outputs.iter().fold(g.function(), |function, (name, tensor)| function.output(name, *tensor));
     let without = PASSES.iter().map(|pass| Options { without: vec![pass.name], ..Options::default() });
-    for options in [Options::default()].into_iter().chain(without) {
+    let baseline = Options { cpu: Cpu::Baseline, ..Options::default() };
+    for options in [Options::default(), baseline].into_iter().chain(without) {
         let compiled = function.compile_with(&options).unwrap();
         let actual = run(&compiled, leaves);
         for (name, expected) in &expected {
