@@ -28,11 +28,22 @@ macro_rules! library {
 
 library! {
     Exp(x) = f32::exp, f64::exp;
+    Expm1(x) = f32::exp_m1, f64::exp_m1;
     Log(x) = f32::ln, f64::ln;
+    Log1p(x) = f32::ln_1p, f64::ln_1p;
     Sin(x) = f32::sin, f64::sin;
     Cos(x) = f32::cos, f64::cos;
+    Tan(x) = f32::tan, f64::tan;
+    Asin(x) = f32::asin, f64::asin;
+    Acos(x) = f32::acos, f64::acos;
+    Atan(x) = f32::atan, f64::atan;
+    Sinh(x) = f32::sinh, f64::sinh;
+    Cosh(x) = f32::cosh, f64::cosh;
     Tanh(x) = f32::tanh, f64::tanh;
+    Erf(x) = libm::erff, libm::erf;
+    Rem(x, y) = std::ops::Rem::rem, std::ops::Rem::rem;
     Pow(x, y) = f32::powf, f64::powf;
+    Atan2(x, y) = f32::atan2, f64::atan2;
     Floor(x) = f32::floor, f64::floor;
     Ceil(x) = f32::ceil, f64::ceil;
     Round(x) = f32::round_ties_even, f64::round_ties_even;

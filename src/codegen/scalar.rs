@@ -85,10 +85,19 @@ impl Emit<'_, '_> {
             Unary::Round if self.features.rounding => self.builder.ins().nearest(x),
             Unary::Sign => self.sign(x, dtype),
             Unary::Exp => self.call(Function::Exp, &[x]),
+            Unary::Expm1 => self.call(Function::Expm1, &[x]),
             Unary::Log => self.call(Function::Log, &[x]),
+            Unary::Log1p => self.call(Function::Log1p, &[x]),
             Unary::Sin => self.call(Function::Sin, &[x]),
             Unary::Cos => self.call(Function::Cos, &[x]),
+            Unary::Tan => self.call(Function::Tan, &[x]),
+            Unary::Asin => self.call(Function::Asin, &[x]),
+            Unary::Acos => self.call(Function::Acos, &[x]),
+            Unary::Atan => self.call(Function::Atan, &[x]),
+            Unary::Sinh => self.call(Function::Sinh, &[x]),
+            Unary::Cosh => self.call(Function::Cosh, &[x]),
             Unary::Tanh => self.call(Function::Tanh, &[x]),
+            Unary::Erf => self.call(Function::Erf, &[x]),
             Unary::Floor => self.call(Function::Floor, &[x]),
             Unary::Ceil => self.call(Function::Ceil, &[x]),
             Unary::Round => self.call(Function::Round, &[x]),
@@ -134,6 +143,8 @@ impl Emit<'_, '_> {
             Binary::Div => self.builder.ins().fdiv(a, b),
             Binary::Max => self.builder.ins().fmax(a, b),
             Binary::Min => self.builder.ins().fmin(a, b),
+            Binary::Rem => self.call(Function::Rem, &[a, b]),
+            Binary::Atan2 => self.call(Function::Atan2, &[a, b]),
             Binary::Pow | Binary::And | Binary::Or => self.call(Function::Pow, &[a, b]),
         }
     }
@@ -145,8 +156,20 @@ impl Emit<'_, '_> {
             Binary::Mul => self.builder.ins().imul(a, b),
             Binary::Max => self.builder.ins().smax(a, b),
             Binary::Min => self.builder.ins().smin(a, b),
+            Binary::Rem => self.remainder_integer(a, b, dtype),
             _ => self.divide_integer(a, b, dtype),
         }
+    }
+
+    /// The remainder that never traps: 0 for the divisors 0 and -1.
+    fn remainder_integer(&mut self, a: Value, b: Value, dtype: DType) -> Value {
+        let (zero, one) = (self.number(0.0, a, dtype), self.number(1.0, a, dtype));
+        let by_zero = self.builder.ins().icmp_imm_s(IntCC::Equal, b, 0);
+        let by_minus_one = self.builder.ins().icmp_imm_s(IntCC::Equal, b, -1);
+        let special = self.builder.ins().bor(by_zero, by_minus_one);
+        let divisor = self.builder.ins().select(special, one, b);
+        let remainder = self.builder.ins().srem(a, divisor);
+        self.builder.ins().select(special, zero, remainder)
     }
 
     /// Division that never traps: 0 for the divisor 0, and wrapping for -1.

@@ -37,11 +37,23 @@ vocabulary! {
         /// -1, 0 or 1; keeps NaN and the sign of zero.
         Sign = "sign",
         Exp = "exp",
+        /// eˣ − 1, accurate near 0.
+        Expm1 = "expm1",
         Log = "log",
+        /// ln(1 + x), accurate near 0.
+        Log1p = "log1p",
         Sqrt = "sqrt",
         Sin = "sin",
         Cos = "cos",
+        Tan = "tan",
+        Asin = "asin",
+        Acos = "acos",
+        Atan = "atan",
+        Sinh = "sinh",
+        Cosh = "cosh",
         Tanh = "tanh",
+        /// 2/√π · ∫₀ˣ e^(−t²) dt.
+        Erf = "erf",
         Floor = "floor",
         Ceil = "ceil",
         /// To the nearest integer, halves to even.
@@ -59,7 +71,11 @@ vocabulary! {
         Mul = "mul",
         /// Integers truncate; division by zero gives 0.
         Div = "div",
+        /// What division that truncates leaves over, with the sign of the dividend; integers: 0 for divisor 0.
+        Rem = "rem",
         Pow = "pow",
+        /// The angle of the point (b, a), in −π to π.
+        Atan2 = "atan2",
         /// NaN if either is.
         Max = "max",
         /// NaN if either is.

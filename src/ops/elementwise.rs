@@ -1,7 +1,7 @@
 //! Elementwise operators: a scalar function at every element of operands of one shape.
 
 use std::fmt;
-use std::ops::{Add, BitAnd, BitOr, Div, Mul, Neg, Not, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
 
 use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
@@ -121,11 +121,20 @@ fn unary_derivative<'g>(f: Unary, x: Tensor<'g>, y: Tensor<'g>, dy: Tensor<'g>) 
         Unary::Neg => -dy,
         Unary::Abs => dy * x.sign(), // 0 at 0, as PyTorch
         Unary::Exp => dy * y,
+        Unary::Expm1 => dy * (y + 1.0),
         Unary::Log => dy / x,
+        Unary::Log1p => dy / (x + 1.0),
         Unary::Sqrt => dy / (2.0 * y), // ∞ at 0, as PyTorch
         Unary::Sin => dy * x.cos(),
         Unary::Cos => -(dy * x.sin()),
+        Unary::Tan => dy * (1.0 + y * y),
+        Unary::Asin => dy / (1.0 - x * x).sqrt(),
+        Unary::Acos => -(dy / (1.0 - x * x).sqrt()),
+        Unary::Atan => dy / (1.0 + x * x),
+        Unary::Sinh => dy * x.cosh(),
+        Unary::Cosh => dy * x.sinh(),
         Unary::Tanh => dy * (1.0 - y * y),
+        Unary::Erf => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-(x * x)).exp()),
         Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => return None,
     })
 }
@@ -146,6 +155,10 @@ fn binary_derivative<'g>(
         (Binary::Mul, _) => d * a,
         (Binary::Div, 0) => d / b,
         (Binary::Div, _) => -(d * y / b),
+        (Binary::Rem, 0) => d,
+        (Binary::Rem, _) => -(d * (a / b).trunc()),
+        (Binary::Atan2, 0) => d * b / (a * a + b * b),
+        (Binary::Atan2, _) => -(d * a / (a * a + b * b)),
         // 0 for the exponent 0, whatever the base: x⁰ is constant.
         (Binary::Pow, 0) => b.equal(0.0).select(d.constant_like(0.0), d * b * a.pow(b - 1.0)),
         // 0 at the base 0: the limit from above for positive exponents.
@@ -176,7 +189,7 @@ fn infer_binary(f: Binary, [a, b]: [TensorType; 2]) -> Result<TensorType, TypeEr
     let ty = same_type(a, b)?;
     let expected = match f {
         Binary::And | Binary::Or => (ty.dtype != DType::Bool).then_some("bool"),
-        Binary::Pow => (!ty.dtype.is_float()).then_some("f32 or f64"),
+        Binary::Pow | Binary::Atan2 => (!ty.dtype.is_float()).then_some("f32 or f64"),
         _ => (ty.dtype == DType::Bool).then_some("numbers"),
     };
     expected.map_or(Ok(ty), |expected| Err(TypeError::DType { ty, expected }))
@@ -268,14 +281,32 @@ unary_methods! {
     sign => Sign;
     /// eˣ.
     exp => Exp;
+    /// eˣ − 1, accurate near 0.
+    expm1 => Expm1;
     /// Natural logarithm.
     log => Log;
+    /// ln(1 + x), accurate near 0.
+    log1p => Log1p;
     /// Square root. Derivative ∞ at 0.
     sqrt => Sqrt;
     /// Sine of radians.
     sin => Sin;
     /// Cosine of radians.
     cos => Cos;
+    /// Tangent of radians.
+    tan => Tan;
+    /// The angle in −π/2 to π/2 whose sine this is.
+    asin => Asin;
+    /// The angle in 0 to π whose cosine this is.
+    acos => Acos;
+    /// The angle in −π/2 to π/2 whose tangent this is.
+    atan => Atan;
+    /// Hyperbolic sine.
+    sinh => Sinh;
+    /// Hyperbolic cosine.
+    cosh => Cosh;
+    /// The error function `2/√π · ∫₀ˣ e^(−t²) dt`.
+    erf => Erf;
     /// Hyperbolic tangent.
     tanh => Tanh;
     /// The largest integer not above. Derivative 0.
@@ -303,6 +334,10 @@ binary_methods! {
     /// `self` to the power of `other`. The derivative in the base is 0 for exponent 0; that in the
     /// exponent is 0 for base 0.
     pow => Binary Pow;
+    /// The remainder of division that truncates, as `jax.lax.rem` and C's `fmod`: it has the sign of `self`.
+    rem => Binary Rem;
+    /// The angle of the point (`other`, `self`), in −π to π.
+    atan2 => Binary Atan2;
     /// The larger; NaN if either is. At a tie, half of the cotangent goes to each.
     maximum => Binary Max;
     /// The smaller; NaN if either is. At a tie, half of the cotangent goes to each.
@@ -361,6 +396,43 @@ impl<'g> Tensor<'g> {
         Tensor::apply(Op::Elementwise(Elementwise::StopGradient), &[self])
     }
 
+    /// `1/x`.
+    #[track_caller]
+    pub fn recip(self) -> Tensor<'g> {
+        1.0 / self
+    }
+
+    /// `1/√x`.
+    #[track_caller]
+    pub fn rsqrt(self) -> Tensor<'g> {
+        1.0 / self.sqrt()
+    }
+
+    /// The integer part. Derivative 0.
+    #[track_caller]
+    pub fn trunc(self) -> Tensor<'g> {
+        self.less(0.0).select(self.ceil(), self.floor())
+    }
+
+    /// The value held between two bounds. At a bound the cotangent passes, as in PyTorch.
+    #[track_caller]
+    pub fn clamp(self, low: impl Into<Operand<'g>>, high: impl Into<Operand<'g>>) -> Tensor<'g> {
+        let (low, high) = (low.into().beside(self), high.into().beside(self));
+        self.less(low).select(low, self.greater(high).select(high, self))
+    }
+
+    /// Where the value is NaN.
+    #[track_caller]
+    pub fn is_nan(self) -> Tensor<'g> {
+        self.not_equal(self)
+    }
+
+    /// Where the value is neither NaN nor infinite.
+    #[track_caller]
+    pub fn is_finite(self) -> Tensor<'g> {
+        self.abs().less(f64::INFINITY)
+    }
+
     /// `x²`.
     #[track_caller]
     pub fn square(self) -> Tensor<'g> {
@@ -400,6 +472,15 @@ macro_rules! number_traits {
     )*};
 }
 number_traits! { Add add Add; Sub sub Sub; Mul mul Mul; Div div Div; }
+
+impl<'g> BitXor for Tensor<'g> {
+    type Output = Tensor<'g>;
+    /// Exclusive or of truth values.
+    #[track_caller]
+    fn bitxor(self, other: Tensor<'g>) -> Tensor<'g> {
+        broadcasting(Elementwise::Compare(Compare::Ne), self, other)
+    }
+}
 
 impl<'g> Neg for Tensor<'g> {
     type Output = Tensor<'g>;

@@ -202,9 +202,11 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
 
 fn elementwise_cost(op: Elementwise) -> usize {
     match op {
-        Elementwise::Unary(Unary::Exp | Unary::Log | Unary::Sin | Unary::Cos | Unary::Tanh)
-        | Elementwise::Binary(Binary::Pow) => 20,
+        Elementwise::Unary(
+            Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not,
+        ) => 1,
         Elementwise::Unary(Unary::Sqrt) | Elementwise::Binary(Binary::Div) => 4,
+        Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem) => 20,
         _ => 1,
     }
 }

@@ -1,6 +1,6 @@
-//! Floor 5: the schedule. Decides which nodes are computed together in one kernel ([`fusion`]), in
-//! which order kernels run so that in-place updates come after every read ([`order`]), where each
-//! buffer lies ([`memory`]), and lowers every kernel to loops ([`lower`]).
+//! Floor 5: the schedule. Decides which nodes are computed together in one kernel (`fusion`), in which order
+//! kernels run so that in-place updates come after every read (`order`), and where each buffer lies (`memory`);
+//! lowers every kernel to loops (`lower`).
 
 mod collapse;
 mod fusion;

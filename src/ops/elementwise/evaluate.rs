@@ -44,16 +44,30 @@ fn unary_float<T: Float>(f: Unary, x: T) -> T {
         Unary::Sign if x == T::zero() || x.is_nan() => x,
         Unary::Sign => x.signum(),
         Unary::Exp => x.exp(),
+        Unary::Expm1 => x.exp_m1(),
         Unary::Log => x.ln(),
+        Unary::Log1p => x.ln_1p(),
         Unary::Sqrt => x.sqrt(),
         Unary::Sin => x.sin(),
         Unary::Cos => x.cos(),
+        Unary::Tan => x.tan(),
+        Unary::Asin => x.asin(),
+        Unary::Acos => x.acos(),
+        Unary::Atan => x.atan(),
+        Unary::Sinh => x.sinh(),
+        Unary::Cosh => x.cosh(),
         Unary::Tanh => x.tanh(),
+        Unary::Erf => erf(x),
         Unary::Floor => x.floor(),
         Unary::Ceil => x.ceil(),
         Unary::Round => round_half_even(x),
         Unary::Not => unreachable!("the type rule admits bool only"),
     }
+}
+
+/// Computed in f64 and rounded.
+fn erf<T: Float>(x: T) -> T {
+    x.to_f64().and_then(|x| T::from(libm::erf(x))).unwrap_or(x)
 }
 
 fn round_half_even<T: Float>(x: T) -> T {
@@ -73,9 +87,11 @@ pub(crate) fn binary(f: Binary, a: &Value, b: &Value) -> Value {
                 Binary::Mul => a.wrapping_mul(b),
                 Binary::Div if b == 0 => 0,
                 Binary::Div => a.wrapping_div(b),
+                Binary::Rem if b == 0 => 0,
+                Binary::Rem => a.wrapping_rem(b),
                 Binary::Max => a.max(b),
                 Binary::Min => a.min(b),
-                Binary::Pow | Binary::And | Binary::Or => unreachable!("refused by the type rule"),
+                Binary::Pow | Binary::Atan2 | Binary::And | Binary::Or => unreachable!("refused by the type rule"),
             }))
         };
     }
@@ -97,7 +113,9 @@ fn binary_float<T: Float>(f: Binary, a: T, b: T) -> T {
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
+        Binary::Rem => a % b,
         Binary::Pow => a.powf(b),
+        Binary::Atan2 => a.atan2(b),
         Binary::Max | Binary::Min if a.is_nan() || b.is_nan() => T::nan(),
         // IEEE 754-2019: +0 is larger than −0.
         Binary::Max if a > b || a == b && a.is_sign_positive() => a,

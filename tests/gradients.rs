@@ -1,0 +1,136 @@
+//! Every differentiable operator: its gradient and its second derivative against central differences, JVP and VJP
+//! against each other, and compiled code against the interpreter, at several shapes.
+
+mod common;
+
+use common::{assert_compiles_right, assert_gradient_right, value_for};
+use hitofude::prelude::*;
+
+/// An operator over `x` and `y`, which broadcast; smooth where [`tame`] puts them.
+type Case = (&'static str, for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>);
+
+const ELEMENTWISE: &[Case] = &[
+    ("neg", |x, _| -x),
+    ("abs", |x, _| x.abs()),
+    ("exp", |x, _| x.exp()),
+    ("expm1", |x, _| x.expm1()),
+    ("log", |x, _| x.log()),
+    ("log1p", |x, _| x.log1p()),
+    ("sqrt", |x, _| x.sqrt()),
+    ("rsqrt", |x, _| x.rsqrt()),
+    ("recip", |x, _| x.recip()),
+    ("square", |x, _| x.square()),
+    ("sin", |x, _| x.sin()),
+    ("cos", |x, _| x.cos()),
+    ("tan", |x, _| x.tan()),
+    ("asin", |x, _| x.asin()),
+    ("acos", |x, _| x.acos()),
+    ("atan", |x, _| x.atan()),
+    ("sinh", |x, _| x.sinh()),
+    ("cosh", |x, _| x.cosh()),
+    ("tanh", |x, _| x.tanh()),
+    ("erf", |x, _| x.erf()),
+    ("sigmoid", |x, _| x.sigmoid()),
+    ("relu", |x, _| (x - 0.5).relu()),
+    ("clamp", |x, _| x.clamp(0.4, 0.6)),
+    ("add", |x, y| x + y),
+    ("sub", |x, y| x - y),
+    ("mul", |x, y| x * y),
+    ("div", |x, y| x / y),
+    ("rem", |x, y| x.rem(y * 0.3)),
+    ("pow", |x, y| x.pow(y)),
+    ("power by a constant", |x, _| x.pow(2.5)),
+    ("atan2", |x, y| x.atan2(y)),
+    ("max", |x, y| x.maximum(y)),
+    ("min", |x, y| x.minimum(y)),
+    ("select", |x, y| x.less(y).select(x * x, y.exp())),
+    ("cast", |x, _| x.cast(F32).cast(F64)),
+];
+
+/// Reductions, layouts and contractions of a matrix `x` and a matrix `y` of the same shape.
+const STRUCTURAL: &[Case] = &[
+    ("sum", |x, _| x.sum(0)),
+    ("sum of all", |x, _| x.sum(..)),
+    ("mean", |x, _| x.mean(1)),
+    ("prod", |x, _| x.prod(1)),
+    ("largest", |x, _| x.max(1)),
+    ("smallest", |x, _| x.min(0)),
+    ("reshape", |x, _| x.reshape([x.shape().elements()])),
+    ("transpose", |x, _| x.transpose()),
+    ("unsqueeze", |x, _| x.unsqueeze(1)),
+    ("broadcast", |x, _| x.unsqueeze(0).broadcast_to([&[2], x.shape().extents()].concat()[..].try_into().map(|e: [usize; 3]| Shape::from(e)).unwrap())),
+    ("matrix product", |x, y| x.matmul(y.transpose())),
+    ("outer product", |x, y| x.sum(1).einsum("a,b->ab", y.sum(0))),
+    ("inner product", |x, y| x.einsum("ab,ab->", y)),
+    ("row by row", |x, y| x.einsum("ab,ab->a", y)),
+    ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
+];
+
+/// Values between 0.3 and 0.7, where every function above is defined and smooth.
+fn tame(tensor: Tensor<'_>, seed: u64) -> Value {
+    let Value::F64(values) = value_for(tensor, seed) else { unreachable!("the tests use f64") };
+    Value::F64(values.mapv(|x| 0.5 + 0.1 * x))
+}
+
+fn check((name, build): &Case, x_shape: &[usize], y_shape: &[usize]) {
+    let g = Graph::new();
+    let x = g.input("x", Shape::new(x_shape).unwrap(), F64);
+    let y = g.input("y", Shape::new(y_shape).unwrap(), F64);
+    let z = build(x, y);
+    g.check().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let leaves = [("x", tame(x, 3)), ("y", tame(y, 4))];
+    // A weighted sum, so that no two elements' cotangents are alike.
+    let weights = g.input("weights", z.shape(), F64);
+    let with_weights = [&leaves[..], &[("weights", value_for(weights, 5))]].concat();
+    let total = (z * weights).sum(..);
+    let wrt = [("x", x), ("y", y)];
+    // Rounding to f32 hides small differences.
+    if *name != "cast" {
+        assert_gradient_right(&g, total, &wrt, &with_weights);
+        let first = g.grad(total, &[x, y]).unwrap();
+        let slope = (first[0].sin()).sum(..) + (first[1].sin()).sum(..);
+        assert_gradient_right(&g, slope, &wrt, &with_weights);
+    }
+    assert_adjoint(&g, name, z, [x, y], weights, &with_weights);
+}
+
+/// ⟨w, J·v⟩ = ⟨Jᵀ·w, v⟩, and compiled as interpreted.
+fn assert_adjoint<'g>(
+    g: &'g Graph,
+    name: &str,
+    z: Tensor<'g>,
+    [x, y]: [Tensor<'g>; 2],
+    weights: Tensor<'g>,
+    leaves: &[(&str, Value)],
+) {
+    let (dx, dy) = (g.input("dx", x.shape(), F64), g.input("dy", y.shape(), F64));
+    let tangent = g.jvp(z, &[(x, dx), (y, dy)]).unwrap();
+    let cotangents = g.grad((z * weights).sum(..), &[x, y]).unwrap();
+    let forward = (tangent * weights).sum(..);
+    let reverse = (cotangents[0] * dx).sum(..) + (cotangents[1] * dy).sum(..);
+    let leaves = [leaves, &[("dx", value_for(dx, 6)), ("dy", value_for(dy, 7))]].concat();
+    let outputs = [("z", z), ("forward", forward), ("reverse", reverse), ("gx", cotangents[0]), ("gy", cotangents[1])];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    let [forward, reverse] = ["forward", "reverse"].map(|name| values[name].to_f64()[0]);
+    let tolerance = if name == "cast" { 1e-6 } else { 1e-12 };
+    assert!((forward - reverse).abs() <= tolerance * forward.abs().max(1.0), "{name}: {forward} and {reverse}\n{g}");
+    assert_compiles_right(g, &outputs, &leaves, tolerance);
+}
+
+#[test]
+fn elementwise_operators() {
+    for case in ELEMENTWISE {
+        for (x, y) in [(&[][..], &[][..]), (&[1], &[1]), (&[7], &[7]), (&[2, 1], &[3]), (&[], &[5]), (&[3, 4], &[1, 4])] {
+            check(case, x, y);
+        }
+    }
+}
+
+#[test]
+fn structural_operators() {
+    for case in STRUCTURAL {
+        for shape in [[1, 1], [1, 5], [5, 1], [2, 3], [7, 4]] {
+            check(case, &shape, &shape);
+        }
+    }
+}
