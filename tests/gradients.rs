@@ -58,7 +58,11 @@ const STRUCTURAL: &[Case] = &[
     ("reshape", |x, _| x.reshape([x.shape().elements()])),
     ("transpose", |x, _| x.transpose()),
     ("unsqueeze", |x, _| x.unsqueeze(1)),
-    ("broadcast", |x, _| x.unsqueeze(0).broadcast_to([&[2], x.shape().extents()].concat()[..].try_into().map(|e: [usize; 3]| Shape::from(e)).unwrap())),
+    ("broadcast", |x, _| {
+        x.unsqueeze(0).broadcast_to(
+            [&[2], x.shape().extents()].concat()[..].try_into().map(|e: [usize; 3]| Shape::from(e)).unwrap(),
+        )
+    }),
     ("matrix product", |x, y| x.matmul(y.transpose())),
     ("outer product", |x, y| x.sum(1).einsum("a,b->ab", y.sum(0))),
     ("inner product", |x, y| x.einsum("ab,ab->", y)),
@@ -109,18 +113,24 @@ fn assert_adjoint<'g>(
     let forward = (tangent * weights).sum(..);
     let reverse = (cotangents[0] * dx).sum(..) + (cotangents[1] * dy).sum(..);
     let leaves = [leaves, &[("dx", value_for(dx, 6)), ("dy", value_for(dy, 7))]].concat();
-    let outputs = [("z", z), ("forward", forward), ("reverse", reverse), ("gx", cotangents[0]), ("gy", cotangents[1])];
+    let outputs =
+        [("z", z), ("forward", forward), ("reverse", reverse), ("gx", cotangents[0]), ("gy", cotangents[1])];
     let values = g.interpret(&outputs, &leaves).unwrap();
     let [forward, reverse] = ["forward", "reverse"].map(|name| values[name].to_f64()[0]);
     let tolerance = if name == "cast" { 1e-6 } else { 1e-12 };
-    assert!((forward - reverse).abs() <= tolerance * forward.abs().max(1.0), "{name}: {forward} and {reverse}\n{g}");
+    assert!(
+        (forward - reverse).abs() <= tolerance * forward.abs().max(1.0),
+        "{name}: {forward} and {reverse}\n{g}"
+    );
     assert_compiles_right(g, &outputs, &leaves, tolerance);
 }
 
 #[test]
 fn elementwise_operators() {
     for case in ELEMENTWISE {
-        for (x, y) in [(&[][..], &[][..]), (&[1], &[1]), (&[7], &[7]), (&[2, 1], &[3]), (&[], &[5]), (&[3, 4], &[1, 4])] {
+        for (x, y) in
+            [(&[][..], &[][..]), (&[1], &[1]), (&[7], &[7]), (&[2, 1], &[3]), (&[], &[5]), (&[3, 4], &[1, 4])]
+        {
             check(case, x, y);
         }
     }

@@ -1,3 +1,6 @@
-//! Floor 8: the vocabulary of neural networks, composed from operators; every gradient is derived.
+//! Floor 8: the vocabulary of neural networks, composed from operators as methods of [`crate::Tensor`]; every
+//! gradient is derived. Formulas and conventions are PyTorch's (`torch.nn.functional`).
 
-mod functional;
+mod activations;
+mod layers;
+mod losses;

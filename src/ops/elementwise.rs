@@ -396,6 +396,23 @@ impl<'g> Tensor<'g> {
         Tensor::apply(Op::Elementwise(Elementwise::StopGradient), &[self])
     }
 
+    /// Where the index along a new last axis of `classes` positions equals this integer tensor's element: one true
+    /// element a row, and none for an element outside `0..classes`.
+    #[track_caller]
+    pub fn one_hot(self, classes: usize) -> Tensor<'g> {
+        if self.dtype().is_float() || self.dtype() == DType::Bool {
+            return self.poison("one_hot", TypeError::DType { ty: self.ty(), expected: "i32 or i64" });
+        }
+        let rank = self.shape().rank();
+        let column = self.unsqueeze(-1);
+        if column.is_poison() {
+            return column;
+        }
+        let mut extents = column.shape().extents().to_vec();
+        extents[rank] = classes;
+        column.equal(self.graph.iota(Shape::of(&extents), rank, self.dtype()))
+    }
+
     /// `1/x`.
     #[track_caller]
     pub fn recip(self) -> Tensor<'g> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::panic::Location;
 
+use ndarray::{ArrayD, IxDyn};
+
 use super::{Emitter, Graph, Op, Rules, Site, Tensor, Types};
 use crate::error::{Result, TypeError};
 use crate::graph::Name;
@@ -18,6 +20,8 @@ pub enum Leaf {
     State { name: Name, ty: TensorType, role: Role, initial: Scalar },
     /// A tensor whose elements are all this number.
     Constant { value: Scalar, shape: Shape },
+    /// Each element's index along one axis.
+    Iota { ty: TensorType, axis: usize },
     /// What a mistyped expression becomes.
     Poison,
 }
@@ -49,6 +53,7 @@ impl Rules for Leaf {
             Leaf::Input { .. } => "input",
             Leaf::State { .. } => "state",
             Leaf::Constant { .. } => "constant",
+            Leaf::Iota { .. } => "iota",
             Leaf::Poison => "poison",
         }
     }
@@ -56,6 +61,13 @@ impl Rules for Leaf {
     fn infer(&self, _: &[TensorType]) -> Result<TensorType, TypeError> {
         Ok(match *self {
             Leaf::Input { ty, .. } | Leaf::State { ty, .. } => ty,
+            Leaf::Iota { ty, axis } if axis >= ty.shape.rank() => {
+                return Err(TypeError::Axis { axis: axis as isize, ty });
+            }
+            Leaf::Iota { ty, .. } if ty.dtype == DType::Bool => {
+                return Err(TypeError::DType { ty, expected: "numbers" });
+            }
+            Leaf::Iota { ty, .. } => ty,
             Leaf::Constant { value, shape } => TensorType { dtype: value.dtype(), shape },
             Leaf::Poison => TensorType::new(DType::F32, []),
         })
@@ -74,12 +86,23 @@ impl Rules for Leaf {
         match *self {
             Leaf::Constant { value, shape } => Value::splat(value, shape),
             Leaf::State { initial, .. } => Value::splat(initial, ty.shape),
+            Leaf::Iota { axis, .. } => {
+                let index = |index: IxDyn| index[axis] as i64;
+                Value::I64(ArrayD::from_shape_fn(IxDyn(ty.shape.extents()), index)).cast(ty.dtype)
+            }
             Leaf::Input { .. } | Leaf::Poison => Value::splat(Scalar::from_f64(0.0, ty.dtype), ty.shape),
         }
     }
 
     /// Constants; inputs and state lie in memory and are loaded by the schedule.
-    fn lower(&self, types: &Types, _: &[Affine], emitter: &mut dyn Emitter) -> Var {
+    fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        if let Leaf::Iota { axis, ty } = *self {
+            let position = emitter.emit(Instr::Index(index[axis].clone()), DType::I64);
+            return match ty.dtype {
+                DType::I64 => position,
+                dtype => emitter.emit(Instr::Cast(position), dtype),
+            };
+        }
         let value = match *self {
             Leaf::Constant { value, .. } => value,
             _ => Scalar::from_f64(0.0, types.result.dtype),
@@ -94,6 +117,7 @@ impl fmt::Display for Leaf {
             Leaf::Input { name, .. } => write!(f, "input {name}"),
             Leaf::State { name, role, .. } => write!(f, "{role} {name}"),
             Leaf::Constant { value, .. } => write!(f, "constant {value}"),
+            Leaf::Iota { axis, .. } => write!(f, "iota[{axis}]"),
             Leaf::Poison => write!(f, "poison"),
         }
     }
@@ -130,6 +154,21 @@ impl Graph {
     #[track_caller]
     pub fn literal(&self, value: Scalar, shape: Shape) -> Tensor<'_> {
         self.tensor(self.insert(Op::Leaf(Leaf::Constant { value, shape }), &[], Location::caller()))
+    }
+
+    /// The index of each element along `axis`, as numbers of `dtype`.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let columns = g.iota([2, 3], 1, I32);
+    /// assert_eq!(g.interpret(&[("i", columns)], &[])?["i"], array![[0, 1, 2], [0, 1, 2]].into());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn iota(&self, shape: impl Into<Shape>, axis: usize, dtype: DType) -> Tensor<'_> {
+        let leaf = Leaf::Iota { ty: TensorType::new(dtype, shape), axis };
+        self.tensor(self.insert(Op::Leaf(leaf), &[], Location::caller()))
     }
 
     /// The parameters, in the order they were declared.

@@ -9,8 +9,10 @@ use crate::ops::Tensor;
 /// - momentum: `v ← μ·v + g`, `p ← p − lr·v`, with `v` zero at first
 /// - Nesterov: `v ← μ·v + g`, `p ← p − lr·(g + μ·v)`
 ///
-/// `lr` is the setting `learning_rate`, `μ` the setting `momentum`; the slot of parameter `p` is
-/// `p.momentum`.
+/// With weight decay `λ`, `g + λ·p` takes the place of `g`.
+///
+/// `lr` is the setting `learning_rate`, `μ` the setting `momentum`, `λ` the setting `weight_decay`; the slot of
+/// parameter `p` is `p.momentum`.
 ///
 /// ```
 /// use hitofude::prelude::*;
@@ -29,6 +31,7 @@ use crate::ops::Tensor;
 pub struct Sgd {
     learning_rate: f64,
     momentum: Option<Momentum>,
+    weight_decay: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,12 +43,17 @@ struct Momentum {
 impl Sgd {
     /// Plain gradient descent with this initial rate.
     pub fn new(learning_rate: f64) -> Sgd {
-        Sgd { learning_rate, momentum: None }
+        Sgd { learning_rate, momentum: None, weight_decay: None }
     }
 
     /// With momentum.
     pub fn momentum(self, factor: f64) -> Sgd {
         Sgd { momentum: Some(Momentum { factor, is_nesterov: false }), ..self }
+    }
+
+    /// With weight decay, which is added to the gradient.
+    pub fn weight_decay(self, factor: f64) -> Sgd {
+        Sgd { weight_decay: Some(factor), ..self }
     }
 
     /// With Nesterov's momentum.
@@ -58,6 +66,10 @@ impl Optimizer for Sgd {
     fn update<'g>(&self, parameter: Tensor<'g>, gradient: Tensor<'g>) -> Vec<(Tensor<'g>, Tensor<'g>)> {
         let setting = |name, value| parameter.setting(name, value);
         let rate = setting("learning_rate", self.learning_rate);
+        let gradient = match self.weight_decay {
+            Some(decay) => gradient + setting("weight_decay", decay) * parameter,
+            None => gradient,
+        };
         let Some(momentum) = self.momentum else {
             return vec![(parameter, parameter - rate * gradient)];
         };

@@ -188,7 +188,7 @@ impl<'g> Planner<'g> {
 fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     let node = graph.node(id);
     match &node.op {
-        Op::Leaf(Leaf::Constant { .. } | Leaf::Poison) => 0,
+        Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
         Op::Layout(_) => below,
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),

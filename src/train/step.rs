@@ -101,11 +101,16 @@ impl<'g> TrainingStep<'g> {
         let parameters = self.trained()?;
         let gradients = self.graph.grad(self.loss, &parameters)?;
         let mut function = self.forward();
+        let mut shared = std::collections::HashSet::new();
         for (parameter, gradient) in parameters.into_iter().zip(gradients) {
             let origin = Origin::Update { parameter: parameter.leaf_name().unwrap_or_default() };
             let updates = self.graph.with_origin(origin, || self.optimizer.update(parameter, gradient));
-            function =
-                updates.into_iter().fold(function, |function, (state, value)| function.update(state, value));
+            for (state, value) in updates {
+                // What parameters share, such as a count of steps, is updated once.
+                if shared.insert((state.id(), value.id())) {
+                    function = function.update(state, value);
+                }
+            }
         }
         self.graph.check()?;
         Ok(function.derived_since(started))

@@ -91,7 +91,9 @@ pub(crate) fn binary(f: Binary, a: &Value, b: &Value) -> Value {
                 Binary::Rem => a.wrapping_rem(b),
                 Binary::Max => a.max(b),
                 Binary::Min => a.min(b),
-                Binary::Pow | Binary::Atan2 | Binary::And | Binary::Or => unreachable!("refused by the type rule"),
+                Binary::Pow | Binary::Atan2 | Binary::And | Binary::Or => {
+                    unreachable!("refused by the type rule")
+                }
             }))
         };
     }
