@@ -67,6 +67,24 @@ const STRUCTURAL: &[Case] = &[
     ("outer product", |x, y| x.sum(1).einsum("a,b->ab", y.sum(0))),
     ("inner product", |x, y| x.einsum("ab,ab->", y)),
     ("row by row", |x, y| x.einsum("ab,ab->a", y)),
+    ("slice", |x, _| x.slice(0, 0..x.shape().extents()[0].div_ceil(2))),
+    ("slice with steps", |x, _| x.slice_step(1, 0..x.shape().extents()[1], 2)),
+    ("index", |x, _| x.index(-1, 0)),
+    ("pad", |x, _| x.exp().pad(0, 1, 2).pad(1, 0, 3)),
+    ("pad of a sum", |x, _| x.sum(1).pad(0, 2, 1)),
+    ("concat", |x, y| x.tanh().concat(&[y, x * y], 1)),
+    ("stack", |x, y| x.stack(&[y], 1)),
+    ("split", |x, _| {
+        let columns = x.shape().extents()[1];
+        let parts = x.split(1, &[columns / 2, columns - columns / 2]);
+        parts[0].sum(..) * parts[1].exp().sum(..)
+    }),
+    ("reverse", |x, y| x.reverse(0) * y.reverse(1)),
+    ("tile", |x, _| x.tile(1, 3)),
+    ("differences", |x, _| {
+        let rows = x.shape().extents()[0];
+        x.slice(0, 1..rows) - x.slice(0, 0..rows - 1)
+    }),
     ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
 ];
 

@@ -302,6 +302,8 @@ impl Nest<'_, '_, '_> {
         self.products[dst.0 as usize] = None;
         let value = match instr {
             Instr::Load(access) => self.load(access, dtype),
+            Instr::LoadWithin(access, ranges) => self.load_within(access, ranges, dtype),
+            Instr::Within(ranges) => self.within(ranges),
             Instr::Constant(value) => self.emit.constant(*value),
             Instr::Index(index) => self.index(index),
             Instr::Unary(f, _) => self.emit.unary(*f, x[0], dtype),
@@ -369,6 +371,35 @@ impl Nest<'_, '_, '_> {
             _ => clif_type(dtype),
         };
         self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
+    }
+
+    /// Whether every expression lies between 0 and its bound: one unsigned comparison each.
+    fn within(&mut self, ranges: &[(Affine, i64)]) -> Value {
+        let mut inside = None;
+        for (index, bound) in ranges {
+            let index = self.index(index);
+            let test = self.emit.builder.ins().icmp_imm_s(IntCC::UnsignedLessThan, index, *bound);
+            inside = Some(inside.map_or(test, |inside| self.emit.builder.ins().band(inside, test)));
+        }
+        inside.unwrap_or_else(|| self.emit.constant(Scalar::Bool(true)))
+    }
+
+    /// Reads the buffer's first element instead where the element is not inside, and makes it zero.
+    fn load_within(&mut self, access: &Access, ranges: &[(Affine, i64)], dtype: DType) -> Value {
+        let buffer = &self.program.buffers[access.buffer.index()];
+        let (base, offset) = self.bases.address(buffer.place);
+        let index = self.index(&access.index);
+        let (wanted, elements) = (self.within(ranges), buffer.elements as i64);
+        let exists = self.emit.builder.ins().icmp_imm_s(IntCC::UnsignedLessThan, index, elements);
+        let inside = self.emit.builder.ins().band(wanted, exists);
+        let start = self.emit.builder.ins().iconst(types::I64, 0);
+        let index = self.emit.builder.ins().select(inside, index, start);
+        let bytes = self.scaled(index, buffer.dtype.size() as i64);
+        let address = self.emit.builder.ins().iadd(base, bytes);
+        let flags = MemFlagsData::new().with_notrap();
+        let value = self.emit.builder.ins().load(clif_type(dtype), flags, address, offset);
+        let zero = self.emit.constant(Scalar::from_f64(0.0, dtype));
+        self.emit.select(inside, value, zero)
     }
 
     fn store(&mut self, access: &Access, value: Var) {

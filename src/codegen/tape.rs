@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::cost::CHAINS;
-use crate::loops::{Access, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Unary, Var};
+use crate::loops::{
+    Access, Affine, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Unary, Var,
+};
 use crate::types::{DType, Scalar};
 
 /// A value of the tape.
@@ -140,6 +142,11 @@ impl Frame<'_> {
         self.vars[var.0 as usize]
     }
 
+    fn is_within(&self, ranges: &[(Affine, i64)]) -> bool {
+        let value = |index: &Affine| index.evaluate(|var| self.loops[var.index()]);
+        ranges.iter().all(|(index, bound)| (0..*bound).contains(&value(index)))
+    }
+
     fn element(&self, access: &Access) -> Element {
         (access.buffer, access.index.evaluate(|var| self.loops[var.index()]))
     }
@@ -194,6 +201,11 @@ impl Recorder {
                     None => Op::Load(element),
                 }
             }
+            Instr::LoadWithin(access, ranges) if frame.is_within(ranges) => {
+                return self.instr(&Instr::Load(access.clone()), dst, frame);
+            }
+            Instr::LoadWithin(..) => Op::Constant(Scalar::from_f64(0.0, dtype)),
+            Instr::Within(ranges) => Op::Constant(Scalar::Bool(frame.is_within(ranges))),
             Instr::Index(index) => Op::Constant(Scalar::I64(index.evaluate(|var| frame.loops[var.index()]))),
             Instr::Constant(value) => Op::Constant(*value),
             Instr::Unary(f, a) => Op::Unary(*f, slot(*a)),

@@ -41,15 +41,19 @@ impl Check<'_> {
     }
 
     fn instr(&mut self, dst: Var, instr: &Instr) -> Option<()> {
-        let step = instr.affine().map_or(0, |index| index.coefficient(self.var));
-        let varies = step != 0 || instr.operands().iter().any(|var| self.varying[var.0 as usize]);
+        let moves = instr.affines().iter().any(|index| index.coefficient(self.var) != 0);
+        let varies = moves || instr.operands().iter().any(|var| self.varying[var.0 as usize]);
         if !varies {
             return Some(());
         }
         self.varying[dst.0 as usize] = true;
         match instr {
-            Instr::Load(_) if step == 1 => self.unify(self.kernel.dtype(dst)),
-            Instr::Load(_) | Instr::Index(_) | Instr::Cast(_) => None,
+            Instr::Load(access) if access.index.coefficient(self.var) == 1 => {
+                self.unify(self.kernel.dtype(dst))
+            }
+            Instr::Load(_) | Instr::LoadWithin(..) | Instr::Within(_) | Instr::Index(_) | Instr::Cast(_) => {
+                None
+            }
             // A mask; the operands' type was seen where they were made.
             _ if self.kernel.dtype(dst) == DType::Bool => Some(()),
             _ => self.unify(self.kernel.dtype(dst)),

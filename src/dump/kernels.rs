@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::escaped;
-use crate::loops::{BufferId, Instr, Kernel, Place, Stmt};
+use crate::loops::{BufferId, Kernel, Place, Stmt};
 use crate::schedule::Schedule;
 
 /// The schedule in the DOT language: boxes are kernels in the order they run, ellipses are buffers.
@@ -51,8 +51,7 @@ fn accesses(kernel: &Kernel) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
     fn collect(body: &[Stmt], reads: &mut BTreeSet<BufferId>, writes: &mut BTreeSet<BufferId>) {
         for stmt in body {
             match stmt {
-                Stmt::Let { instr: Instr::Load(access), .. } => drop(reads.insert(access.buffer)),
-                Stmt::Let { .. } => {}
+                Stmt::Let { instr, .. } => reads.extend(instr.read()),
                 Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
                 Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, reads, writes),
             }

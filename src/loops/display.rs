@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Access, BufferId, Instr, Kernel, Place, Program, Stmt, Var};
+use super::{Access, Affine, BufferId, Instr, Kernel, Place, Program, Stmt, Var};
 
 impl Display for Var {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -38,6 +38,8 @@ impl Display for Instr {
         match self {
             Instr::Constant(scalar) => write!(f, "{scalar}"),
             Instr::Load(access) => write!(f, "load {access}"),
+            Instr::LoadWithin(access, ranges) => write!(f, "load {access} where {}", conditions(ranges)),
+            Instr::Within(ranges) => write!(f, "{}", conditions(ranges)),
             Instr::Unary(op, a) => write!(f, "{op} {a}"),
             Instr::Binary(op, a, b) => write!(f, "{op} {a}, {b}"),
             Instr::Compare(op, a, b) => write!(f, "{op} {a}, {b}"),
@@ -47,6 +49,12 @@ impl Display for Instr {
             Instr::Index(index) => write!(f, "index {index}"),
         }
     }
+}
+
+fn conditions(ranges: &[(Affine, i64)]) -> String {
+    let conditions: Vec<String> =
+        ranges.iter().map(|(index, bound)| format!("0 ≤ {index} < {bound}")).collect();
+    conditions.join(", ")
 }
 
 impl Display for Kernel {

@@ -94,6 +94,10 @@ pub struct Part {
 pub enum Instr {
     Constant(Scalar),
     Load(Access),
+    /// The element where every expression lies between 0 and its bound; elsewhere 0, and nothing is read.
+    LoadWithin(Access, Vec<(Affine, i64)>),
+    /// Whether every expression lies between 0 and its bound.
+    Within(Vec<(Affine, i64)>),
     Unary(Unary, Var),
     Binary(Binary, Var, Var),
     Compare(Compare, Var, Var),
@@ -112,17 +116,44 @@ impl Instr {
     pub fn operands(&self) -> Vec<Var> {
         match *self {
             Instr::Constant(_) | Instr::Load(_) | Instr::Index(_) => vec![],
+            Instr::LoadWithin(..) | Instr::Within(_) => vec![],
             Instr::Unary(_, a) | Instr::Cast(a) => vec![a],
             Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => vec![a, b],
             Instr::Select(a, b, c) | Instr::MulAdd(a, b, c) => vec![a, b, c],
         }
     }
 
-    /// The address or index expression, if there is one.
-    pub fn affine(&self) -> Option<&Affine> {
+    /// The affine expressions: addresses, indices and conditions.
+    pub fn affines(&self) -> Vec<&Affine> {
         match self {
-            Instr::Load(access) => Some(&access.index),
-            Instr::Index(index) => Some(index),
+            Instr::Load(access) => vec![&access.index],
+            Instr::LoadWithin(access, ranges) => {
+                ranges.iter().map(|range| &range.0).chain([&access.index]).collect()
+            }
+            Instr::Within(ranges) => ranges.iter().map(|range| &range.0).collect(),
+            Instr::Index(index) => vec![index],
+            _ => vec![],
+        }
+    }
+
+    /// The instruction with each affine expression replaced.
+    pub fn map_affines(self, f: impl Fn(&Affine) -> Affine) -> Instr {
+        let access = |access: Access| Access { index: f(&access.index), ..access };
+        let ranges =
+            |ranges: Vec<(Affine, i64)>| ranges.iter().map(|(index, bound)| (f(index), *bound)).collect();
+        match self {
+            Instr::Load(from) => Instr::Load(access(from)),
+            Instr::LoadWithin(from, within) => Instr::LoadWithin(access(from), ranges(within)),
+            Instr::Within(within) => Instr::Within(ranges(within)),
+            Instr::Index(index) => Instr::Index(f(&index)),
+            other => other,
+        }
+    }
+
+    /// The buffer read, if one is.
+    pub fn read(&self) -> Option<BufferId> {
+        match self {
+            Instr::Load(access) | Instr::LoadWithin(access, _) => Some(access.buffer),
             _ => None,
         }
     }

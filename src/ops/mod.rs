@@ -6,6 +6,7 @@ mod elementwise;
 mod layout;
 mod leaf;
 mod reduce;
+mod section;
 mod tensor;
 
 use std::fmt;
@@ -16,6 +17,7 @@ pub use layout::Layout;
 pub(crate) use layout::inverse;
 pub use leaf::{Leaf, Role};
 pub use reduce::{AxisSpec, Reduce};
+pub use section::Section;
 pub use tensor::Tensor;
 
 use crate::error::{Result, TypeError};
@@ -39,6 +41,8 @@ pub enum Op {
     Dot(Dot),
     /// The same elements, arranged otherwise.
     Layout(Layout),
+    /// Parts of tensors.
+    Section(Section),
 }
 
 /// What an operator family states about its operators.
@@ -105,6 +109,10 @@ pub trait Emitter {
     /// The element at a row-major offset of an operand with [`Reads::Linear`].
     fn linear(&mut self, operand: usize, offset: Affine) -> Var;
 
+    /// The element of the operand at `index` where every expression of `ranges` lies between 0 and its bound;
+    /// elsewhere some number, and nothing is read.
+    fn guarded(&mut self, ranges: &[(Affine, i64)], operand: usize, index: &[Affine]) -> Var;
+
     /// One scalar instruction.
     fn emit(&mut self, instr: Instr, dtype: DType) -> Var;
 
@@ -127,6 +135,7 @@ impl Op {
             Op::Reduce(op) => op,
             Op::Dot(op) => op,
             Op::Layout(op) => op,
+            Op::Section(op) => op,
         }
     }
 }
@@ -160,6 +169,7 @@ impl fmt::Display for Op {
             Op::Reduce(op) => op.fmt(f),
             Op::Dot(op) => op.fmt(f),
             Op::Layout(op) => op.fmt(f),
+            Op::Section(op) => op.fmt(f),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Merges perfectly nested loops that walk memory as one: fewer loops, longer rows for vectors.
 
-use crate::loops::{Access, Affine, Instr, Kernel, LoopVar, Stmt};
+use crate::loops::{Access, Affine, Kernel, LoopVar, Stmt};
 
 /// The kernel with every pair of mergeable nested loops merged.
 pub(super) fn collapse(mut kernel: Kernel) -> Kernel {
@@ -50,7 +50,7 @@ fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]
     let fits =
         |index: &Affine| index.coefficient(outer) == index.coefficient(inner) * extents[inner.index()] as i64;
     body.iter().all(|stmt| match stmt {
-        Stmt::Let { instr, .. } => instr.affine().is_none_or(fits),
+        Stmt::Let { instr, .. } => instr.affines().into_iter().all(fits),
         Stmt::Store { access, .. } => fits(&access.index),
         Stmt::For { body, .. } | Stmt::Reduce { body, .. } => walks_as_one(body, outer, inner, extents),
     })
@@ -62,13 +62,7 @@ fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
     let access = |access: Access| Access { index: without(&access.index), ..access };
     body.into_iter()
         .map(|stmt| match stmt {
-            Stmt::Let { dst, instr: Instr::Load(from) } => {
-                Stmt::Let { dst, instr: Instr::Load(access(from)) }
-            }
-            Stmt::Let { dst, instr: Instr::Index(index) } => {
-                Stmt::Let { dst, instr: Instr::Index(without(&index)) }
-            }
-            Stmt::Let { .. } => stmt,
+            Stmt::Let { dst, instr } => Stmt::Let { dst, instr: instr.map_affines(without) },
             Stmt::Store { access: to, value } => Stmt::Store { access: access(to), value },
             Stmt::For { var: inner, body } => Stmt::For { var: inner, body: drop_var(body, var) },
             Stmt::Reduce { var: inner, body, parts } => {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Types};
+use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types};
 use crate::types::Shape;
 
 /// Scalar instructions that are cheaper to run again than to store and load once more.
@@ -190,7 +190,8 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     match &node.op {
         Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
-        Op::Layout(_) => below,
+        Op::Layout(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        Op::Section(_) => below.saturating_add(2),
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();

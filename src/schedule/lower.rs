@@ -42,12 +42,17 @@ struct Lowering<'a> {
     loop_level: Vec<usize>,
     /// The level each scalar value is computed at.
     var_level: Vec<usize>,
+    /// Where what is being computed is needed: loads elsewhere are not made.
+    guards: Vec<Range>,
 }
+
+/// An expression that must lie between 0 and its bound.
+type Range = (Affine, i64);
 
 #[derive(Default)]
 struct Level {
     body: Vec<Stmt>,
-    elements: HashMap<(NodeId, Vec<Affine>), Var>,
+    elements: HashMap<(NodeId, Vec<Affine>, Vec<Range>), Var>,
     instrs: HashMap<(Instr, DType), Var>,
 }
 
@@ -61,6 +66,7 @@ impl<'a> Lowering<'a> {
             levels: vec![Level::default()],
             loop_level: vec![],
             var_level: vec![],
+            guards: vec![],
         }
     }
 
@@ -122,8 +128,8 @@ impl<'a> Lowering<'a> {
         if (self.loaded)(node) {
             return self.load(node, Affine::linear(index, ty.shape.extents()));
         }
-        let level = self.level_of(index);
-        let key = (node, index.to_vec());
+        let level = self.level_of(index.iter().chain(self.guards.iter().map(|guard| &guard.0)));
+        let key = (node, index.to_vec(), self.guards.clone());
         if let Some(&var) = self.levels[level].elements.get(&key) {
             return var;
         }
@@ -140,13 +146,17 @@ impl<'a> Lowering<'a> {
     fn load(&mut self, node: NodeId, index: Affine) -> Var {
         let dtype = self.graph.ty(node).dtype;
         let buffer = self.memory.home.get(&node).copied().unwrap_or(BufferId(0));
-        self.instr(Instr::Load(Access { buffer, index }), dtype)
+        let access = Access { buffer, index };
+        match self.guards.is_empty() {
+            true => self.instr(Instr::Load(access), dtype),
+            false => self.instr(Instr::LoadWithin(access, self.guards.clone()), dtype),
+        }
     }
 
     /// Emits the instruction at the outermost level that has its operands, or finds its equal there.
     fn instr(&mut self, instr: Instr, dtype: DType) -> Var {
         let operands = instr.operands().into_iter().map(|var| self.var_level[var.0 as usize]);
-        let level = operands.max().unwrap_or(0).max(self.level_of(instr.affine()));
+        let level = operands.max().unwrap_or(0).max(self.level_of(instr.affines()));
         let key = (instr, dtype);
         if let Some(&var) = self.levels[level].instrs.get(&key) {
             return var;
@@ -177,6 +187,14 @@ impl Emitter for At<'_, '_> {
 
     fn linear(&mut self, operand: usize, offset: Affine) -> Var {
         self.lowering.load(self.operands[operand], offset)
+    }
+
+    fn guarded(&mut self, ranges: &[Range], operand: usize, index: &[Affine]) -> Var {
+        let outer = self.lowering.guards.len();
+        self.lowering.guards.extend_from_slice(ranges);
+        let value = self.lowering.element(self.operands[operand], index);
+        self.lowering.guards.truncate(outer);
+        value
     }
 
     fn emit(&mut self, instr: Instr, dtype: DType) -> Var {
