@@ -193,3 +193,46 @@ fn empty_axes_sum_to_nothing() {
     ];
     assert_compiles_right(&g, &outputs, &[("x", Array2::<f32>::zeros((0, 3)).into())], 0.0);
 }
+
+/// Indices out of range pick the first and the last row, in value and in gradient; never other memory.
+#[test]
+fn rows_out_of_range_are_the_nearest() {
+    let g = Graph::new();
+    let x = g.input("x", [3, 2], F64);
+    let rows = g.input("rows", [5], I64);
+    let y = x.take(0, rows);
+    let weights = g.input("weights", [5, 2], F64);
+    let dx = g.grad((y * weights).sum(..), &[x]).unwrap()[0];
+    let leaves = [
+        ("x", Value::from(array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])),
+        ("rows", array![i64::MIN, -1, 1, 3, i64::MAX].into()),
+        ("weights", array![[1.0, 0.0], [2.0, 0.0], [4.0, 1.0], [8.0, 0.0], [16.0, 3.0]].into()),
+    ];
+    let outputs = [("y", y), ("dx", dx)];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["y"], array![[1.0, 2.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [5.0, 6.0]].into());
+    assert_eq!(values["dx"], array![[3.0, 0.0], [4.0, 1.0], [24.0, 3.0]].into());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
+#[test]
+fn the_first_of_equals_is_found() {
+    let g = Graph::new();
+    let x = g.input("x", [3, 4], F32);
+    let outputs = [
+        ("most", x.argmax(1)),
+        ("least", x.argmin(-1)),
+        ("down", x.argmax(0)),
+        ("any", x.greater(2.0).any(1)),
+        ("all", x.greater(0.0).all(1)),
+    ];
+    let nan = f32::NAN;
+    let leaves =
+        [("x", Value::from(array![[1.0f32, 3.0, 3.0, 1.0], [0.5, nan, 7.0, 1.0], [2.0, 2.0, 2.0, 2.0]]))];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["most"], array![1i64, 1, 0].into());
+    assert_eq!(values["least"], array![0i64, 1, 0].into());
+    assert_eq!(values["any"], array![true, true, false].into());
+    assert_eq!(values["all"], array![true, false, true].into());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}

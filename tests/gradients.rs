@@ -85,6 +85,13 @@ const STRUCTURAL: &[Case] = &[
         let rows = x.shape().extents()[0];
         x.slice(0, 1..rows) - x.slice(0, 0..rows - 1)
     }),
+    ("variance", |x, _| x.variance(1)),
+    ("take", |x, _| {
+        let rows = x.shape().extents()[0] as f64;
+        // Every other row, and the last again and again.
+        x.take(0, x.graph().iota([2, 4], 1, I32) * 2.0).sin() * rows
+    }),
+    ("take columns, padded", |x, _| (x * 2.0).take(1, x.graph().iota([3], 0, I64)).pad(0, 1, 1)),
     ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
 ];
 

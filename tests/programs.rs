@@ -18,7 +18,7 @@ fn apply<'g>((op, a, b, c): Line, pool: &[Tensor<'g>]) -> Tensor<'g> {
     let axis = |rank: usize| (c as usize % rank.max(1)) as isize;
     let shapes_fit = x.shape().broadcast(y.shape()).is_some_and(|shape| shape.elements() <= 4096);
     let rank = x.shape().rank();
-    match op % 28 {
+    match op % 30 {
         0 if shapes_fit => x + y,
         1 if shapes_fit => x - y,
         2 if shapes_fit => (x * y).tanh(),
@@ -50,6 +50,8 @@ fn apply<'g>((op, a, b, c): Line, pool: &[Tensor<'g>]) -> Tensor<'g> {
         24 if rank > 0 => x.reverse(axis(rank)),
         25 if rank > 0 && x.shape().elements() <= 1024 => x.concat(&[x.sin()], axis(rank)),
         26 if rank > 0 => x.softmax(axis(rank)),
+        28 if rank > 0 => x.take(axis(rank), x.graph().iota([3], 0, I32) * 2.0 - 1.0),
+        29 if rank > 1 => x.variance(axis(rank)),
         27 if rank > 0 => x.cos().slice_step(axis(rank), 0..x.shape().extents()[axis(rank) as usize], 2),
         _ => x + 0.25,
     }

@@ -84,7 +84,7 @@ pub fn compile(program: &Program, cpu: Cpu, listing: Listing) -> Result<Code> {
     let compiler = Compiler {
         features: Features::of(&*isa),
         module: host::module(isa),
-        tape: (work(program) <= cost::STRAIGHT_LINE).then(|| Tape::of(program)),
+        tape: is_tiny(program).then(|| Tape::of(program)),
         program,
         listing,
         clif: String::new(),
@@ -104,8 +104,10 @@ fn check_size(program: &Program) -> Result<()> {
     Err(Error::Codegen(format!("the program needs {largest} bytes of memory; at most 2 GiB are supported")))
 }
 
-fn work(program: &Program) -> usize {
-    program.kernels.iter().fold(0usize, |sum, kernel| sum.saturating_add(kernel.work()))
+/// Whether the program is to become straight-line code.
+fn is_tiny(program: &Program) -> bool {
+    let work = program.kernels.iter().fold(0usize, |sum, kernel| sum.saturating_add(kernel.work()));
+    work <= cost::STRAIGHT_LINE && program.kernels.iter().all(|kernel| kernel.has_fixed_addresses())
 }
 
 struct Compiler<'p> {

@@ -303,6 +303,9 @@ impl Nest<'_, '_, '_> {
         let value = match instr {
             Instr::Load(access) => self.load(access, dtype),
             Instr::LoadWithin(access, ranges) => self.load_within(access, ranges, dtype),
+            Instr::LoadRow { access, stride, bound, .. } => {
+                self.load_row(access, x[0], *stride, *bound, dtype)
+            }
             Instr::Within(ranges) => self.within(ranges),
             Instr::Constant(value) => self.emit.constant(*value),
             Instr::Index(index) => self.index(index),
@@ -366,10 +369,28 @@ impl Nest<'_, '_, '_> {
 
     fn load(&mut self, access: &Access, dtype: DType) -> Value {
         let (address, offset) = self.address(access);
-        let ty = match self.vector {
+        let ty = self.lane_type(access, dtype);
+        self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
+    }
+
+    /// A vector where the access moves along the lanes.
+    fn lane_type(&self, access: &Access, dtype: DType) -> Type {
+        match self.vector {
             Some(vector) if access.index.coefficient(vector.var) != 0 => vector.ty,
             _ => clif_type(dtype),
-        };
+        }
+    }
+
+    /// Holds the row inside its bounds, whatever its value.
+    fn load_row(&mut self, access: &Access, row: Value, stride: i64, bound: i64, dtype: DType) -> Value {
+        let zero = self.emit.builder.ins().iconst(types::I64, 0);
+        let last = self.emit.builder.ins().iconst(types::I64, bound - 1);
+        let row = self.emit.builder.ins().smax(row, zero);
+        let row = self.emit.builder.ins().smin(row, last);
+        let (address, offset) = self.address(access);
+        let bytes = self.scaled(row, stride * dtype.size() as i64);
+        let address = self.emit.builder.ins().iadd(address, bytes);
+        let ty = self.lane_type(access, dtype);
         self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
     }
 
@@ -451,7 +472,8 @@ impl Nest<'_, '_, '_> {
     fn prepare_addresses(&mut self, var: LoopVar, body: &[Stmt]) {
         for stmt in body {
             match stmt {
-                Stmt::Let { instr: Instr::Load(access), .. } | Stmt::Store { access, .. } => {
+                Stmt::Let { instr: Instr::Load(access) | Instr::LoadRow { access, .. }, .. }
+                | Stmt::Store { access, .. } => {
                     let terms = access.index.terms().iter();
                     let fixed = terms
                         .take_while(|term| term.0 < var)

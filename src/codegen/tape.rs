@@ -204,7 +204,8 @@ impl Recorder {
             Instr::LoadWithin(access, ranges) if frame.is_within(ranges) => {
                 return self.instr(&Instr::Load(access.clone()), dst, frame);
             }
-            Instr::LoadWithin(..) => Op::Constant(Scalar::from_f64(0.0, dtype)),
+            // No program that is written out has rows picked at run time.
+            Instr::LoadRow { .. } | Instr::LoadWithin(..) => Op::Constant(Scalar::from_f64(0.0, dtype)),
             Instr::Within(ranges) => Op::Constant(Scalar::Bool(frame.is_within(ranges))),
             Instr::Index(index) => Op::Constant(Scalar::I64(index.evaluate(|var| frame.loops[var.index()]))),
             Instr::Constant(value) => Op::Constant(*value),

@@ -51,9 +51,17 @@ impl Check<'_> {
             Instr::Load(access) if access.index.coefficient(self.var) == 1 => {
                 self.unify(self.kernel.dtype(dst))
             }
-            Instr::Load(_) | Instr::LoadWithin(..) | Instr::Within(_) | Instr::Index(_) | Instr::Cast(_) => {
-                None
+            Instr::LoadRow { access, row, .. }
+                if access.index.coefficient(self.var) == 1 && !self.varying[row.0 as usize] =>
+            {
+                self.unify(self.kernel.dtype(dst))
             }
+            Instr::Load(_)
+            | Instr::LoadRow { .. }
+            | Instr::LoadWithin(..)
+            | Instr::Within(_)
+            | Instr::Index(_)
+            | Instr::Cast(_) => None,
             // A mask; the operands' type was seen where they were made.
             _ if self.kernel.dtype(dst) == DType::Bool => Some(()),
             _ => self.unify(self.kernel.dtype(dst)),

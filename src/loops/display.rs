@@ -39,6 +39,9 @@ impl Display for Instr {
             Instr::Constant(scalar) => write!(f, "{scalar}"),
             Instr::Load(access) => write!(f, "load {access}"),
             Instr::LoadWithin(access, ranges) => write!(f, "load {access} where {}", conditions(ranges)),
+            Instr::LoadRow { access, row, stride, bound } => {
+                write!(f, "load {access} + {stride}·{row} (below {bound})")
+            }
             Instr::Within(ranges) => write!(f, "{}", conditions(ranges)),
             Instr::Unary(op, a) => write!(f, "{op} {a}"),
             Instr::Binary(op, a, b) => write!(f, "{op} {a}, {b}"),

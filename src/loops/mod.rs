@@ -96,6 +96,13 @@ pub enum Instr {
     Load(Access),
     /// The element where every expression lies between 0 and its bound; elsewhere 0, and nothing is read.
     LoadWithin(Access, Vec<(Affine, i64)>),
+    /// The element at the access plus `row · stride`, with `row` held between 0 and `bound - 1`.
+    LoadRow {
+        access: Access,
+        row: Var,
+        stride: i64,
+        bound: i64,
+    },
     /// Whether every expression lies between 0 and its bound.
     Within(Vec<(Affine, i64)>),
     Unary(Unary, Var),
@@ -117,7 +124,7 @@ impl Instr {
         match *self {
             Instr::Constant(_) | Instr::Load(_) | Instr::Index(_) => vec![],
             Instr::LoadWithin(..) | Instr::Within(_) => vec![],
-            Instr::Unary(_, a) | Instr::Cast(a) => vec![a],
+            Instr::Unary(_, a) | Instr::Cast(a) | Instr::LoadRow { row: a, .. } => vec![a],
             Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => vec![a, b],
             Instr::Select(a, b, c) | Instr::MulAdd(a, b, c) => vec![a, b, c],
         }
@@ -126,7 +133,7 @@ impl Instr {
     /// The affine expressions: addresses, indices and conditions.
     pub fn affines(&self) -> Vec<&Affine> {
         match self {
-            Instr::Load(access) => vec![&access.index],
+            Instr::Load(access) | Instr::LoadRow { access, .. } => vec![&access.index],
             Instr::LoadWithin(access, ranges) => {
                 ranges.iter().map(|range| &range.0).chain([&access.index]).collect()
             }
@@ -143,6 +150,9 @@ impl Instr {
             |ranges: Vec<(Affine, i64)>| ranges.iter().map(|(index, bound)| (f(index), *bound)).collect();
         match self {
             Instr::Load(from) => Instr::Load(access(from)),
+            Instr::LoadRow { access: from, row, stride, bound } => {
+                Instr::LoadRow { access: access(from), row, stride, bound }
+            }
             Instr::LoadWithin(from, within) => Instr::LoadWithin(access(from), ranges(within)),
             Instr::Within(within) => Instr::Within(ranges(within)),
             Instr::Index(index) => Instr::Index(f(&index)),
@@ -153,7 +163,9 @@ impl Instr {
     /// The buffer read, if one is.
     pub fn read(&self) -> Option<BufferId> {
         match self {
-            Instr::Load(access) | Instr::LoadWithin(access, _) => Some(access.buffer),
+            Instr::Load(access) | Instr::LoadWithin(access, _) | Instr::LoadRow { access, .. } => {
+                Some(access.buffer)
+            }
             _ => None,
         }
     }
@@ -174,6 +186,18 @@ impl Kernel {
 
     pub fn dtype(&self, var: Var) -> DType {
         self.dtypes[var.0 as usize]
+    }
+
+    /// Whether every address is known when loops are written out.
+    pub fn has_fixed_addresses(&self) -> bool {
+        fn fixed(body: &[Stmt]) -> bool {
+            body.iter().all(|stmt| match stmt {
+                Stmt::Let { instr, .. } => !matches!(instr, Instr::LoadRow { .. }),
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => fixed(body),
+                Stmt::Store { .. } => true,
+            })
+        }
+        fixed(&self.body)
     }
 
     /// Scalar instructions executed by one run of the kernel.

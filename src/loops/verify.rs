@@ -29,15 +29,19 @@ impl Checker<'_> {
         body.iter().try_for_each(|stmt| match stmt {
             Stmt::Let { dst, instr } => {
                 instr.operands().into_iter().try_for_each(|var| self.used(var))?;
-                if let Instr::Load(access) = instr {
-                    self.access(access)?;
+                match instr {
+                    Instr::Load(access) => self.access(access, 0)?,
+                    Instr::LoadRow { access, stride, bound, .. } => {
+                        self.access(access, stride * (bound - 1))?
+                    }
+                    _ => {}
                 }
                 self.define(*dst);
                 Ok(())
             }
             Stmt::Store { access, value } => {
                 self.used(*value)?;
-                self.access(access)
+                self.access(access, 0)
             }
             Stmt::For { body, .. } => self.body(body),
             Stmt::Reduce { body, parts, .. } => {
@@ -58,9 +62,10 @@ impl Checker<'_> {
         if defined { Ok(()) } else { Err(self.fault(format!("{var} is used before it is computed"))) }
     }
 
-    fn access(&self, access: &Access) -> Result<()> {
+    /// `beyond` is how far past its index the access may reach.
+    fn access(&self, access: &Access, beyond: i64) -> Result<()> {
         let elements = self.program.buffers[access.buffer.index()].elements as i64;
-        let (mut lowest, mut highest) = (access.index.offset(), access.index.offset());
+        let (mut lowest, mut highest) = (access.index.offset(), access.index.offset() + beyond);
         for &(var, coefficient) in access.index.terms() {
             let Some(last) = self.kernel.extent(var).checked_sub(1) else {
                 return Ok(()); // A loop without iterations accesses nothing.

@@ -3,6 +3,7 @@
 
 mod contraction;
 mod elementwise;
+mod gather;
 mod layout;
 mod leaf;
 mod reduce;
@@ -13,6 +14,7 @@ use std::fmt;
 
 pub use contraction::Dot;
 pub use elementwise::{Elementwise, Operand};
+pub use gather::Gather;
 pub use layout::Layout;
 pub(crate) use layout::inverse;
 pub use leaf::{Leaf, Role};
@@ -43,6 +45,8 @@ pub enum Op {
     Layout(Layout),
     /// Parts of tensors.
     Section(Section),
+    /// Rows picked by an integer tensor.
+    Gather(Gather),
 }
 
 /// What an operator family states about its operators.
@@ -109,6 +113,10 @@ pub trait Emitter {
     /// The element at a row-major offset of an operand with [`Reads::Linear`].
     fn linear(&mut self, operand: usize, offset: Affine) -> Var;
 
+    /// The element of an operand with [`Reads::Linear`] at `offset + row · stride`, `row` (an i64) being held between 0 and
+    /// `bound - 1`.
+    fn picked(&mut self, operand: usize, offset: Affine, row: Var, stride: i64, bound: i64) -> Var;
+
     /// The element of the operand at `index` where every expression of `ranges` lies between 0 and its bound;
     /// elsewhere some number, and nothing is read.
     fn guarded(&mut self, ranges: &[(Affine, i64)], operand: usize, index: &[Affine]) -> Var;
@@ -136,6 +144,7 @@ impl Op {
             Op::Dot(op) => op,
             Op::Layout(op) => op,
             Op::Section(op) => op,
+            Op::Gather(op) => op,
         }
     }
 }
@@ -170,6 +179,7 @@ impl fmt::Display for Op {
             Op::Dot(op) => op.fmt(f),
             Op::Layout(op) => op.fmt(f),
             Op::Section(op) => op.fmt(f),
+            Op::Gather(op) => op.fmt(f),
         }
     }
 }

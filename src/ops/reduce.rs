@@ -254,6 +254,57 @@ impl<'g> Tensor<'g> {
         Tensor::apply(Op::Reduce(Reduce { combine: Combine::Sum, axes }), &[self]) / count as f64
     }
 
+    /// The population variance over the axes: the mean of the squared distances from the mean.
+    #[track_caller]
+    pub fn variance(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        let axes = match axes.into().resolve(self.ty()) {
+            Ok(axes) => axes,
+            Err(error) => return self.poison("variance", error),
+        };
+        let list: Vec<isize> = axes.iter().map(|axis| axis as isize).collect();
+        let mean = self.mean(&list[..]);
+        if mean.is_poison() {
+            return mean;
+        }
+        (self - mean.spread(self.shape(), axes)).square().mean(&list[..])
+    }
+
+    /// Whether any element along the axes of this bool tensor is true; false over no elements.
+    #[track_caller]
+    pub fn any(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.cast(DType::I32).sum(axes).not_equal(0.0)
+    }
+
+    /// Whether all elements along the axes of this bool tensor are true; true over no elements.
+    #[track_caller]
+    pub fn all(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        !(!self).any(axes)
+    }
+
+    /// The index along an axis of the first largest element, as i64. An error over no elements.
+    #[track_caller]
+    pub fn argmax(self, axis: isize) -> Tensor<'g> {
+        self.first_equal(axis, self.max(axis))
+    }
+
+    /// The index along an axis of the first smallest element, as i64. An error over no elements.
+    #[track_caller]
+    pub fn argmin(self, axis: isize) -> Tensor<'g> {
+        self.first_equal(axis, self.min(axis))
+    }
+
+    /// The first index along an axis at which an element equals the reduced one; that of the first NaN, if one is.
+    #[track_caller]
+    fn first_equal(self, axis: isize, reduced: Tensor<'g>) -> Tensor<'g> {
+        let at = match resolve_axis(axis, self.ty()) {
+            Ok(at) if !reduced.is_poison() => at,
+            _ => return reduced,
+        };
+        let found = self.equal(reduced.spread(self.shape(), [at].into_iter().collect())) | self.is_nan();
+        let position = self.graph.iota(self.shape(), at, DType::I64);
+        found.select(position, i64::MAX as f64).min(axis)
+    }
+
     #[track_caller]
     fn reduce(self, combine: Combine, axes: AxisSpec) -> Tensor<'g> {
         match axes.resolve(self.ty()) {

@@ -49,6 +49,8 @@ pub(super) struct Path {
     pub repeated: bool,
     /// By row-major offset.
     pub linear: bool,
+    /// At indices outside the node too, where loads are not to be made.
+    guarded: bool,
     /// Nodes between this one and the stored one, at most.
     depth: usize,
     /// Uses, counted along different ways.
@@ -61,6 +63,7 @@ impl Path {
             identity: self.identity && other.identity,
             repeated: self.repeated || other.repeated,
             linear: self.linear || other.linear,
+            guarded: self.guarded || other.guarded,
             depth: self.depth.max(other.depth),
             uses: self.uses + other.uses,
         }
@@ -149,6 +152,7 @@ impl<'g> Planner<'g> {
             identity: matches!(node.op, Op::Elementwise(_)),
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
+            guarded: matches!(node.op, Op::Section(Section::Pad { .. } | Section::Concat { .. })),
             depth: 0,
             uses: 1,
         }
@@ -157,6 +161,11 @@ impl<'g> Planner<'g> {
     fn must_store(&self, id: NodeId, readers: &Readers) -> bool {
         if matches!(self.graph.node(id).op, Op::Leaf(_)) {
             return false;
+        }
+        // The address of a picked row cannot be guarded.
+        let is_picked = matches!(self.graph.node(id).op, Op::Gather(_));
+        if is_picked && readers.values().any(|path| path.guarded) {
+            return true;
         }
         if readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
             return true;
@@ -191,7 +200,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
         Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
         Op::Layout(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
-        Op::Section(_) => below.saturating_add(2),
+        Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();

@@ -189,6 +189,14 @@ impl Emitter for At<'_, '_> {
         self.lowering.load(self.operands[operand], offset)
     }
 
+    fn picked(&mut self, operand: usize, offset: Affine, row: Var, stride: i64, bound: i64) -> Var {
+        let node = self.operands[operand];
+        let buffer = self.lowering.memory.home.get(&node).copied().unwrap_or(BufferId(0));
+        let access = Access { buffer, index: offset };
+        let dtype = self.lowering.graph.ty(node).dtype;
+        self.lowering.instr(Instr::LoadRow { access, row, stride, bound }, dtype)
+    }
+
     fn guarded(&mut self, ranges: &[Range], operand: usize, index: &[Affine]) -> Var {
         let outer = self.lowering.guards.len();
         self.lowering.guards.extend_from_slice(ranges);
