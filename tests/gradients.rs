@@ -37,7 +37,7 @@ const ELEMENTWISE: &[Case] = &[
     ("sub", |x, y| x - y),
     ("mul", |x, y| x * y),
     ("div", |x, y| x / y),
-    ("rem", |x, y| x.rem(y * 0.3)),
+    ("rem", |x, y| x % (y * 0.3)),
     ("pow", |x, y| x.pow(y)),
     ("power by a constant", |x, _| x.pow(2.5)),
     ("atan2", |x, y| x.atan2(y)),

@@ -1,7 +1,7 @@
 //! Elementwise operators: a scalar function at every element of operands of one shape.
 
 use std::fmt;
-use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Sub};
 
 use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
@@ -334,8 +334,6 @@ binary_methods! {
     /// `self` to the power of `other`. The derivative in the base is 0 for exponent 0; that in the
     /// exponent is 0 for base 0.
     pow => Binary Pow;
-    /// The remainder of division that truncates, as `jax.lax.rem` and C's `fmod`: it has the sign of `self`.
-    rem => Binary Rem;
     /// The angle of the point (`other`, `self`), in −π to π.
     atan2 => Binary Atan2;
     /// The larger; NaN if either is. At a tie, half of the cotangent goes to each.
@@ -468,7 +466,15 @@ macro_rules! operator_traits {
         }
     )*};
 }
-operator_traits! { Add add Add; Sub sub Sub; Mul mul Mul; Div div Div; BitAnd bitand And; BitOr bitor Or; }
+operator_traits! {
+    Add add Add;
+    Sub sub Sub;
+    Mul mul Mul;
+    Div div Div;
+    Rem rem Rem;
+    BitAnd bitand And;
+    BitOr bitor Or;
+}
 
 macro_rules! number_traits {
     ($($trait:ident $method:ident $function:ident;)*) => {$(
@@ -488,7 +494,13 @@ macro_rules! number_traits {
         }
     )*};
 }
-number_traits! { Add add Add; Sub sub Sub; Mul mul Mul; Div div Div; }
+number_traits! {
+    Add add Add;
+    Sub sub Sub;
+    Mul mul Mul;
+    Div div Div;
+    Rem rem Rem;
+}
 
 impl<'g> BitXor for Tensor<'g> {
     type Output = Tensor<'g>;
