@@ -15,6 +15,8 @@ pub enum Origin {
     Vjp { rule: &'static str, of: Option<NodeId>, operand: usize },
     /// The forward rule of operator `rule` made it.
     Jvp { rule: &'static str, of: Option<NodeId> },
+    /// The batching rule of operator `rule` made it.
+    Batch { rule: &'static str, of: Option<NodeId> },
     /// The optimiser made it to update this parameter.
     Update { parameter: Name },
     /// A simplifier rule made it from something of this origin.
@@ -33,7 +35,7 @@ impl Origin {
     /// Forward, gradient or update.
     pub fn phase(&self) -> Phase {
         match self {
-            Origin::User(_) | Origin::Jvp { .. } => Phase::Forward,
+            Origin::User(_) | Origin::Jvp { .. } | Origin::Batch { .. } => Phase::Forward,
             Origin::Vjp { .. } => Phase::Gradient,
             Origin::Update { .. } => Phase::Update,
             Origin::Rewrite { of, .. } => of.phase(),
@@ -54,6 +56,7 @@ impl Origin {
         match self.clone() {
             Origin::Vjp { rule, of, operand } => Origin::Vjp { rule, of: of.and_then(new_id), operand },
             Origin::Jvp { rule, of } => Origin::Jvp { rule, of: of.and_then(new_id) },
+            Origin::Batch { rule, of } => Origin::Batch { rule, of: of.and_then(new_id) },
             Origin::Rewrite { rule, of } => Origin::Rewrite { rule, of: Arc::new(of.renumbered(new_id)) },
             same => same,
         }
@@ -78,6 +81,7 @@ impl fmt::Display for Origin {
             Origin::User(place) => write!(f, "user {}", place.scope),
             Origin::Vjp { rule, of, operand } => write!(f, "vjp {rule}{} operand {operand}", node(of)),
             Origin::Jvp { rule, of } => write!(f, "jvp {rule}{}", node(of)),
+            Origin::Batch { rule, of } => write!(f, "batch {rule}{}", node(of)),
             Origin::Update { parameter } => write!(f, "update {parameter}"),
             Origin::Rewrite { rule, of } => write!(f, "{of}, by {rule}"),
         }

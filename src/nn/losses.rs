@@ -7,29 +7,30 @@ impl<'g> Tensor<'g> {
     /// The mean of `(x − target)²`.
     #[track_caller]
     pub fn mse_loss(self, target: Tensor<'g>) -> Tensor<'g> {
-        self.mean_loss("mse_loss", target, |x, t| (x - t).square())
+        let x = self.beside("mse_loss", target);
+        (x - target).square().mean(..)
     }
 
     /// The mean of `|x − target|`.
     #[track_caller]
     pub fn l1_loss(self, target: Tensor<'g>) -> Tensor<'g> {
-        self.mean_loss("l1_loss", target, |x, t| (x - t).abs())
+        let x = self.beside("l1_loss", target);
+        (x - target).abs().mean(..)
     }
 
     /// The mean of `½·d²` where `|d| ≤ delta`, else `delta·(|d| − ½·delta)`, with `d = x − target` (Huber 1964).
     #[track_caller]
     pub fn huber_loss(self, target: Tensor<'g>, delta: f64) -> Tensor<'g> {
-        self.mean_loss("huber_loss", target, |x, t| {
-            let d = x - t;
-            d.abs().less_equal(delta).select(d.square() * 0.5, (d.abs() - 0.5 * delta) * delta)
-        })
+        let d = self.beside("huber_loss", target) - target;
+        d.abs().less_equal(delta).select(d.square() * 0.5, (d.abs() - 0.5 * delta) * delta).mean(..)
     }
 
     /// The mean of `−t·ln σ(x) − (1 − t)·ln(1 − σ(x))` for logits `x` and probabilities `t`, computed as
     /// `softplus(x) − x·t`.
     #[track_caller]
     pub fn bce_with_logits(self, target: Tensor<'g>) -> Tensor<'g> {
-        self.mean_loss("bce_with_logits", target, |x, t| x.softplus() - x * t)
+        let x = self.beside("bce_with_logits", target);
+        (x.softplus() - x * target).mean(..)
     }
 
     /// The mean over samples of `−ln softmax(x)[target]`, for logits `[…, classes]` and integer targets `[…]`, computed
@@ -48,18 +49,14 @@ impl<'g> Tensor<'g> {
         (self.logsumexp(-1) - picked).mean(..)
     }
 
+    /// The prediction, poisoned if the target is of another type.
     #[track_caller]
-    fn mean_loss(
-        self,
-        name: &str,
-        target: Tensor<'g>,
-        loss: impl FnOnce(Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
-    ) -> Tensor<'g> {
-        if self.ty() != target.ty() && !self.is_poison() && !target.is_poison() {
-            let expected =
-                format!("prediction and target of {name} must have the same type; losses do not broadcast");
-            return self.poison(name, TypeError::Mismatch { lhs: self.ty(), rhs: target.ty(), expected });
+    fn beside(self, loss: &str, target: Tensor<'g>) -> Tensor<'g> {
+        if self.ty() == target.ty() || self.is_poison() || target.is_poison() {
+            return self;
         }
-        loss(self, target).mean(..)
+        let expected =
+            format!("prediction and target of {loss} must have the same type; losses do not broadcast");
+        self.poison(loss, TypeError::Mismatch { lhs: self.ty(), rhs: target.ty(), expected })
     }
 }

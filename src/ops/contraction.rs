@@ -8,7 +8,7 @@ use std::fmt;
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Emitter, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Binary, Combine, Instr, Var};
 use crate::types::{DType, Shape, TensorType, Value};
@@ -137,6 +137,16 @@ impl Rules for Dot {
         let left = tangents[0].map(|dx| apply(dx, site.operands[1]));
         let right = tangents[1].map(|dx| apply(site.operands[0], dx));
         [left, right].into_iter().flatten().reduce(|sum, term| sum + term)
+    }
+
+    /// One more label: in each operand that is mapped, and in the result.
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        const SAMPLE: u8 = u8::MAX;
+        let labels = |labels: &[u8], is_mapped: bool| [&[SAMPLE][..usize::from(is_mapped)], labels].concat();
+        let lhs = labels(&self.lhs, operands[0].samples.is_some());
+        let rhs = labels(&self.rhs, operands[1].samples.is_some());
+        let dot = Dot::new(&lhs, &rhs, &labels(&self.out, true));
+        Dot::apply(dot, operands[0].tensor, operands[1].tensor)
     }
 
     /// f32 is accumulated in f64 and rounded once; integers wrap.
@@ -281,20 +291,23 @@ impl<'g> Tensor<'g> {
             return self.poison("matmul", error);
         };
         let labels: Vec<u8> = (b'A'..).take(shape.rank()).collect();
-        let widen = |t: Tensor<'g>| {
-            let rank = t.shape().rank();
-            let own = batch(t);
-            if rank < 2 || own == Shape::SCALAR {
-                return (t, vec![]);
-            }
-            let full = [shape.extents(), &t.shape().extents()[rank - 2..]].concat();
-            (t.broadcast_to(Shape::of(&full)), labels.clone())
-        };
-        let ((lhs, mut left), (rhs, mut right)) = (widen(self), widen(other));
+        let ((lhs, mut left), (rhs, mut right)) =
+            (self.widened(shape, &labels), other.widened(shape, &labels));
         left.extend(if self.shape().rank() > 1 { &b"nk"[..] } else { b"k" });
         right.extend(if other.shape().rank() > 1 { &b"km"[..] } else { b"k" });
         let rows = left.iter().chain(&right).copied().filter(|label| b"nm".contains(label));
         let out: Vec<u8> = labels.iter().copied().chain(rows).collect();
         Dot::apply(Dot::new(&left, &right, &out), lhs, rhs)
+    }
+
+    /// A matrix operand with its batch axes broadcast to `batch`, and their labels; none where it has none.
+    #[track_caller]
+    fn widened(self, batch: Shape, labels: &[u8]) -> (Tensor<'g>, Vec<u8>) {
+        let (rank, extents) = (self.shape().rank(), self.shape());
+        if rank <= 2 {
+            return (self, vec![]);
+        }
+        let full = [batch.extents(), &extents.extents()[rank - 2..]].concat();
+        (self.broadcast_to(Shape::of(&full)), labels.to_vec())
     }
 }

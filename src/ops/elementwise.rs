@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Sub};
 
-use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Binary, Compare, Instr, Unary, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
@@ -95,6 +95,10 @@ impl Rules for Elementwise {
             Elementwise::Compare(_) | Elementwise::StopGradient => None,
         });
         terms.reduce(|sum, term| sum + term)
+    }
+
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        Tensor::apply(Op::Elementwise(*self), &with_axes(operands))
     }
 
     fn evaluate(&self, operands: &[&Value], _: TensorType) -> Value {
@@ -370,8 +374,9 @@ impl<'g> Tensor<'g> {
         let shapes = [self, a, b].map(|x| x.shape());
         let shape = shapes[0].broadcast(shapes[1]).and_then(|shape: Shape| shape.broadcast(shapes[2]));
         let operands = match shape {
+            // Written out: a closure would not know the caller's line.
             Some(shape) if ![self, a, b].iter().any(|x| x.is_poison()) => {
-                [self, a, b].map(|x| x.broadcast_to(shape))
+                [self.broadcast_to(shape), a.broadcast_to(shape), b.broadcast_to(shape)]
             }
             _ => [self, a, b],
         };

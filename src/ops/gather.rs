@@ -5,7 +5,7 @@ use std::fmt;
 use ndarray::{ArrayD, Dimension, IxDyn};
 
 use super::reduce::resolve_axis;
-use super::{Dot, Emitter, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use super::{Dot, Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{DType, Element, MAX_RANK, Shape, TensorType, Value, map_value};
@@ -63,6 +63,23 @@ impl Rules for Gather {
         Some(Tensor::apply(Op::Gather(*self), &[tangents[0]?, site.operands[1]]))
     }
 
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        let (x, indices) = (operands[0], operands[1]);
+        match (x.samples, indices.samples) {
+            (_, None) => {
+                Tensor::apply(Op::Gather(Gather { axis: self.axis + 1 }), &[x.tensor, indices.tensor])
+            }
+            // The samples' axis comes among the places' and goes to the front.
+            (None, Some(_)) => {
+                let picked = Tensor::apply(Op::Gather(*self), &[x.tensor, indices.tensor]);
+                let others = (0..picked.shape().rank()).filter(|&axis| axis != self.axis);
+                let permutation: Vec<usize> = [self.axis].into_iter().chain(others).collect();
+                picked.permute(&permutation)
+            }
+            (Some(_), Some(samples)) => self.batch_both(x.tensor, indices.tensor, samples),
+        }
+    }
+
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
         let indices = operands[1].elements();
         map_value!(operands[0], x => self.pick(x, operands[1].ty().shape, |at| indices[at].to_f64() as usize, ty))
@@ -89,6 +106,25 @@ impl Rules for Gather {
 }
 
 impl Gather {
+    /// Each sample's rows lie one sample's rows further in one long table.
+    fn batch_both<'g>(&self, x: Tensor<'g>, indices: Tensor<'g>, samples: usize) -> Tensor<'g> {
+        let rank = x.shape().rank();
+        // The gathered axis comes second, behind the samples'.
+        let others: Vec<usize> = (1..rank).filter(|&axis| axis != self.axis + 1).collect();
+        let front = x.permute(&[&[0, self.axis + 1], &others[..]].concat());
+        let (rows, rest) = (front.shape().extents()[1], front.shape().extents()[2..].to_vec());
+        let table = front.reshape(Shape::of(&[&[samples * rows], &rest[..]].concat()));
+        let sample = x.graph.iota(indices.shape(), 0, indices.dtype());
+        let picked = Tensor::apply(Op::Gather(Gather { axis: 0 }), &[table, indices + sample * rows as f64]);
+        // [samples, places, others] → [samples, before, places, after]
+        let places = indices.shape().rank() - 1;
+        let before = 1 + places..1 + places + self.axis;
+        let after = before.end..picked.shape().rank();
+        let permutation: Vec<usize> =
+            [0].into_iter().chain(before).chain(1..1 + places).chain(after).collect();
+        picked.permute(&permutation)
+    }
+
     fn pick<T: Element>(
         &self,
         x: &ArrayD<T>,

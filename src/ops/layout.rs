@@ -5,7 +5,7 @@ use std::fmt;
 use ndarray::IxDyn;
 
 use super::reduce::resolve_axis;
-use super::{Emitter, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands, with_leading};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Var};
 use crate::types::{Axes, MAX_RANK, Shape, TensorType, Value, map_value};
@@ -81,6 +81,20 @@ impl Rules for Layout {
 
     fn jvp<'g>(&self, _: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
         Some(Tensor::apply(Op::Layout(self.clone()), &[tangents[0]?]))
+    }
+
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        let Mapped { tensor, samples } = operands[0];
+        let samples = samples.unwrap_or(1);
+        let shifted = |axes: &[usize]| [0].into_iter().chain(axes.iter().map(|axis| axis + 1)).collect();
+        let batched = match self {
+            Layout::Reshape(shape) => Layout::Reshape(with_leading(samples, *shape)),
+            Layout::Transpose(permutation) => Layout::Transpose(shifted(permutation)),
+            Layout::Broadcast { shape, axes } => {
+                Layout::Broadcast { shape: with_leading(samples, *shape), axes: shifted(axes) }
+            }
+        };
+        Tensor::apply(Op::Layout(batched), &[tensor])
     }
 
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {

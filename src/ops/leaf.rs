@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Emitter, Graph, Op, Rules, Site, Tensor, Types};
+use super::{Emitter, Graph, Mapped, Op, Rules, Site, Tensor, Types};
 use crate::error::{Result, TypeError};
 use crate::graph::Name;
 use crate::loops::{Affine, Instr, Var};
@@ -79,6 +79,11 @@ impl Rules for Leaf {
 
     fn jvp<'g>(&self, _: &Site<'g>, _: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
         None
+    }
+
+    /// A leaf has no operands to be mapped.
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        operands[0].tensor
     }
 
     /// Constants; the values of inputs and state are the evaluator's.

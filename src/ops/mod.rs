@@ -25,7 +25,7 @@ pub use tensor::Tensor;
 use crate::error::{Result, TypeError};
 use crate::graph;
 use crate::loops::{Affine, Combine, Instr, Var};
-use crate::types::{DType, TensorType, Value};
+use crate::types::{DType, Shape, TensorType, Value};
 
 /// A graph over this crate's operators.
 pub type Graph = graph::Graph<Op>;
@@ -70,6 +70,10 @@ pub trait Rules {
     /// The forward rule: the tangent of the result, given those of the operands (`None` is zero).
     fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>>;
 
+    /// The batching rule: the result for every sample at once. Mapped operands have a new leading axis, and so has the
+    /// result; at least one operand is mapped.
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g>;
+
     /// The reference evaluation. `ty` is the result's type.
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value;
 
@@ -103,6 +107,39 @@ pub struct Types {
 pub struct Site<'g> {
     pub operands: Vec<Tensor<'g>>,
     pub result: Tensor<'g>,
+}
+
+/// An operand of a batched operator.
+#[derive(Clone, Copy)]
+pub struct Mapped<'g> {
+    pub tensor: Tensor<'g>,
+    /// The extent of the new leading axis, if the operand has it.
+    pub samples: Option<usize>,
+}
+
+impl<'g> Mapped<'g> {
+    /// The operand with the leading axis, repeated along it if it had none.
+    fn with_axis(self, samples: usize) -> Tensor<'g> {
+        match self.samples {
+            Some(_) => self.tensor,
+            None => {
+                let extents = [&[samples], self.tensor.shape().extents()].concat();
+                let axes: Vec<usize> = (1..extents.len()).collect();
+                self.tensor.broadcast_in(Shape::of(&extents), &axes)
+            }
+        }
+    }
+}
+
+/// All operands with the leading axis, for operators that want it of each.
+fn with_axes<'g>(operands: &[Mapped<'g>]) -> Vec<Tensor<'g>> {
+    let samples = operands.iter().find_map(|operand| operand.samples).unwrap_or(1);
+    operands.iter().map(|operand| operand.with_axis(samples)).collect()
+}
+
+/// The shape with a leading axis.
+fn with_leading(samples: usize, shape: Shape) -> Shape {
+    Shape::of(&[&[samples], shape.extents()].concat())
 }
 
 /// Takes scalar code from an operator's lowering.

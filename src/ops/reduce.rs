@@ -6,7 +6,7 @@ use std::ops::RangeFull;
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
 use super::elementwise::binary;
-use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Combine, Var};
 use crate::types::{Axes, DType, Scalar, Shape, TensorType, Value};
@@ -69,6 +69,11 @@ impl Rules for Reduce {
             }
             Combine::Prod => self.apply(dx * self.product_of_others(x, y), Combine::Sum),
         })
+    }
+
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        let axes = self.axes.iter().map(|axis| axis + 1).collect();
+        Tensor::apply(Op::Reduce(Reduce { axes, ..*self }), &[operands[0].tensor])
     }
 
     /// Sums and products of f32 are accumulated in f64 and rounded once.

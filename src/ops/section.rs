@@ -6,7 +6,7 @@ use std::ops::Range;
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
 use super::reduce::resolve_axis;
-use super::{Emitter, Op, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes, with_leading};
 use crate::error::{Result, TypeError};
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{Axes, DType, Element, Scalar, Shape, TensorType, Value, map_value};
@@ -80,6 +80,24 @@ impl Rules for Section {
         let moved = |(x, dx): (&Tensor<'g>, &Option<Tensor<'g>>)| dx.unwrap_or_else(|| x.constant_like(0.0));
         let tangents: Vec<Tensor<'g>> = site.operands.iter().zip(tangents).map(moved).collect();
         Some(apply(self.clone(), &tangents))
+    }
+
+    fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
+        let samples = operands.iter().find_map(|operand| operand.samples).unwrap_or(1);
+        let from = |start: &[usize]| [&[0], start].concat();
+        let batched = match self {
+            Section::Slice { start, shape } => {
+                Section::Slice { start: from(start), shape: with_leading(samples, *shape) }
+            }
+            Section::Pad { start, shape } => {
+                Section::Pad { start: from(start), shape: with_leading(samples, *shape) }
+            }
+            Section::Concat { axis } => Section::Concat { axis: axis + 1 },
+            Section::Reverse { axes } => {
+                Section::Reverse { axes: axes.iter().map(|axis| axis + 1).collect() }
+            }
+        };
+        apply(batched, &with_axes(operands))
     }
 
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
@@ -284,8 +302,12 @@ impl<'g> Tensor<'g> {
     /// This tensor and the others, of one shape, along a new axis.
     #[track_caller]
     pub fn stack(self, others: &[Tensor<'g>], axis: isize) -> Tensor<'g> {
-        let others: Vec<Tensor<'g>> = others.iter().map(|other| other.unsqueeze(axis)).collect();
-        self.unsqueeze(axis).concat(&others, axis)
+        // Loops, not closures: nodes are to carry the caller's line.
+        let mut rows = Vec::with_capacity(others.len());
+        for other in others {
+            rows.push(other.unsqueeze(axis));
+        }
+        self.unsqueeze(axis).concat(&rows, axis)
     }
 
     /// The tensor in sections of these extents along an axis. The extents must sum up to the axis's.
@@ -296,12 +318,12 @@ impl<'g> Tensor<'g> {
             let message = format!("sections of {extents:?} do not sum up to axis {axis} of {}", self.ty());
             return vec![self.poison("split", TypeError::Invalid(message)); extents.len()];
         }
-        let mut start = 0;
-        let mut section = |extent: &usize| {
+        let (mut sections, mut start) = (Vec::with_capacity(extents.len()), 0);
+        for extent in extents {
+            sections.push(self.slice(axis, start..start + extent));
             start += extent;
-            self.slice(axis, start - extent..start)
-        };
-        extents.iter().map(&mut section).collect()
+        }
+        sections
     }
 
     /// The elements in opposite order along an axis.

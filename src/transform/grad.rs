@@ -67,12 +67,40 @@ impl Graph {
     /// ```
     pub fn grad<'g>(&'g self, y: Tensor<'g>, wrt: &[Tensor<'g>]) -> Result<Vec<Tensor<'g>>> {
         self.check()?;
-        check_differentiable(y, wrt)?;
-        let active = self.depends_on(wrt);
-        let mut cotangents: Vec<Option<Cotangent<'g>>> = vec![None; y.id.index() + 1];
+        if y.shape().rank() != 0 {
+            return Err(Error::NotScalar { what: "the value to differentiate", ty: y.ty() });
+        }
         let seed = Origin::Vjp { rule: "seed", of: Some(y.id), operand: 0 };
         let one = self.with_origin(seed, || y.constant_like(1.0));
-        cotangents[y.id.index()] = Some(Cotangent { value: one, gate: None });
+        self.vjp(y, wrt, one)
+    }
+
+    /// The value `y` together with its gradient, as [`Graph::grad`].
+    ///
+    /// # Errors
+    /// As [`Graph::grad`].
+    pub fn value_and_grad<'g>(
+        &'g self,
+        y: Tensor<'g>,
+        wrt: &[Tensor<'g>],
+    ) -> Result<(Tensor<'g>, Vec<Tensor<'g>>)> {
+        self.grad(y, wrt).map(|gradient| (y, gradient))
+    }
+
+    /// The vector-Jacobian product: the cotangents of `wrt` for the cotangent `dy` of a tensor `y` of any shape.
+    ///
+    /// # Errors
+    /// The first error made while building; a cotangent of another type than `y`; `y` or a variable not of floats.
+    pub fn vjp<'g>(&'g self, y: Tensor<'g>, wrt: &[Tensor<'g>], dy: Tensor<'g>) -> Result<Vec<Tensor<'g>>> {
+        self.check()?;
+        check_differentiable(y, wrt)?;
+        if y.ty() != dy.ty() {
+            let (name, expected, given) = (format!("{y:?}"), y.ty(), dy.ty());
+            return Err(Error::ValueType { kind: "cotangent of", name, expected, given });
+        }
+        let active = self.depends_on(wrt);
+        let mut cotangents: Vec<Option<Cotangent<'g>>> = vec![None; y.id.index() + 1];
+        cotangents[y.id.index()] = Some(Cotangent { value: dy, gate: None });
         for id in self.ids().take(y.id.index() + 1).collect::<Vec<_>>().into_iter().rev() {
             if let Some(dy) = cotangents[id.index()].filter(|_| active[id.index()]) {
                 self.pull_back(id, dy, &active, &mut cotangents);
@@ -139,9 +167,6 @@ fn check_differentiable(y: Tensor<'_>, wrt: &[Tensor<'_>]) -> Result<()> {
     }
     if !y.dtype().is_float() {
         return Err(Error::NotDifferentiable { what: "the value to differentiate".into(), ty: y.ty() });
-    }
-    if y.shape().rank() != 0 {
-        return Err(Error::NotScalar { what: "the value to differentiate", ty: y.ty() });
     }
     match wrt.iter().find(|x| !x.dtype().is_float()) {
         Some(x) => {

@@ -3,8 +3,10 @@
 
 mod extract;
 mod grad;
+mod jacobian;
 mod jvp;
 mod simplify;
+mod vmap;
 
 pub(crate) use extract::rebuild;
 pub use extract::{copy_leaf_results, extract};

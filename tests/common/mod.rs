@@ -4,6 +4,8 @@
 // Not every test binary uses every helper.
 #![allow(dead_code)]
 
+pub mod cases;
+
 use std::collections::BTreeMap;
 
 use hitofude::compile::PASSES;

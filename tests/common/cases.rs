@@ -1,0 +1,100 @@
+//! Operators to be tested, each over two tensors.
+
+use hitofude::prelude::*;
+
+use super::value_for;
+
+/// An operator over `x` and `y`, which broadcast; smooth where [`tame`] puts them.
+pub type Case = (&'static str, for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>);
+
+pub const ELEMENTWISE: &[Case] = &[
+    ("neg", |x, _| -x),
+    ("abs", |x, _| x.abs()),
+    ("exp", |x, _| x.exp()),
+    ("expm1", |x, _| x.expm1()),
+    ("log", |x, _| x.log()),
+    ("log1p", |x, _| x.log1p()),
+    ("sqrt", |x, _| x.sqrt()),
+    ("rsqrt", |x, _| x.rsqrt()),
+    ("recip", |x, _| x.recip()),
+    ("square", |x, _| x.square()),
+    ("sin", |x, _| x.sin()),
+    ("cos", |x, _| x.cos()),
+    ("tan", |x, _| x.tan()),
+    ("asin", |x, _| x.asin()),
+    ("acos", |x, _| x.acos()),
+    ("atan", |x, _| x.atan()),
+    ("sinh", |x, _| x.sinh()),
+    ("cosh", |x, _| x.cosh()),
+    ("tanh", |x, _| x.tanh()),
+    ("erf", |x, _| x.erf()),
+    ("sigmoid", |x, _| x.sigmoid()),
+    ("relu", |x, _| (x - 0.5).relu()),
+    ("clamp", |x, _| x.clamp(0.4, 0.6)),
+    ("add", |x, y| x + y),
+    ("sub", |x, y| x - y),
+    ("mul", |x, y| x * y),
+    ("div", |x, y| x / y),
+    ("rem", |x, y| x % (y * 0.3)),
+    ("pow", |x, y| x.pow(y)),
+    ("power by a constant", |x, _| x.pow(2.5)),
+    ("atan2", |x, y| x.atan2(y)),
+    ("max", |x, y| x.maximum(y)),
+    ("min", |x, y| x.minimum(y)),
+    ("select", |x, y| x.less(y).select(x * x, y.exp())),
+    ("cast", |x, _| x.cast(F32).cast(F64)),
+];
+
+/// Reductions, layouts and contractions of a matrix `x` and a matrix `y` of the same shape.
+pub const STRUCTURAL: &[Case] = &[
+    ("sum", |x, _| x.sum(0)),
+    ("sum of all", |x, _| x.sum(..)),
+    ("mean", |x, _| x.mean(1)),
+    ("prod", |x, _| x.prod(1)),
+    ("largest", |x, _| x.max(1)),
+    ("smallest", |x, _| x.min(0)),
+    ("reshape", |x, _| x.reshape([x.shape().elements()])),
+    ("transpose", |x, _| x.transpose()),
+    ("unsqueeze", |x, _| x.unsqueeze(1)),
+    ("broadcast", |x, _| {
+        x.unsqueeze(0).broadcast_to(
+            [&[2], x.shape().extents()].concat()[..].try_into().map(|e: [usize; 3]| Shape::from(e)).unwrap(),
+        )
+    }),
+    ("matrix product", |x, y| x.matmul(y.transpose())),
+    ("outer product", |x, y| x.sum(1).einsum("a,b->ab", y.sum(0))),
+    ("inner product", |x, y| x.einsum("ab,ab->", y)),
+    ("row by row", |x, y| x.einsum("ab,ab->a", y)),
+    ("slice", |x, _| x.slice(0, 0..x.shape().extents()[0].div_ceil(2))),
+    ("slice with steps", |x, _| x.slice_step(1, 0..x.shape().extents()[1], 2)),
+    ("index", |x, _| x.index(-1, 0)),
+    ("pad", |x, _| x.exp().pad(0, 1, 2).pad(1, 0, 3)),
+    ("pad of a sum", |x, _| x.sum(1).pad(0, 2, 1)),
+    ("concat", |x, y| x.tanh().concat(&[y, x * y], 1)),
+    ("stack", |x, y| x.stack(&[y], 1)),
+    ("split", |x, _| {
+        let columns = x.shape().extents()[1];
+        let parts = x.split(1, &[columns / 2, columns - columns / 2]);
+        parts[0].sum(..) * parts[1].exp().sum(..)
+    }),
+    ("reverse", |x, y| x.reverse(0) * y.reverse(1)),
+    ("tile", |x, _| x.tile(1, 3)),
+    ("differences", |x, _| {
+        let rows = x.shape().extents()[0];
+        x.slice(0, 1..rows) - x.slice(0, 0..rows - 1)
+    }),
+    ("variance", |x, _| x.variance(1)),
+    ("take", |x, _| {
+        let rows = x.shape().extents()[0] as f64;
+        // Every other row, and the last again and again.
+        x.take(0, x.graph().iota([2, 4], 1, I32) * 2.0).sin() * rows
+    }),
+    ("take columns, padded", |x, _| (x * 2.0).take(1, x.graph().iota([3], 0, I64)).pad(0, 1, 1)),
+    ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
+];
+
+/// Values between 0.3 and 0.7, where every function above is defined and smooth.
+pub fn tame(tensor: Tensor<'_>, seed: u64) -> Value {
+    let Value::F64(values) = value_for(tensor, seed) else { unreachable!("the tests use f64") };
+    Value::F64(values.mapv(|x| 0.5 + 0.1 * x))
+}
