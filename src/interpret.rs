@@ -24,11 +24,13 @@ impl Graph {
     /// assert_eq!(values["y"], array![2.0f32, 5.0].into());
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn interpret(
         &self,
         outputs: &[(&str, Tensor<'_>)],
         leaves: &[(&str, Value)],
     ) -> Result<BTreeMap<String, Value>> {
+        self.check_own("interpret", outputs.iter().map(|output| output.1))?;
         let nodes: Vec<NodeId> = outputs.iter().map(|output| output.1.id).collect();
         let leaves = leaves.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
         let values = self.evaluate(&nodes, &leaves)?;

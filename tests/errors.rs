@@ -23,7 +23,6 @@ fn plain(error: &Error) -> String {
 fn typical_mistakes() {
     let mut page = Vec::new();
     let mut show = |title: &str, message: String| page.push(format!("# {title}\n{message}\n"));
-    let vector = |g: &Graph, n: usize| g.input("v", [n], F32).id();
 
     show(
         "shapes that do not broadcast",
@@ -63,7 +62,7 @@ fn typical_mistakes() {
     show(
         "an axis that does not exist",
         message(|g| {
-            let _ = g.tensor(vector(g, 3)).sum(1);
+            let _ = g.input("v", [3], F32).sum(1);
         }),
     );
     show(
@@ -124,7 +123,7 @@ fn typical_mistakes() {
     show(
         "transpose of a vector",
         message(|g| {
-            let _ = g.tensor(vector(g, 3)).transpose();
+            let _ = g.input("v", [3], F32).transpose();
         }),
     );
     show(
@@ -247,4 +246,29 @@ fn deriving() -> Vec<String> {
         ),
         text("loading a file that is not there", f.state().load("no/such/file.safetensors").unwrap_err()),
     ]
+}
+
+/// Wherever a tensor of another graph is given, it is refused.
+#[test]
+fn foreign_tensors_are_refused_everywhere() {
+    let other = Graph::new();
+    let foreign = (0..50).fold(other.input("z", [], F64), |z, _| z.sin());
+    let g = Graph::new();
+    let x = g.input("x", [], F64);
+    let refused = |what: &str, error: Error| {
+        let text = error.to_string();
+        assert!(text.contains("belongs to another graph") && text.contains("errors.rs"), "{what}: {text}");
+    };
+    refused("grad", g.grad(foreign, &[x]).unwrap_err());
+    refused("grad", g.grad(x.sin(), &[foreign]).unwrap_err());
+    refused("vjp", g.vjp(x, &[x], foreign).unwrap_err());
+    refused("jvp", g.jvp(foreign, &[(x, x)]).unwrap_err());
+    refused("jvp", g.jvp(x, &[(x, foreign)]).unwrap_err());
+    refused("vmap", g.vmap(foreign, &[(x, x)]).unwrap_err());
+    refused("jacobian", g.jacobian(x, foreign).unwrap_err());
+    refused("hessian", g.hessian(foreign, x).unwrap_err());
+    refused("hessian_vector_product", g.hessian_vector_product(x, x, foreign).unwrap_err());
+    refused("interpret", g.interpret(&[("y", foreign)], &[]).unwrap_err());
+    assert!(g.compile(&[("y", foreign)]).unwrap_err().to_string().contains("another graph"));
+    assert!(g.training_step(foreign, Sgd::new(0.1)).err().unwrap().to_string().contains("another graph"));
 }

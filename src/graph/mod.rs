@@ -56,15 +56,25 @@ pub trait Operator: Clone + Eq + Hash + Debug + Display {
 
 /// One value of the computation.
 #[derive(Clone, Debug)]
-pub struct Node<O> {
+pub(crate) struct Node<O> {
     pub op: O,
     pub ty: TensorType,
     pub origin: Origin,
 }
 
+/// One value of the computation, for a look at it.
+#[derive(Clone, Debug)]
+pub struct View<O> {
+    pub id: NodeId,
+    pub op: O,
+    pub ty: TensorType,
+    pub origin: Origin,
+    pub operands: Vec<NodeId>,
+}
+
 /// An edge from a node to its user: which operand of the user it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operand(pub u8);
+pub(crate) struct Operand(pub u8);
 
 /// What a result of a graph is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -220,14 +230,25 @@ impl<O: Operator> Graph<O> {
         (0..self.len() as u32).map(NodeId)
     }
 
-    /// The node's operator.
-    pub fn op(&self, id: NodeId) -> O {
-        self.node(id).op.clone()
+    /// Every node with what there is to know of it, in topological order.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let y = g.input("x", [3], F32).tanh();
+    /// let last = g.nodes().last().unwrap();
+    /// assert_eq!((last.id, last.op.to_string()), (y.id(), "tanh".to_string()));
+    /// ```
+    pub fn nodes(&self) -> impl Iterator<Item = View<O>> + '_ {
+        self.ids().map(|id| {
+            let Node { op, ty, origin } = self.node(id).clone();
+            View { id, op, ty, origin, operands: self.operands(id) }
+        })
     }
 
-    /// Where the node comes from.
-    pub fn origin(&self, id: NodeId) -> Origin {
-        self.node(id).origin.clone()
+    /// The node's operator.
+    pub(crate) fn op(&self, id: NodeId) -> O {
+        self.node(id).op.clone()
     }
 
     /// The node in place. Nothing can be inserted while it is borrowed.
@@ -236,12 +257,12 @@ impl<O: Operator> Graph<O> {
     }
 
     /// The node's type.
-    pub fn ty(&self, id: NodeId) -> TensorType {
+    pub(crate) fn ty(&self, id: NodeId) -> TensorType {
         self.node(id).ty
     }
 
     /// The node's operands, in order.
-    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+    pub(crate) fn operands(&self, id: NodeId) -> Vec<NodeId> {
         let inner = self.inner.borrow();
         inner.dag.neighbors_directed(id.petgraph(), Direction::Incoming).map(NodeId::from).collect()
     }

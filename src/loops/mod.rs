@@ -180,11 +180,11 @@ pub struct Access {
 }
 
 impl Kernel {
-    pub fn extent(&self, var: LoopVar) -> usize {
+    pub(crate) fn extent(&self, var: LoopVar) -> usize {
         self.extents[var.index()]
     }
 
-    pub fn dtype(&self, var: Var) -> DType {
+    pub(crate) fn dtype(&self, var: Var) -> DType {
         self.dtypes[var.0 as usize]
     }
 

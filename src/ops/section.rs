@@ -273,7 +273,7 @@ impl<'g> Tensor<'g> {
     /// The elements at one position of an axis, which goes.
     #[track_caller]
     pub fn index(self, axis: isize, position: usize) -> Tensor<'g> {
-        let section = self.slice(axis, position..position + 1);
+        let section = self.slice(axis, position..position.saturating_add(1));
         if section.is_poison() { section } else { section.squeeze(axis) }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::{Graph, Op};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::types::{DType, Shape, TensorType};
 
@@ -89,8 +89,22 @@ impl<'g> Tensor<'g> {
 }
 
 impl Graph {
+    /// Fails with the first error made while building, or if a tensor belongs to another graph.
+    #[track_caller]
+    pub(crate) fn check_own<'t>(
+        &self,
+        op: &str,
+        tensors: impl IntoIterator<Item = Tensor<'t>>,
+    ) -> Result<()> {
+        self.check()?;
+        if tensors.into_iter().all(|tensor| std::ptr::eq(tensor.graph, self)) {
+            return Ok(());
+        }
+        Err(Error::ForeignTensor { op: op.into(), at: self.place(Location::caller()) })
+    }
+
     /// The handle of a node of this graph.
-    pub fn tensor(&self, id: NodeId) -> Tensor<'_> {
+    pub(crate) fn tensor(&self, id: NodeId) -> Tensor<'_> {
         Tensor { graph: self, id }
     }
 }

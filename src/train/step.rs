@@ -39,12 +39,13 @@ impl Graph {
     /// assert_eq!(step.run(&mut state, &inputs)?.loss(), 1.0);
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn training_step<'g>(
         &'g self,
         loss: Tensor<'g>,
         optimizer: impl Optimizer + 'g,
     ) -> Result<TrainingStep<'g>> {
-        self.grad(loss, &[])?;
+        self.grad(loss, &[])?; // a scalar of floats, and of this graph
         Ok(TrainingStep {
             graph: self,
             loss,

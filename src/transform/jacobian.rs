@@ -20,8 +20,9 @@ impl Graph {
     /// assert_eq!(values["J"], array![[6.0, 0.0], [5.0, 3.0]].into());
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn jacobian<'g>(&'g self, y: Tensor<'g>, x: Tensor<'g>) -> Result<Tensor<'g>> {
-        self.check()?;
+        self.check_own("jacobian", [x, y])?;
         let (rows, columns) = (y.shape(), x.shape());
         let shape = Shape::new(&[rows.extents(), columns.extents()].concat())?;
         if columns.elements() < rows.elements() {
@@ -42,6 +43,7 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::grad`] and [`Graph::jacobian`].
+    #[track_caller]
     pub fn hessian<'g>(&'g self, y: Tensor<'g>, x: Tensor<'g>) -> Result<Tensor<'g>> {
         let gradient = self.grad(y, &[x])?[0];
         self.jacobian(gradient, x)
@@ -51,12 +53,14 @@ impl Graph {
     ///
     /// # Errors
     /// As [`Graph::grad`]; a vector of another type than `x`.
+    #[track_caller]
     pub fn hessian_vector_product<'g>(
         &'g self,
         y: Tensor<'g>,
         x: Tensor<'g>,
         v: Tensor<'g>,
     ) -> Result<Tensor<'g>> {
+        self.check_own("hessian_vector_product", [x, y, v])?;
         if x.ty() != v.ty() {
             let (expected, given) = (x.ty(), v.ty());
             return Err(Error::ValueType { kind: "vector for", name: format!("{x:?}"), expected, given });

@@ -21,8 +21,9 @@ impl Graph {
     /// assert_eq!(g.interpret(&[("dy", dy)], &at)?["dy"], array![6.0, 4.0].into());
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn jvp<'g>(&'g self, y: Tensor<'g>, directions: &[(Tensor<'g>, Tensor<'g>)]) -> Result<Tensor<'g>> {
-        self.check()?;
+        self.check_own("jvp", directions.iter().flat_map(|&(x, tangent)| [x, tangent]).chain([y]))?;
         let mut tangents: Vec<Option<Tensor<'g>>> = vec![None; self.len()];
         for (x, tangent) in directions {
             if !x.dtype().is_float() {

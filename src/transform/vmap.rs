@@ -23,8 +23,9 @@ impl Graph {
     /// assert_eq!(g.vmap(y, &[(x, xs)])?.ty().to_string(), "f64[5]");
     /// # Ok::<(), Error>(())
     /// ```
+    #[track_caller]
     pub fn vmap<'g>(&'g self, y: Tensor<'g>, mapped: &[(Tensor<'g>, Tensor<'g>)]) -> Result<Tensor<'g>> {
-        self.check()?;
+        self.check_own("vmap", mapped.iter().flat_map(|&(x, samples)| [x, samples]).chain([y]))?;
         let samples = check_samples(mapped)?;
         let mut batched: Vec<Option<Tensor<'g>>> = vec![None; self.len()];
         for (x, xs) in mapped {

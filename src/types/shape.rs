@@ -149,9 +149,9 @@ impl Axes {
 }
 
 impl FromIterator<usize> for Axes {
-    /// Axes must be below 8; operators check them before they build the set.
+    /// Axes of 8 and more, which no tensor has, are left out.
     fn from_iter<I: IntoIterator<Item = usize>>(axes: I) -> Axes {
-        Axes(axes.into_iter().fold(0, |set, axis| set | 1 << axis))
+        Axes(axes.into_iter().filter(|&axis| axis < MAX_RANK).fold(0, |set, axis| set | 1 << axis))
     }
 }
 
