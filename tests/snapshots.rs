@@ -64,6 +64,18 @@ lesson!(squared_error, [x [4, 2], t [4, 2]] x.mse_loss(t));
 lesson!(log_of_sum_of_exponentials, [x [3]] x.exp().sum(..).log());
 lesson!(product_of_elements, [x [3]] x.prod(..));
 
+lesson!(softmax_of_rows, [x [2, 3]] x.softmax(-1).square().sum(..));
+lesson!(layer_normalisation, [x [2, 3], w [3], b [3]] x.layer_norm(w, b, 1e-5).sin().sum(..));
+lesson!(gelu_by_tanh, [x [3]] x.gelu_tanh().sum(..));
+
+#[test]
+fn cross_entropy_with_integer_targets() {
+    let g = Graph::new();
+    let (x, t) = (g.input("x", [2, 3], F64), g.input("t", [2], I32));
+    let text = gradient(&g, x.cross_entropy(t), &[("x", x)]).to_string();
+    assert_text("cross_entropy_with_integer_targets", &text);
+}
+
 #[test]
 fn second_derivative() {
     let g = Graph::new();

@@ -314,7 +314,6 @@ impl Nest<'_, '_, '_> {
             Instr::Compare(f, a, _) => self.emit.compare(*f, x[0], x[1], of(*a)),
             Instr::Select(..) => self.emit.select(x[0], x[1], x[2]),
             Instr::Cast(a) => self.emit.cast(x[0], of(*a), dtype),
-            Instr::MulAdd(..) => self.emit.mul_add(x[0], x[1], x[2], dtype),
         };
         self.vars[dst.0 as usize] = Some(value);
     }

@@ -214,7 +214,6 @@ impl Recorder {
             Instr::Compare(f, a, b) => Op::Compare(*f, slot(*a), slot(*b)),
             Instr::Select(c, a, b) => Op::Select(slot(*c), slot(*a), slot(*b)),
             Instr::Cast(a) => Op::Cast(slot(*a)),
-            Instr::MulAdd(a, b, c) => Op::MulAdd(slot(*a), slot(*b), slot(*c)),
         };
         self.op(op, dtype)
     }

@@ -61,15 +61,6 @@ impl Origin {
             same => same,
         }
     }
-
-    /// The scope the user had open, for nodes the user wrote.
-    pub fn scope(&self) -> &str {
-        match self {
-            Origin::User(place) => &place.scope,
-            Origin::Rewrite { of, .. } => of.scope(),
-            _ => "",
-        }
-    }
 }
 
 impl fmt::Display for Origin {

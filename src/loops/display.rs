@@ -48,7 +48,6 @@ impl Display for Instr {
             Instr::Compare(op, a, b) => write!(f, "{op} {a}, {b}"),
             Instr::Select(c, a, b) => write!(f, "select {c}, {a}, {b}"),
             Instr::Cast(a) => write!(f, "cast {a}"),
-            Instr::MulAdd(a, b, c) => write!(f, "muladd {a}, {b}, {c}"),
             Instr::Index(index) => write!(f, "index {index}"),
         }
     }

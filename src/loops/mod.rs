@@ -112,8 +112,6 @@ pub enum Instr {
     Select(Var, Var, Var),
     /// Conversion to the destination's type.
     Cast(Var),
-    /// `a·b + c`, rounded once where the processor can.
-    MulAdd(Var, Var, Var),
     /// The value of an affine expression, as i64.
     Index(Affine),
 }
@@ -126,7 +124,7 @@ impl Instr {
             Instr::LoadWithin(..) | Instr::Within(_) => vec![],
             Instr::Unary(_, a) | Instr::Cast(a) | Instr::LoadRow { row: a, .. } => vec![a],
             Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => vec![a, b],
-            Instr::Select(a, b, c) | Instr::MulAdd(a, b, c) => vec![a, b, c],
+            Instr::Select(a, b, c) => vec![a, b, c],
         }
     }
 
