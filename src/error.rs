@@ -99,6 +99,9 @@ pub enum Error {
     /// An element type other than the one a number was asked for as.
     #[error("`{name}` holds {dtype}, which does not represent {value}")]
     Scalar { name: String, dtype: DType, value: f64 },
+    /// Two ways to the same value that differ by more than rounding.
+    #[error("{what}: {left} differs from {right} by {by:.2e} of the scale")]
+    Differs { what: String, left: String, right: String, by: f64 },
     /// A graph that breaks its own rules: a defect of this crate.
     #[error("internal error: {0}; please report it with the graph's text")]
     Internal(String),

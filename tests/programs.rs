@@ -87,7 +87,7 @@ fn check(lines: &[Line], dtype: DType, extents: (usize, usize, usize), tolerance
     // Kinks and chains of squares make differences meaningless for some programs.
     let wrt: Vec<Tensor<'_>> = leaves.iter().map(|leaf| leaf.1).collect();
     let gradients = g.grad(y, &wrt).unwrap();
-    g.verify().unwrap();
+    g.validate().unwrap();
     let mut outputs = vec![("y", y), ("last", *pool.last().unwrap())];
     outputs.extend(["da", "db", "dc", "dp", "ds"].into_iter().zip(gradients));
     assert_compiles_right(&g, &outputs, &given, tolerance);

@@ -25,7 +25,7 @@ fn gradient<'g>(g: &'g Graph, y: Tensor<'g>, wrt: &[(&str, Tensor<'g>)]) -> Grap
     let named = wrt.iter().zip(gradients);
     let function = named.fold(start, |function, ((name, _), d)| function.output(&format!("d_{name}"), d));
     let simplified = function.optimised(&Options::default()).unwrap();
-    simplified.verify().unwrap();
+    simplified.validate().unwrap();
     simplified
 }
 

@@ -112,7 +112,7 @@ impl<'g> Function<'g> {
         self.graph.check()?;
         self.error.clone().map_or(Ok(()), Err)?;
         let graph = extract(self.graph, &self.results);
-        graph.verify().map(|()| graph)
+        graph.validate().map(|()| graph)
     }
 
     /// The graph after the passes.

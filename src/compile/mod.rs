@@ -2,8 +2,10 @@
 //! every stage.
 
 mod function;
+mod verify;
 
 pub use function::Function;
+pub use verify::Verification;
 
 use std::time::{Duration, Instant};
 

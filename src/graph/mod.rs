@@ -4,7 +4,7 @@
 
 mod display;
 mod origin;
-mod verify;
+mod validate;
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;

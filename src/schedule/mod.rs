@@ -85,7 +85,7 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
 }
 
 fn check_results(graph: &Graph) -> Result<()> {
-    graph.verify()?;
+    graph.validate()?;
     let results = graph.results();
     for (index, (target, _)) in results.iter().enumerate() {
         if results[..index].iter().any(|(earlier, _)| earlier == target) {

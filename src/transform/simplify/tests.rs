@@ -108,7 +108,7 @@ fn every_rule_fires_and_keeps_the_value() {
             (rule.rewrite)(&Match::new(before)).unwrap_or_else(|| panic!("{name} does not fire on\n{g}"));
         assert_ne!(before.id, after.id, "{name}");
         assert_eq!(before.ty(), after.ty(), "{name}");
-        g.verify().unwrap();
+        g.validate().unwrap();
         for turn in 0..SPECIAL.len() {
             let given = values(turn);
             let result = g.interpret(&[("before", before), ("after", after)], &given).unwrap();

@@ -9,7 +9,7 @@ impl<O: Operator> Graph<O> {
     ///
     /// # Errors
     /// The first error of the user's, else [`Error::Internal`] naming the node.
-    pub fn verify(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         self.check()?;
         let mut seen = std::collections::HashSet::new();
         for id in self.ids() {
