@@ -1,6 +1,7 @@
 //! From the tape to CLIF: one step, or a loop of steps that keeps the state in registers.
 
 use cranelift::codegen::ir::BlockArg;
+use cranelift::codegen::packed_option::ReservedValue;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Value, types};
 
 use super::cost::CARRIED;
@@ -69,9 +70,8 @@ impl<'t> Straight<'t> {
     }
 
     fn value(&self, slot: Slot) -> Value {
-        // Slots are computed in order, so operands come first; a missing one would be refused by
-        // Cranelift's verifier as an invalid value.
-        self.values[slot.0 as usize].unwrap_or(Value::from_u32(u32::MAX - 1))
+        // Slots are computed in order, so operands are there; Cranelift refuses the reserved value.
+        self.values[slot.0 as usize].unwrap_or(Value::reserved_value())
     }
 
     /// Gives a loaded element the value it has in a register.
