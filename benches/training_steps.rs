@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use hitofude::nn::Stencil;
 use hitofude::optim::Optimizer;
 use hitofude::prelude::*;
 
@@ -21,6 +22,7 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "mnist_mlp_adam", build: |g| mnist_mlp(g, Adam::new(0.01)) },
     Workload { name: "wide_mlp", build: wide_mlp },
     Workload { name: "gelu_chain", build: gelu_chain },
+    Workload { name: "lenet", build: lenet },
     Workload { name: "char_gpt", build: char_gpt },
 ];
 
@@ -71,6 +73,19 @@ fn gelu_chain(g: &Graph) -> Result<TrainingStep<'_>> {
     let (x, y) = (g.input("x", [ELEMENTS], F32), g.input("y", [ELEMENTS], F32));
     let output = (g.parameter("w", [ELEMENTS], F32) * x).gelu_tanh();
     g.training_step(output.mse_loss(y), Sgd::new(0.1))
+}
+
+/// Two convolutions with pooling and three dense layers on 1×28×28 images, cross-entropy, batch 32, SGD.
+fn lenet<'g>(g: &'g Graph) -> Result<TrainingStep<'g>> {
+    let conv = |x: Tensor<'g>, name: &str, [from, to]: [usize; 2], padding| {
+        let w = g.parameter(&format!("{name}.w"), [to, from, 5, 5], F32);
+        let b = g.parameter(&format!("{name}.b"), [to], F32);
+        x.conv2d(w, b, Stencil { padding, ..Stencil::default() }).relu().max_pool2d([2, 2], 2)
+    };
+    let x = conv(g.input("x", [32, 1, 28, 28], F32), "conv1", [1, 6], 2);
+    let x = conv(x, "conv2", [6, 16], 0).reshape([32, 400]);
+    let output = dense(g, x, &[400, 120, 84, 10], Tensor::relu);
+    g.training_step(output.cross_entropy(g.input("y", [32], I32)), Sgd::new(0.01))
 }
 
 const BATCH: usize = 8;

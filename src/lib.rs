@@ -54,7 +54,7 @@ pub mod graph;
 mod interpret;
 mod io;
 pub mod loops;
-mod nn;
+pub mod nn;
 pub mod ops;
 pub mod optim;
 mod runtime;

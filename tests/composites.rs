@@ -4,6 +4,7 @@ mod common;
 
 use common::{assert_compiles_right, distance};
 use hitofude::TensorType;
+use hitofude::nn::Stencil;
 use hitofude::prelude::*;
 use safetensors::SafeTensors;
 
@@ -33,6 +34,12 @@ const CASES: &[Case] = &[
     ("l1_loss", &["x", "t"], |_, l| l[0].l1_loss(l[1])),
     ("huber_loss", &["x", "t"], |_, l| l[0].huber_loss(l[1], 0.7)),
     ("bce_with_logits", &["x", "p"], |_, l| l[0].bce_with_logits(l[1])),
+    ("conv2d", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Stencil::default())),
+    ("conv2d_far", &["x", "w", "b"], |_, l| {
+        l[0].conv2d(l[1], l[2], Stencil { stride: 2, padding: 1, dilation: 2 })
+    }),
+    ("max_pool2d", &["x"], |_, l| l[0].max_pool2d([3, 2], 2)),
+    ("avg_pool2d", &["x"], |_, l| l[0].avg_pool2d([3, 2], 2)),
     ("cross_entropy", &["x"], |g, l| l[0].cross_entropy(g.input("labels", [4], I64))),
     ("mlp", &["x", "w1", "b1", "w2", "b2"], |g, l| {
         l[0].linear(l[1], l[2]).relu().linear(l[3], l[4]).cross_entropy(g.input("labels", [4], I64))

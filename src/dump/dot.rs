@@ -97,9 +97,13 @@ fn shape(op: &Op) -> &'static str {
         Op::Leaf(Leaf::State { role: Role::Parameter, .. }) => ", shape=ellipse, penwidth=2.5",
         Op::Leaf(Leaf::State { .. }) => ", shape=ellipse, style=\"filled,dashed\"",
         Op::Leaf(_) => ", shape=plain",
-        Op::Elementwise(_) | Op::Reduce(_) | Op::Dot(_) | Op::Layout(_) | Op::Section(_) | Op::Gather(_) => {
-            ""
-        }
+        Op::Elementwise(_)
+        | Op::Reduce(_)
+        | Op::Dot(_)
+        | Op::Layout(_)
+        | Op::Section(_)
+        | Op::Gather(_)
+        | Op::Window(_) => "",
     }
 }
 

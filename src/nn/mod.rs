@@ -2,5 +2,8 @@
 //! gradient is derived. Formulas and conventions are PyTorch's (`torch.nn.functional`).
 
 mod activations;
+mod convolution;
 mod layers;
 mod losses;
+
+pub use convolution::Stencil;

@@ -9,6 +9,7 @@ mod leaf;
 mod reduce;
 mod section;
 mod tensor;
+mod window;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use leaf::{Leaf, Role};
 pub use reduce::{AxisSpec, Reduce};
 pub use section::Section;
 pub use tensor::Tensor;
+pub use window::{Slide, Window};
 
 use crate::error::{Result, TypeError};
 use crate::graph;
@@ -47,6 +49,8 @@ pub enum Op {
     Section(Section),
     /// Rows picked by an integer tensor.
     Gather(Gather),
+    /// Sliding windows.
+    Window(Window),
 }
 
 /// What an operator family states about its operators.
@@ -182,6 +186,7 @@ impl Op {
             Op::Layout(op) => op,
             Op::Section(op) => op,
             Op::Gather(op) => op,
+            Op::Window(op) => op,
         }
     }
 }
@@ -217,6 +222,7 @@ impl fmt::Display for Op {
             Op::Layout(op) => op.fmt(f),
             Op::Section(op) => op.fmt(f),
             Op::Gather(op) => op.fmt(f),
+            Op::Window(op) => op.fmt(f),
         }
     }
 }

@@ -199,7 +199,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     match &node.op {
         Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
-        Op::Layout(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        Op::Layout(_) | Op::Window(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Reduce(_) | Op::Dot(_) => {

@@ -1,5 +1,6 @@
 //! Operators to be tested, each over two tensors.
 
+use hitofude::ops::Slide;
 use hitofude::prelude::*;
 
 use super::value_for;
@@ -90,6 +91,15 @@ pub const STRUCTURAL: &[Case] = &[
         x.take(0, x.graph().iota([2, 4], 1, I32) * 2.0).sin() * rows
     }),
     ("take columns, padded", |x, _| (x * 2.0).take(1, x.graph().iota([3], 0, I64)).pad(0, 1, 1)),
+    ("windows", |x, _| {
+        let size = x.shape().extents()[1].min(2);
+        x.exp().windows(&[Slide { axis: 1, size, stride: 1, dilation: 1 }])
+    }),
+    ("windows apart", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        let slide = |axis, extent: usize| Slide { axis, size: extent.div_ceil(3), stride: 2, dilation: 2 };
+        (x * y).windows(&[slide(1, columns), slide(0, rows)]).sin()
+    }),
     ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
 ];
 
