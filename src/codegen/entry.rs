@@ -1,9 +1,11 @@
 //! The entry functions: their signatures, and the base addresses generated code works from.
 
+use std::collections::HashMap;
+
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
 
-use crate::loops::{Place, Program};
+use crate::loops::Place;
 
 /// Runs one step: (state, inputs, outputs, arena). `inputs` is a table of one pointer an input.
 pub type StepFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8);
@@ -23,18 +25,26 @@ pub(super) struct Bases {
     state: Value,
     outputs: Value,
     arena: Value,
-    inputs: Vec<Value>,
+    /// By number, of those inputs that are used.
+    inputs: HashMap<usize, Value>,
 }
 
 impl Bases {
-    /// Reads the parameters of the entry block.
-    pub fn of(builder: &mut FunctionBuilder<'_>, params: &[Value], program: &Program) -> Bases {
-        let number = |place| if let Place::Input { index } = place { index + 1 } else { 0 };
-        let count = program.buffers.iter().map(|buffer| number(buffer.place)).max().unwrap_or(0);
+    /// Reads the parameters of the entry block, and the addresses of the inputs among `places`.
+    pub fn of(
+        builder: &mut FunctionBuilder<'_>,
+        params: &[Value],
+        places: impl Iterator<Item = Place>,
+    ) -> Bases {
         let flags = MemFlagsData::trusted();
-        let inputs = (0..count as i32)
-            .map(|index| builder.ins().load(types::I64, flags, params[1], index * 8))
-            .collect();
+        let mut inputs = HashMap::new();
+        for place in places {
+            if let Place::Input { index } = place {
+                inputs
+                    .entry(index)
+                    .or_insert_with(|| builder.ins().load(types::I64, flags, params[1], index as i32 * 8));
+            }
+        }
         Bases { state: params[0], outputs: params[2], arena: params[3], inputs }
     }
 
@@ -44,7 +54,7 @@ impl Bases {
             Place::State { offset } => (self.state, offset as i32),
             Place::Output { offset } => (self.outputs, offset as i32),
             Place::Arena { offset } => (self.arena, offset as i32),
-            Place::Input { index } => (self.inputs[index], 0),
+            Place::Input { index } => (self.inputs[&index], 0),
         }
     }
 }

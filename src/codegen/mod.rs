@@ -81,10 +81,11 @@ pub fn compile(program: &Program, cpu: Cpu, listing: Listing) -> Result<Code> {
     check_size(program)?;
     let started = Instant::now();
     let isa = host::isa(cpu)?;
+    let tape = is_tiny(program).then(|| Tape::of(program));
     let compiler = Compiler {
         features: Features::of(&*isa),
         module: host::module(isa),
-        tape: is_tiny(program).then(|| Tape::of(program)),
+        tape: tape.as_ref(),
         program,
         listing,
         clif: String::new(),
@@ -113,7 +114,7 @@ fn is_tiny(program: &Program) -> bool {
 struct Compiler<'p> {
     program: &'p Program,
     module: JITModule,
-    tape: Option<Tape>,
+    tape: Option<&'p Tape>,
     features: Features,
     listing: Listing,
     clif: String,
@@ -124,8 +125,14 @@ struct Compiler<'p> {
 
 impl Compiler<'_> {
     fn compile(mut self, started: Instant) -> Result<Code, ModuleError> {
-        let step = self.define("step", false, None)?;
-        let steps = self.define("steps", true, Some(step))?;
+        let kernels = match self.tape {
+            Some(_) => vec![],
+            None => (0..self.program.kernels.len())
+                .map(|kernel| self.define_kernel(kernel))
+                .collect::<Result<_, _>>()?,
+        };
+        let step = self.define("step", false, |compiler, context| compiler.build_step(context, &kernels))?;
+        let steps = self.define("steps", true, |compiler, context| compiler.build_steps(context, step))?;
         let finalising = Instant::now();
         self.module.finalize_definitions()?;
         self.cranelift += finalising.elapsed();
@@ -145,13 +152,33 @@ impl Compiler<'_> {
         })
     }
 
-    /// Builds and compiles one entry.
-    fn define(&mut self, name: &str, counted: bool, step: Option<FuncId>) -> Result<FuncId, ModuleError> {
+    /// Compiles one kernel to a function of its own.
+    fn define_kernel(&mut self, number: usize) -> Result<FuncId, ModuleError> {
+        let kernel = &self.program.kernels[number];
+        self.define(&format!("kernel {number}: {}", kernel.name), false, |compiler, context| {
+            compiler.build(context, |emit, params, program| {
+                let bases = Bases::of(
+                    emit.builder,
+                    params,
+                    kernel.buffers().map(|id| program.buffers[id.index()].place),
+                );
+                nest::kernel(program, kernel, emit, &bases);
+            })
+        })
+    }
+
+    /// Builds and compiles one function.
+    fn define(
+        &mut self,
+        name: &str,
+        counted: bool,
+        build: impl FnOnce(&mut Self, &mut Context) -> Result<(), ModuleError>,
+    ) -> Result<FuncId, ModuleError> {
         let mut context = self.module.make_context();
         context.func.signature = entry::signature(self.module.target_config().default_call_conv, counted);
         context.set_disasm(self.listing == Listing::Full);
         let id = self.module.declare_anonymous_function(&context.func.signature)?;
-        self.build(&mut context, counted, step)?;
+        build(self, &mut context)?;
         if self.listing == Listing::Full {
             self.clif += &format!("; {name}\n{}\n", context.func.display());
         }
@@ -165,11 +192,37 @@ impl Compiler<'_> {
         Ok(id)
     }
 
+    /// One step: straight-line code, or a call of every kernel in order.
+    fn build_step(&mut self, context: &mut Context, kernels: &[FuncId]) -> Result<(), ModuleError> {
+        let tape = self.tape;
+        self.build(context, |emit, params, program| match tape {
+            Some(tape) => {
+                let bases =
+                    Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
+                straight::step(tape, program, emit, &bases);
+            }
+            None => kernels.iter().for_each(|&kernel| call(emit, kernel, params)),
+        })
+    }
+
+    /// Many steps: straight-line code that keeps the state in registers, or a loop of calls.
+    fn build_steps(&mut self, context: &mut Context, step: FuncId) -> Result<(), ModuleError> {
+        let tape = self.tape;
+        self.build(context, |emit, params, program| match tape {
+            Some(tape) => {
+                let bases =
+                    Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
+                straight::steps(tape, program, emit, &bases, params[4]);
+            }
+            None => call_repeatedly(emit, step, params),
+        })
+    }
+
+    /// The frame of every function: an entry block with the parameters, and the return.
     fn build(
         &mut self,
         context: &mut Context,
-        counted: bool,
-        step: Option<FuncId>,
+        body: impl FnOnce(&mut Emit<'_, '_>, &[Value], &Program),
     ) -> Result<(), ModuleError> {
         let mut scratch = FunctionBuilderContext::new();
         let mut builder = FunctionBuilder::new(&mut context.func, &mut scratch);
@@ -177,23 +230,9 @@ impl Compiler<'_> {
         builder.append_block_params_for_function_params(block);
         builder.switch_to_block(block);
         let params = builder.block_params(block).to_vec();
-        let step = step.map(|step| self.module.declare_func_in_func(step, builder.func));
         let mut emit =
             Emit { builder: &mut builder, module: &mut self.module, features: self.features, error: None };
-        match (&self.tape, step) {
-            (Some(tape), _) => {
-                let bases = Bases::of(emit.builder, &params, self.program);
-                match counted {
-                    false => straight::step(tape, self.program, &mut emit, &bases),
-                    true => straight::steps(tape, self.program, &mut emit, &bases, params[4]),
-                }
-            }
-            (None, Some(step)) => call_repeatedly(&mut emit, step, &params),
-            (None, None) => {
-                let bases = Bases::of(emit.builder, &params, self.program);
-                nest::program(self.program, &mut emit, &bases);
-            }
-        }
+        body(&mut emit, &params, self.program);
         emit.builder.ins().return_(&[]);
         let failed = emit.error.take();
         builder.seal_all_blocks();
@@ -202,14 +241,20 @@ impl Compiler<'_> {
     }
 }
 
+/// A call of a function of this module, with the memory given to this one.
+fn call(emit: &mut Emit<'_, '_>, function: FuncId, params: &[Value]) {
+    let callee = emit.module.declare_func_in_func(function, emit.builder.func);
+    emit.builder.ins().call(callee, &params[..4]);
+}
+
 /// A loop of calls of the one-step entry.
-fn call_repeatedly(emit: &mut Emit<'_, '_>, step: cranelift::codegen::ir::FuncRef, params: &[Value]) {
+fn call_repeatedly(emit: &mut Emit<'_, '_>, step: FuncId, params: &[Value]) {
     let (body, done) = (emit.builder.create_block(), emit.builder.create_block());
     let i = emit.builder.append_block_param(body, types::I64);
     let zero = emit.builder.ins().iconst(types::I64, 0);
     emit.builder.ins().jump(body, &[zero.into()]);
     emit.builder.switch_to_block(body);
-    emit.builder.ins().call(step, &params[..4]);
+    call(emit, step, params);
     let next = emit.builder.ins().iadd_imm_s(i, 1);
     let more = emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, params[4]);
     emit.builder.ins().brif(more, body, &[next.into()], done, &[]);

@@ -15,22 +15,20 @@ use crate::loops::{
 };
 use crate::types::{DType, Scalar};
 
-/// Emits every kernel, one after the other.
-pub(super) fn program(program: &Program, emit: &mut Emit<'_, '_>, bases: &Bases) {
-    for kernel in &program.kernels {
-        let mut nest = Nest {
-            program,
-            kernel,
-            bases,
-            emit,
-            vars: vec![None; kernel.dtypes.len()],
-            products: vec![None; kernel.dtypes.len()],
-            loops: vec![Position::default(); kernel.extents.len()],
-            vector: None,
-            addresses: vec![HashMap::new()],
-        };
-        nest.body(&kernel.body);
-    }
+/// Emits one kernel.
+pub(super) fn kernel(program: &Program, kernel: &Kernel, emit: &mut Emit<'_, '_>, bases: &Bases) {
+    let mut nest = Nest {
+        program,
+        kernel,
+        bases,
+        emit,
+        vars: vec![None; kernel.dtypes.len()],
+        products: vec![None; kernel.dtypes.len()],
+        loops: vec![Position::default(); kernel.extents.len()],
+        vector: None,
+        addresses: vec![HashMap::new()],
+    };
+    nest.body(&kernel.body);
 }
 
 /// The current value of a loop variable: a counter, if the loop is not written out, plus an offset.

@@ -186,6 +186,22 @@ impl Kernel {
         self.dtypes[var.0 as usize]
     }
 
+    /// The buffers read and written, some more than once.
+    pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        fn collect(body: &[Stmt], found: &mut Vec<BufferId>) {
+            for stmt in body {
+                match stmt {
+                    Stmt::Let { instr, .. } => found.extend(instr.read()),
+                    Stmt::Store { access, .. } => found.push(access.buffer),
+                    Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, found),
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.body, &mut found);
+        found.into_iter()
+    }
+
     /// Whether every address is known when loops are written out.
     pub fn has_fixed_addresses(&self) -> bool {
         fn fixed(body: &[Stmt]) -> bool {
