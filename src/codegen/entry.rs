@@ -5,13 +5,23 @@ use std::collections::HashMap;
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
 
-use crate::loops::Place;
+use crate::loops::{Place, Tables};
 
 /// Runs one step: (state, inputs, outputs, arena). `inputs` is a table of one pointer an input.
 pub type StepFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8);
 
 /// Runs the given number of steps, at least one, with the same inputs.
 pub type StepsFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8, u64);
+
+/// Computes a contraction of this element type: (tables, left operand, right operand, result, scratch, scale).
+pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, *mut T, T);
+
+/// Functions that generated code calls, for the processors it is generated for.
+#[derive(Clone, Copy, Debug)]
+pub struct Library {
+    pub contract_f32: ContractFn<f32>,
+    pub contract_f64: ContractFn<f64>,
+}
 
 /// The signature of [`StepFn`], or of [`StepsFn`].
 pub(super) fn signature(convention: CallConv, counted: bool) -> Signature {

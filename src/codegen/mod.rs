@@ -19,11 +19,11 @@ use cranelift::prelude::{FunctionBuilder, FunctionBuilderContext, InstBuilder, I
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
-pub use entry::{StepFn, StepsFn};
+pub use entry::{Library, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};
-use crate::loops::Program;
+use crate::loops::{Program, Tables};
 use entry::Bases;
 use host::Features;
 use scalar::Emit;
@@ -42,6 +42,8 @@ pub enum Listing {
 pub struct Code {
     /// Taken when the code is dropped.
     module: Option<JITModule>,
+    /// What the code refers to by address.
+    _tables: Vec<Box<Tables>>,
     /// Runs one step.
     pub step: StepFn,
     /// Runs many steps.
@@ -77,7 +79,7 @@ impl Drop for Code {
 ///
 /// # Errors
 /// [`Error::Codegen`] if the processor is not supported or Cranelift refuses the program.
-pub fn compile(program: &Program, cpu: Cpu, listing: Listing) -> Result<Code> {
+pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) -> Result<Code> {
     check_size(program)?;
     let started = Instant::now();
     let isa = host::isa(cpu)?;
@@ -87,6 +89,8 @@ pub fn compile(program: &Program, cpu: Cpu, listing: Listing) -> Result<Code> {
         module: host::module(isa),
         tape: tape.as_ref(),
         program,
+        library,
+        tables: Vec::new(),
         listing,
         clif: String::new(),
         asm: String::new(),
@@ -113,6 +117,8 @@ fn is_tiny(program: &Program) -> bool {
 
 struct Compiler<'p> {
     program: &'p Program,
+    library: Library,
+    tables: Vec<Box<Tables>>,
     module: JITModule,
     tape: Option<&'p Tape>,
     features: Features,
@@ -144,6 +150,7 @@ impl Compiler<'_> {
             // SAFETY: as above.
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
             module: Some(self.module),
+            _tables: self.tables,
             clif: self.clif,
             asm: self.asm,
             bytes: self.bytes,
@@ -157,11 +164,9 @@ impl Compiler<'_> {
         let kernel = &self.program.kernels[number];
         self.define(&format!("kernel {number}: {}", kernel.name), false, |compiler, context| {
             compiler.build(context, |emit, params, program| {
-                let bases = Bases::of(
-                    emit.builder,
-                    params,
-                    kernel.buffers().map(|id| program.buffers[id.index()].place),
-                );
+                let (reads, writes) = kernel.reads_and_writes();
+                let places = reads.union(&writes).map(|id| program.buffers[id.index()].place);
+                let bases = Bases::of(emit.builder, params, places);
                 nest::kernel(program, kernel, emit, &bases);
             })
         })
@@ -230,8 +235,14 @@ impl Compiler<'_> {
         builder.append_block_params_for_function_params(block);
         builder.switch_to_block(block);
         let params = builder.block_params(block).to_vec();
-        let mut emit =
-            Emit { builder: &mut builder, module: &mut self.module, features: self.features, error: None };
+        let mut emit = Emit {
+            builder: &mut builder,
+            module: &mut self.module,
+            features: self.features,
+            library: self.library,
+            tables: &mut self.tables,
+            error: None,
+        };
         body(&mut emit, &params, self.program);
         emit.builder.ins().return_(&[]);
         let failed = emit.error.take();

@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 
 use cranelift::codegen::ir::BlockArg;
-use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+use cranelift::prelude::{AbiParam, InstBuilder, IntCC, MemFlagsData, Signature, Type, Value, types};
+use cranelift_module::Module;
 
 use super::cost::{CHAINS, UNROLL_BODY};
 use super::entry::Bases;
 use super::scalar::{Emit, clif_type};
 use super::vectorise;
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Unary, Var,
+    Access, Affine, Binary, BufferId, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Unary, Var,
 };
 use crate::types::{DType, Scalar};
 
@@ -77,6 +78,7 @@ impl Nest<'_, '_, '_> {
             match stmt {
                 Stmt::Let { dst, instr } => self.assign(*dst, instr),
                 Stmt::Store { access, value } => self.store(access, *value),
+                Stmt::Contract(contraction) => self.contract(contraction),
                 Stmt::For { var, body } => self.run_for(*var, body),
                 Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
             }
@@ -428,6 +430,36 @@ impl Nest<'_, '_, '_> {
         self.emit.builder.ins().store(MemFlagsData::new().with_notrap(), value, address, offset);
     }
 
+    /// A call of the library's kernel. The tables stay where they are for as long as the code.
+    fn contract(&mut self, contraction: &Contraction) {
+        let Contraction { lhs, rhs, out, scratch, dtype, .. } = contraction;
+        let tables = Box::new(contraction.tables(self.kernel));
+        let tables_address = self.emit.builder.ins().iconst(types::I64, &raw const *tables as i64);
+        self.emit.tables.push(tables);
+        let library = self.emit.library;
+        let function = match dtype {
+            DType::F32 => library.contract_f32 as *const u8,
+            _ => library.contract_f64 as *const u8,
+        };
+        let function = self.emit.builder.ins().iconst(types::I64, function as i64);
+        let own: Vec<LoopVar> = contraction.vars().collect();
+        let mut arguments = vec![tables_address];
+        for access in [lhs, rhs, out, scratch] {
+            let index = own.iter().fold(access.index.clone(), |index, &var| index.without(var));
+            let (address, offset) = self.address(&Access { buffer: access.buffer, index });
+            arguments.push(self.emit.builder.ins().iadd_imm_s(address, i64::from(offset)));
+        }
+        arguments.push(match contraction.scale {
+            Some(scale) => self.value(scale),
+            None => self.emit.constant(Scalar::from_f64(1.0, *dtype)),
+        });
+        let convention = self.emit.module.target_config().default_call_conv;
+        let mut signature = Signature::new(convention);
+        signature.params.extend(arguments.iter().map(|&argument| AbiParam::new(self.emit.ty(argument))));
+        let signature = self.emit.builder.import_signature(signature);
+        self.emit.builder.ins().call_indirect(signature, function, &arguments);
+    }
+
     /// An address and a constant offset in bytes. Terms of outer loops come first, so that their sum is
     /// shared.
     fn address(&mut self, access: &Access) -> (Value, i32) {
@@ -477,7 +509,7 @@ impl Nest<'_, '_, '_> {
                         .fold(Affine::default(), |sum, &(var, c)| sum.plus(&Affine::var(var).scaled(c)));
                     self.address(&Access { buffer: access.buffer, index: fixed });
                 }
-                Stmt::Let { .. } => {}
+                Stmt::Let { .. } | Stmt::Contract(_) => {}
                 Stmt::For { body, .. } | Stmt::Reduce { body, .. } => self.prepare_addresses(var, body),
             }
         }

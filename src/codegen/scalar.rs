@@ -6,9 +6,10 @@ use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsD
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
 
+use super::entry::Library;
 use super::host::Features;
 use super::math::{self, Function};
-use crate::loops::{Binary, Combine, Compare, Unary};
+use crate::loops::{Binary, Combine, Compare, Tables, Unary};
 use crate::types::{DType, Scalar};
 
 /// What emitting instructions takes.
@@ -16,6 +17,9 @@ pub(super) struct Emit<'e, 'f> {
     pub builder: &'e mut FunctionBuilder<'f>,
     pub module: &'e mut JITModule,
     pub features: Features,
+    pub library: Library,
+    /// What calls of library kernels refer to by address.
+    pub tables: &'e mut Vec<Box<Tables>>,
     /// The first failure; code emitted after it is not used.
     pub error: Option<ModuleError>,
 }

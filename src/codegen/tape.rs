@@ -57,7 +57,7 @@ impl Tape {
         let mut recorder = Recorder {
             ops: Vec::new(),
             varies: Vec::new(),
-            stored: stored_buffers(program),
+            stored: program.kernels.iter().flat_map(|kernel| kernel.reads_and_writes().1).collect(),
             known: HashMap::new(),
             memory: HashMap::new(),
         };
@@ -100,22 +100,6 @@ impl Tape {
             }
         }
     }
-}
-
-/// The buffers that some kernel stores to.
-fn stored_buffers(program: &Program) -> HashSet<BufferId> {
-    fn collect(body: &[Stmt], stored: &mut HashSet<BufferId>) {
-        for stmt in body {
-            match stmt {
-                Stmt::Store { access, .. } => drop(stored.insert(access.buffer)),
-                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, stored),
-                Stmt::Let { .. } => {}
-            }
-        }
-    }
-    let mut stored = HashSet::new();
-    program.kernels.iter().for_each(|kernel| collect(&kernel.body, &mut stored));
-    stored
 }
 
 /// Runs kernels symbolically.
@@ -165,6 +149,8 @@ impl Recorder {
                 Stmt::Store { access, value } => {
                     self.memory.insert(frame.element(access), frame.slot(*value));
                 }
+                // Too large to be written out.
+                Stmt::Contract(_) => {}
                 Stmt::For { var, body } => {
                     for i in 0..frame.kernel.extent(*var) {
                         frame.loops[var.index()] = i as i64;

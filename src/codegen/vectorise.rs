@@ -22,7 +22,7 @@ struct Check<'k> {
 impl Check<'_> {
     fn body(&mut self, body: &[Stmt]) -> Option<()> {
         body.iter().try_for_each(|stmt| match stmt {
-            Stmt::For { .. } => None,
+            Stmt::For { .. } | Stmt::Contract(_) => None,
             Stmt::Let { dst, instr } => self.instr(*dst, instr),
             Stmt::Store { access, value } => {
                 // A bool would have to be narrowed from its mask.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::codegen;
 use crate::error::Result;
 use crate::ops::Graph;
-use crate::runtime::{CompileReport, Executable};
+use crate::runtime::{CompileReport, Executable, library};
 use crate::schedule::schedule;
 use crate::transform::{copy_leaf_results, simplify};
 
@@ -67,7 +67,7 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
     let nodes_before = graph.len();
     let graph = watch.time("simplify", || options.optimise(graph));
     let schedule = watch.time("schedule", || schedule(&copy_leaf_results(&graph)))?;
-    let code = codegen::compile(&schedule.program, options.cpu, options.listing)?;
+    let code = codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?;
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
         stages: watch.stages,

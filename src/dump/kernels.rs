@@ -1,10 +1,9 @@
 //! A schedule as Graphviz DOT: kernels with their loops, and the buffers between them.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::escaped;
-use crate::loops::{BufferId, Kernel, Place, Stmt};
+use crate::loops::Place;
 use crate::schedule::Schedule;
 
 /// The schedule in the DOT language: boxes are kernels in the order they run, ellipses are buffers.
@@ -23,7 +22,7 @@ pub fn schedule_dot(schedule: &Schedule) -> String {
     for (index, kernel) in schedule.program.kernels.iter().enumerate() {
         let loops = escaped(&kernel.to_string()).replace('\n', "\\l");
         let _ = writeln!(text, "  k{index} [shape=box, fillcolor=\"#f8fafc\", label=\"{index}: {loops}\"];");
-        let (reads, writes) = accesses(kernel);
+        let (reads, writes) = kernel.reads_and_writes();
         for read in reads {
             let _ = writeln!(text, "  b{} -> k{index};", read.index());
         }
@@ -44,20 +43,4 @@ fn colour(place: Place) -> &'static str {
         Place::Output { .. } => "#e0e7ff",
         Place::Arena { .. } => "#f1f5f9",
     }
-}
-
-/// The buffers a kernel reads and those it writes.
-fn accesses(kernel: &Kernel) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
-    fn collect(body: &[Stmt], reads: &mut BTreeSet<BufferId>, writes: &mut BTreeSet<BufferId>) {
-        for stmt in body {
-            match stmt {
-                Stmt::Let { instr, .. } => reads.extend(instr.read()),
-                Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
-                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, reads, writes),
-            }
-        }
-    }
-    let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
-    collect(&kernel.body, &mut reads, &mut writes);
-    (reads, writes)
 }

@@ -41,6 +41,12 @@ impl Affine {
         self.terms.iter().find(|term| term.0 == var).map_or(0, |term| term.1)
     }
 
+    /// The expression with this variable at 0.
+    pub fn without(&self, var: LoopVar) -> Affine {
+        let others = self.terms.iter().copied().filter(|term| term.0 != var);
+        Affine { constant: self.constant, terms: others.collect() }
+    }
+
     pub fn scaled(&self, factor: i64) -> Affine {
         if factor == 0 {
             return Affine::default();

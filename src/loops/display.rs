@@ -74,6 +74,7 @@ impl Kernel {
             match stmt {
                 Stmt::Let { dst, instr } => writeln!(f, "{indent}{dst}: {} = {instr}", self.dtype(*dst))?,
                 Stmt::Store { access, value } => writeln!(f, "{indent}store {access} = {value}")?,
+                Stmt::Contract(contraction) => writeln!(f, "{indent}contract {contraction}")?,
                 Stmt::For { var, body } => {
                     writeln!(f, "{indent}for i{} in 0..{} {{", var.0, self.extent(*var))?;
                     self.fmt_body(body, depth + 1, f)?;

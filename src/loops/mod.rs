@@ -2,12 +2,16 @@
 //! buffers, with affine accesses, scalar instructions and reductions. Knows no tensor operator.
 
 mod affine;
+mod contraction;
 mod display;
 mod scalar;
 mod verify;
 
 pub use affine::{Affine, LoopVar};
+pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
 pub use scalar::{Binary, Combine, Compare, Unary};
+
+use std::collections::BTreeSet;
 
 use crate::types::{DType, Scalar};
 
@@ -79,6 +83,8 @@ pub enum Stmt {
     Reduce { var: LoopVar, body: Vec<Stmt>, parts: Vec<Part> },
     /// Writes one element.
     Store { access: Access, value: Var },
+    /// Computes a contraction by a library kernel.
+    Contract(Contraction),
 }
 
 /// One result of a [`Stmt::Reduce`].
@@ -186,20 +192,25 @@ impl Kernel {
         self.dtypes[var.0 as usize]
     }
 
-    /// The buffers read and written, some more than once.
-    pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        fn collect(body: &[Stmt], found: &mut Vec<BufferId>) {
+    /// The buffers read and those written.
+    pub fn reads_and_writes(&self) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
+        fn collect(body: &[Stmt], reads: &mut BTreeSet<BufferId>, writes: &mut BTreeSet<BufferId>) {
             for stmt in body {
                 match stmt {
-                    Stmt::Let { instr, .. } => found.extend(instr.read()),
-                    Stmt::Store { access, .. } => found.push(access.buffer),
-                    Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, found),
+                    Stmt::Let { instr, .. } => reads.extend(instr.read()),
+                    Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
+                    Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, reads, writes),
+                    Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
+                        reads.extend([lhs.buffer, rhs.buffer]);
+                        reads.extend(scale.map(|_| out.buffer));
+                        writes.extend([out.buffer, scratch.buffer]);
+                    }
                 }
             }
         }
-        let mut found = Vec::new();
-        collect(&self.body, &mut found);
-        found.into_iter()
+        let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
+        collect(&self.body, &mut reads, &mut writes);
+        (reads, writes)
     }
 
     /// Whether every address is known when loops are written out.
@@ -209,6 +220,7 @@ impl Kernel {
                 Stmt::Let { instr, .. } => !matches!(instr, Instr::LoadRow { .. }),
                 Stmt::For { body, .. } | Stmt::Reduce { body, .. } => fixed(body),
                 Stmt::Store { .. } => true,
+                Stmt::Contract(_) => false,
             })
         }
         fixed(&self.body)
@@ -220,6 +232,7 @@ impl Kernel {
             body.iter().fold(0usize, |sum, stmt| {
                 sum.saturating_add(match stmt {
                     Stmt::Let { .. } | Stmt::Store { .. } => 1,
+                    Stmt::Contract(contraction) => contraction.work(kernel),
                     Stmt::For { var, body } => kernel.extent(*var).saturating_mul(work(kernel, body)),
                     Stmt::Reduce { var, body, parts } => {
                         kernel.extent(*var).saturating_mul(work(kernel, body).saturating_add(parts.len()))

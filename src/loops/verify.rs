@@ -1,7 +1,7 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{Access, Instr, Kernel, Program, Stmt, Var};
+use super::{Access, Contraction, Instr, Kernel, Program, Stmt, Var};
 use crate::error::{Error, Result};
 
 impl Program {
@@ -44,6 +44,7 @@ impl Checker<'_> {
                 self.access(access, 0)
             }
             Stmt::For { body, .. } => self.body(body),
+            Stmt::Contract(contraction) => self.contraction(contraction),
             Stmt::Reduce { body, parts, .. } => {
                 self.body(body)?;
                 parts.iter().try_for_each(|part| self.used(part.value))?;
@@ -51,6 +52,18 @@ impl Checker<'_> {
                 Ok(())
             }
         })
+    }
+
+    fn contraction(&self, contraction: &Contraction) -> Result<()> {
+        let Contraction { lhs, rhs, out, scale, scratch, dtype, .. } = contraction;
+        scale.map_or(Ok(()), |var| self.used(var))?;
+        for access in [lhs, rhs, out, scratch] {
+            if self.program.buffers[access.buffer.index()].dtype != *dtype {
+                return Err(self.fault(format!("{access} is not of {dtype}")));
+            }
+            self.access(access, 0)?;
+        }
+        self.access(scratch, contraction.scratch_elements(self.kernel) as i64 - 1)
     }
 
     fn define(&mut self, var: Var) {

@@ -70,6 +70,16 @@ impl Dot {
         self.lhs.iter().copied().filter(|label| !self.out.contains(label)).collect()
     }
 
+    /// How many elements there are of the left operand's own axes, the right one's, and those summed over.
+    pub(crate) fn sizes(&self, lhs: Shape, rhs: Shape) -> [usize; 3] {
+        let own = |mine: &[u8], other: &[u8]| -> usize {
+            let labels = mine.iter().filter(|label| !other.contains(label));
+            labels.map(|&label| self.extent(label, lhs, rhs)).product()
+        };
+        let depth = self.summed().into_iter().map(|label| self.extent(label, lhs, rhs)).product();
+        [own(&self.lhs, &self.rhs), own(&self.rhs, &self.lhs), depth]
+    }
+
     /// The extent of a label.
     fn extent(&self, label: u8, lhs: Shape, rhs: Shape) -> usize {
         match self.lhs.iter().position(|&l| l == label) {

@@ -1,12 +1,14 @@
 //! Floor 6: running compiled code. Owns the caller's memory (state, inputs, outputs, arena), checks every
 //! value that enters it, and makes the one unsafe call.
 
+mod contract;
 mod executable;
 mod inputs;
 mod memory;
 mod report;
 mod state;
 
+pub(crate) use contract::library;
 pub use executable::{CompileReport, Executable};
 pub use inputs::Inputs;
 pub use report::Report;

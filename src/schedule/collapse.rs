@@ -1,12 +1,13 @@
 //! Merges perfectly nested loops that walk memory as one: fewer loops, longer rows for vectors.
 
-use crate::loops::{Access, Affine, Kernel, LoopVar, Stmt};
+use crate::loops::{Access, Affine, LoopVar, Program, Stmt};
 
-/// The kernel with every pair of mergeable nested loops merged.
-pub(super) fn collapse(mut kernel: Kernel) -> Kernel {
-    let body = std::mem::take(&mut kernel.body);
-    kernel.body = collapse_body(&mut kernel.extents, body);
-    kernel
+/// Merges every pair of mergeable nested loops.
+pub(super) fn collapse(program: &mut Program) {
+    for kernel in &mut program.kernels {
+        let body = std::mem::take(&mut kernel.body);
+        kernel.body = collapse_body(&mut kernel.extents, body);
+    }
 }
 
 fn collapse_body(extents: &mut [usize], body: Vec<Stmt>) -> Vec<Stmt> {
@@ -53,12 +54,13 @@ fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]
         Stmt::Let { instr, .. } => instr.affines().into_iter().all(fits),
         Stmt::Store { access, .. } => fits(&access.index),
         Stmt::For { body, .. } | Stmt::Reduce { body, .. } => walks_as_one(body, outer, inner, extents),
+        Stmt::Contract(_) => false,
     })
 }
 
 /// The body without the terms of a variable that another now covers.
 fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
-    let without = |index: &Affine| index.plus(&Affine::var(var).scaled(-index.coefficient(var)));
+    let without = |index: &Affine| index.without(var);
     let access = |access: Access| Access { index: without(&access.index), ..access };
     body.into_iter()
         .map(|stmt| match stmt {
@@ -68,6 +70,7 @@ fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
             Stmt::Reduce { var: inner, body, parts } => {
                 Stmt::Reduce { var: inner, body: drop_var(body, var), parts }
             }
+            contraction @ Stmt::Contract(_) => contraction,
         })
         .collect()
 }

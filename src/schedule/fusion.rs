@@ -7,17 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
 use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types};
 use crate::types::Shape;
-
-/// Scalar instructions that are cheaper to run again than to store and load once more.
-const CHEAP: usize = 4;
-
-/// A chain this long is cut, which bounds recursion and the size of kernels.
-const MAX_DEPTH: usize = 128;
 
 /// The plan of kernels.
 pub(super) struct Fusion {
@@ -49,6 +44,8 @@ pub(super) struct Path {
     pub repeated: bool,
     /// By row-major offset.
     pub linear: bool,
+    /// By a library kernel, which wants it in memory.
+    contracted: bool,
     /// At indices outside the node too, where loads are not to be made.
     guarded: bool,
     /// Nodes between this one and the stored one, at most.
@@ -63,6 +60,7 @@ impl Path {
             identity: self.identity && other.identity,
             repeated: self.repeated || other.repeated,
             linear: self.linear || other.linear,
+            contracted: self.contracted || other.contracted,
             guarded: self.guarded || other.guarded,
             depth: self.depth.max(other.depth),
             uses: self.uses + other.uses,
@@ -152,6 +150,7 @@ impl<'g> Planner<'g> {
             identity: matches!(node.op, Op::Elementwise(_)),
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
+            contracted: is_contraction(self.graph, user),
             guarded: matches!(node.op, Op::Section(Section::Pad { .. } | Section::Concat { .. })),
             depth: 0,
             uses: 1,
@@ -170,6 +169,12 @@ impl<'g> Planner<'g> {
         if readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
             return true;
         }
+        if readers.values().any(|path| path.contracted) && !is_view(self.graph, id) {
+            return true;
+        }
+        if is_contraction(self.graph, id) {
+            return !self.is_added_to_state(id);
+        }
         let once = match readers.values().next() {
             Some(path) if readers.len() == 1 => !path.repeated && (path.identity || path.uses == 1),
             _ => readers.is_empty(),
@@ -177,11 +182,46 @@ impl<'g> Planner<'g> {
         !once && self.cost[id.index()] > CHEAP
     }
 
+    /// Whether the node times a number, added to a piece of state, is all that becomes of it: a library kernel then adds
+    /// to the state in place.
+    fn is_added_to_state(&self, id: NodeId) -> bool {
+        let only_user = |id: NodeId| match self.users[id.index()][..] {
+            [(user, operand)] if self.fusion.targets[id.index()].is_empty() => Some((user, operand)),
+            _ => None,
+        };
+        let is = |id: NodeId, f: Binary| self.graph.node(id).op == Op::Elementwise(Elementwise::Binary(f));
+        let Some((scaled, operand)) = only_user(id).filter(|&(user, _)| is(user, Binary::Mul)) else {
+            return false;
+        };
+        let factor = self.graph.operands(scaled)[1 - operand];
+        let Some((sum, 1)) =
+            only_user(scaled).filter(|&(user, _)| is(user, Binary::Add) || is(user, Binary::Sub))
+        else {
+            return false;
+        };
+        let state = self.graph.operands(sum)[0];
+        let is_update = match (&self.graph.node(state).op, &self.fusion.targets[sum.index()][..]) {
+            (Op::Leaf(Leaf::State { name, .. }), [Target::Update(updated)]) => **name == **updated,
+            _ => false,
+        };
+        is_update && self.users[sum.index()].is_empty() && self.is_one_number(factor)
+    }
+
+    /// Whether all elements of the node are one number.
+    fn is_one_number(&self, id: NodeId) -> bool {
+        match self.graph.node(id).op {
+            Op::Leaf(Leaf::Constant { .. }) => true,
+            Op::Layout(_) => self.graph.ty(self.graph.operands(id)[0]).shape.elements() == 1,
+            _ => false,
+        }
+    }
+
     /// The kernel to store the node in: its only reader's, if that reads it at its own index.
     fn store(&mut self, id: NodeId, readers: &Readers) -> KernelId {
         let space = self.graph.ty(id).shape;
         if let Some((&kernel, path)) = readers.first_key_value()
             && readers.len() == 1
+            && !is_contraction(self.graph, id)
             && path.identity
             && self.fusion.kernels[kernel].space == space
         {
@@ -190,6 +230,26 @@ impl<'g> Planner<'g> {
         }
         self.fusion.kernels.push(Group { space, stored: vec![id] });
         self.fusion.kernels.len() - 1
+    }
+}
+
+/// Whether a library kernel is to compute the node.
+fn is_contraction(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let Op::Dot(dot) = &node.op else { return false };
+    let operands: Vec<Shape> = graph.operands(id).into_iter().map(|id| graph.ty(id).shape).collect();
+    let [rows, columns, depth] = dot.sizes(operands[0], operands[1]);
+    let work = rows.saturating_mul(columns).saturating_mul(depth);
+    node.ty.dtype.is_float() && rows > 1 && columns > 1 && !dot.summed().is_empty() && work >= CONTRACTION
+}
+
+/// Whether the node's elements are its operand's, at indices that are sums of multiples of its own.
+fn is_view(graph: &Graph, id: NodeId) -> bool {
+    let section = |op: &Section| matches!(op, Section::Slice { .. } | Section::Reverse { .. });
+    match &graph.node(id).op {
+        Op::Layout(_) | Op::Window(_) => true,
+        Op::Section(op) => section(op),
+        _ => false,
     }
 }
 

@@ -3,6 +3,8 @@
 //! lowers every kernel to loops (`lower`).
 
 mod collapse;
+mod contract;
+mod cost;
 mod fusion;
 mod lower;
 mod memory;
@@ -78,8 +80,10 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
                 lower::copy(graph, &memory, state, *node)
             }
         };
-        memory.program.kernels.push(collapse::collapse(kernel));
+        memory.program.kernels.push(kernel);
     }
+    contract::contract(&mut memory.program);
+    collapse::collapse(&mut memory.program);
     memory.program.verify()?;
     Ok(memory.into_schedule(stored))
 }

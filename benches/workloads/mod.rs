@@ -1,0 +1,141 @@
+//! The training steps that are measured and whose schedules are kept as snapshots.
+
+use hitofude::nn::Stencil;
+use hitofude::optim::Optimizer;
+use hitofude::prelude::*;
+
+/// A model to train: its step over a graph.
+pub struct Workload {
+    pub name: &'static str,
+    pub build: for<'g> fn(&'g Graph) -> Result<TrainingStep<'g>>,
+}
+
+pub const WORKLOADS: &[Workload] = &[
+    Workload { name: "seed", build: seed },
+    Workload { name: "tiny_mlp", build: tiny_mlp },
+    Workload { name: "mnist_mlp", build: |g| mnist_mlp(g, Sgd::new(0.01)) },
+    Workload { name: "mnist_mlp_adam", build: |g| mnist_mlp(g, Adam::new(0.01)) },
+    Workload { name: "wide_mlp", build: wide_mlp },
+    Workload { name: "gelu_chain", build: gelu_chain },
+    Workload { name: "lenet", build: lenet },
+    Workload { name: "char_gpt", build: char_gpt },
+];
+
+/// Linear 3→1 on one sample, mean squared error, SGD.
+fn seed(g: &Graph) -> Result<TrainingStep<'_>> {
+    let (x, target) = (g.input("x", [3], F32), g.input("y", [1], F32));
+    let output = x.linear(g.parameter("weight", [1, 3], F32), g.parameter("bias", [1], F32));
+    g.training_step(output.mse_loss(target), Sgd::new(0.01))
+}
+
+/// Dense layers of these widths, with an activation between.
+fn dense<'g>(
+    g: &'g Graph,
+    x: Tensor<'g>,
+    widths: &[usize],
+    activation: impl Fn(Tensor<'g>) -> Tensor<'g>,
+) -> Tensor<'g> {
+    let layers = widths.len() - 1;
+    (0..layers).fold(x, |x, layer| {
+        let w = g.parameter(&format!("w{layer}"), [widths[layer + 1], widths[layer]], F32);
+        let b = g.parameter(&format!("b{layer}"), [widths[layer + 1]], F32);
+        let y = x.linear(w, b);
+        if layer + 1 < layers { activation(y) } else { y }
+    })
+}
+
+/// 2-16-16-1, tanh, mean squared error, batch 16, SGD.
+fn tiny_mlp(g: &Graph) -> Result<TrainingStep<'_>> {
+    let output = dense(g, g.input("x", [16, 2], F32), &[2, 16, 16, 1], Tensor::tanh);
+    g.training_step(output.mse_loss(g.input("y", [16, 1], F32)), Sgd::new(0.01))
+}
+
+/// 784-128-10, ReLU, cross-entropy, batch 64.
+fn mnist_mlp<'g>(g: &'g Graph, optimizer: impl Optimizer + 'g) -> Result<TrainingStep<'g>> {
+    let output = dense(g, g.input("x", [64, 784], F32), &[784, 128, 10], Tensor::relu);
+    g.training_step(output.cross_entropy(g.input("y", [64], I32)), optimizer)
+}
+
+/// 512-1024-1024-512, ReLU, mean squared error, batch 256, SGD.
+fn wide_mlp(g: &Graph) -> Result<TrainingStep<'_>> {
+    let output = dense(g, g.input("x", [256, 512], F32), &[512, 1024, 1024, 512], Tensor::relu);
+    g.training_step(output.mse_loss(g.input("y", [256, 512], F32)), Sgd::new(0.001))
+}
+
+/// mean((gelu(w·x) − y)²) over 2²⁰ elements, SGD.
+fn gelu_chain(g: &Graph) -> Result<TrainingStep<'_>> {
+    const ELEMENTS: usize = 1 << 20;
+    let (x, y) = (g.input("x", [ELEMENTS], F32), g.input("y", [ELEMENTS], F32));
+    let output = (g.parameter("w", [ELEMENTS], F32) * x).gelu_tanh();
+    g.training_step(output.mse_loss(y), Sgd::new(0.1))
+}
+
+/// Two convolutions with pooling and three dense layers on 1×28×28 images, cross-entropy, batch 32, SGD.
+fn lenet<'g>(g: &'g Graph) -> Result<TrainingStep<'g>> {
+    let conv = |x: Tensor<'g>, name: &str, [from, to]: [usize; 2], padding| {
+        let w = g.parameter(&format!("{name}.w"), [to, from, 5, 5], F32);
+        let b = g.parameter(&format!("{name}.b"), [to], F32);
+        x.conv2d(w, b, Stencil { padding, ..Stencil::default() }).relu().max_pool2d([2, 2], 2)
+    };
+    let x = conv(g.input("x", [32, 1, 28, 28], F32), "conv1", [1, 6], 2);
+    let x = conv(x, "conv2", [6, 16], 0).reshape([32, 400]);
+    let output = dense(g, x, &[400, 120, 84, 10], Tensor::relu);
+    g.training_step(output.cross_entropy(g.input("y", [32], I32)), Sgd::new(0.01))
+}
+
+const BATCH: usize = 8;
+const LENGTH: usize = 32;
+const WIDTH: usize = 64;
+const HEADS: usize = 4;
+const CHARACTERS: usize = 65;
+
+/// Two pre-norm blocks of width 64 with 4 heads over 32 characters of 65, batch 8, cross-entropy, Adam.
+fn char_gpt(g: &Graph) -> Result<TrainingStep<'_>> {
+    let (x, y) = (g.input("x", [BATCH, LENGTH], I32), g.input("y", [BATCH, LENGTH], I32));
+    let tokens = g.parameter("tokens", [CHARACTERS, WIDTH], F32).embedding(x);
+    let start = tokens + g.parameter("positions", [LENGTH, WIDTH], F32);
+    let end = (0..2).fold(start, |h, layer| block(g, h, layer));
+    let logits = linear(g, norm(g, end, "final"), "head", CHARACTERS);
+    g.training_step(logits.cross_entropy(y), Adam::new(1e-3))
+}
+
+fn block<'g>(g: &'g Graph, h: Tensor<'g>, layer: usize) -> Tensor<'g> {
+    let name = |part: &str| format!("block{layer}.{part}");
+    let qkv = linear(g, norm(g, h, &name("norm1")), &name("qkv"), 3 * WIDTH);
+    let heads = |part: Tensor<'g>| part.reshape([BATCH, LENGTH, HEADS, WIDTH / HEADS]).permute(&[0, 2, 1, 3]);
+    let parts: Vec<Tensor<'g>> = qkv.split(-1, &[WIDTH; 3]).into_iter().map(heads).collect();
+    let mixed = parts[0].attention(parts[1], parts[2], Some(g.causal_mask(LENGTH)));
+    let mixed = mixed.permute(&[0, 2, 1, 3]).reshape([BATCH, LENGTH, WIDTH]);
+    let h = h + linear(g, mixed, &name("out"), WIDTH);
+    let wide = linear(g, norm(g, h, &name("norm2")), &name("up"), 4 * WIDTH).gelu_tanh();
+    h + linear(g, wide, &name("down"), WIDTH)
+}
+
+fn linear<'g>(g: &'g Graph, x: Tensor<'g>, name: &str, width: usize) -> Tensor<'g> {
+    let k = x.shape().extents()[2];
+    x.linear(
+        g.parameter(&format!("{name}.w"), [width, k], F32),
+        g.parameter(&format!("{name}.b"), [width], F32),
+    )
+}
+
+fn norm<'g>(g: &'g Graph, x: Tensor<'g>, name: &str) -> Tensor<'g> {
+    let vector = |part: &str| g.parameter(&format!("{name}.{part}"), [WIDTH], F32);
+    x.layer_norm(vector("scale"), vector("shift"), 1e-5)
+}
+
+/// Deterministic noise: about normal for floats, below 10 for integers.
+pub fn noise(ty: hitofude::TensorType, seed: u64) -> Value {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let elements = (0..ty.shape.elements()).map(|_| match ty.dtype.is_float() {
+        true => Scalar::from_f64((0..4).map(|_| uniform()).sum::<f64>() - 2.0, ty.dtype),
+        false => Scalar::from_f64((uniform() * 10.0).floor(), ty.dtype),
+    });
+    Value::from_elements(ty, elements)
+}

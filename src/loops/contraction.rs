@@ -1,0 +1,107 @@
+//! Contractions as one statement: what a library kernel computes in tiles.
+
+use std::fmt;
+
+use super::{Access, Affine, Kernel, LoopVar, Var};
+use crate::types::DType;
+
+/// Depths that are packed at once: a tile's row of the left operand and strip of the right one stay in the first cache.
+pub const PANEL_DEPTH: usize = 256;
+
+/// Columns are packed in multiples of this, the widest strip of any processor in elements.
+const STRIP: usize = 32;
+
+/// Columns that are packed at once, for elements of this size: with [`PANEL_DEPTH`] a panel of half a megabyte, which
+/// the second cache holds.
+pub const fn panel_columns(element_bytes: usize) -> usize {
+    (512 << 10) / PANEL_DEPTH / element_bytes
+}
+
+/// `out[i, j] (+)= Σₖ lhs[i, k] · rhs[k, j]`, each index standing for the values of several loop variables.
+#[derive(Clone, Debug)]
+pub struct Contraction {
+    pub lhs: Access,
+    pub rhs: Access,
+    pub out: Access,
+    /// The variables of `i`, outermost first.
+    pub rows: Vec<LoopVar>,
+    /// Those of `j`.
+    pub columns: Vec<LoopVar>,
+    /// Those of `k`.
+    pub depth: Vec<LoopVar>,
+    pub dtype: DType,
+    /// If set, what is there stays, and the sums are added to it, times this value.
+    pub scale: Option<Var>,
+    /// Where the right operand is packed.
+    pub scratch: Access,
+}
+
+/// The offsets, in elements, at which a contraction's operands and result lie for each value of its indices.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    pub row_lhs: Vec<i32>,
+    pub row_out: Vec<i32>,
+    pub column_rhs: Vec<i32>,
+    pub column_out: Vec<i32>,
+    pub depth_lhs: Vec<i32>,
+    pub depth_rhs: Vec<i32>,
+    pub is_scaled: bool,
+}
+
+impl Contraction {
+    /// The variables that the contraction itself runs over.
+    pub fn vars(&self) -> impl Iterator<Item = LoopVar> {
+        [&self.rows, &self.columns, &self.depth].into_iter().flatten().copied()
+    }
+
+    /// Multiplications.
+    pub fn work(&self, kernel: &Kernel) -> usize {
+        self.vars().fold(1usize, |work, var| work.saturating_mul(kernel.extent(var)))
+    }
+
+    /// Elements of scratch memory.
+    pub fn scratch_elements(&self, kernel: &Kernel) -> usize {
+        let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
+        let columns = count(&self.columns).next_multiple_of(STRIP).min(panel_columns(self.dtype.size()));
+        columns * count(&self.depth).min(PANEL_DEPTH)
+    }
+
+    /// The offsets for each index.
+    pub fn tables(&self, kernel: &Kernel) -> Tables {
+        let offsets = |vars: &[LoopVar], access: &Access| offsets(kernel, vars, &access.index);
+        Tables {
+            row_lhs: offsets(&self.rows, &self.lhs),
+            row_out: offsets(&self.rows, &self.out),
+            column_rhs: offsets(&self.columns, &self.rhs),
+            column_out: offsets(&self.columns, &self.out),
+            depth_lhs: offsets(&self.depth, &self.lhs),
+            depth_rhs: offsets(&self.depth, &self.rhs),
+            is_scaled: self.scale.is_some(),
+        }
+    }
+}
+
+/// What the variables add to the index, for all their values, the last variable fastest.
+fn offsets(kernel: &Kernel, vars: &[LoopVar], index: &Affine) -> Vec<i32> {
+    vars.iter().fold(vec![0], |offsets, &var| {
+        let step = index.coefficient(var) as i32;
+        let along = |&start: &i32| (0..kernel.extent(var) as i32).map(move |at| start + step * at);
+        offsets.iter().flat_map(along).collect()
+    })
+}
+
+impl fmt::Display for Contraction {
+    /// `b2[…] += v3 · Σ(i2) b0[…] · b1[…] over rows (i0), columns (i1)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |vars: &[LoopVar]| {
+            let names: Vec<String> = vars.iter().map(|var| format!("i{}", var.0)).collect();
+            names.join(", ")
+        };
+        match self.scale {
+            Some(scale) => write!(f, "{} += {scale} · ", self.out)?,
+            None => write!(f, "{} = ", self.out)?,
+        }
+        write!(f, "Σ({}) {} · {}", names(&self.depth), self.lhs, self.rhs)?;
+        write!(f, " over rows ({}), columns ({})", names(&self.rows), names(&self.columns))
+    }
+}

@@ -1,0 +1,107 @@
+//! Every library against sums written out, over shapes around the sizes of tiles, strips and panels.
+
+use super::*;
+use crate::loops::Tables;
+
+/// The libraries of this machine.
+fn libraries() -> Vec<Library> {
+    let mut found = vec![library(Cpu::Native), library(Cpu::Baseline)];
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        found.push(Library { contract_f32: avx2_f32, contract_f64: avx2_f64 });
+    }
+    found
+}
+
+/// Small integers, whose sums are exact in any order.
+fn numbers(seed: usize, count: usize) -> Vec<f64> {
+    (0..count).map(|at| ((at * 7 + seed * 13) % 11) as f64 - 5.0).collect()
+}
+
+/// Row-major offsets of a matrix, by row and by column, in memory or transposed.
+fn matrix(rows: usize, columns: usize, is_transposed: bool) -> (Vec<i32>, Vec<i32>) {
+    let (row, column) = if is_transposed { (1, rows) } else { (columns, 1) };
+    let steps = |count: usize, step: usize| (0..count).map(|at| (at * step) as i32).collect();
+    (steps(rows, row), steps(columns, column))
+}
+
+fn expected(tables: &Tables, lhs: &[f64], rhs: &[f64], out: &mut [f64], scale: f64) {
+    for (&row_lhs, &row_out) in tables.row_lhs.iter().zip(&tables.row_out) {
+        for (&column_rhs, &column_out) in tables.column_rhs.iter().zip(&tables.column_out) {
+            let terms = tables.depth_lhs.iter().zip(&tables.depth_rhs);
+            let sum: f64 =
+                terms.map(|(l, r)| lhs[(row_lhs + l) as usize] * rhs[(column_rhs + r) as usize]).sum();
+            let at = &mut out[(row_out + column_out) as usize];
+            *at = if tables.is_scaled { *at + scale * sum } else { sum };
+        }
+    }
+}
+
+/// Runs both element types of every library; lengths are those of the operands and of the result.
+fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
+    let (lhs, rhs, start) = (numbers(1, lhs), numbers(2, rhs), numbers(3, out));
+    let mut wanted = start.clone();
+    expected(tables, &lhs, &rhs, &mut wanted, 3.0);
+    let scratch = PANEL_DEPTH * panel_columns(4).max(panel_columns(8)).max(64);
+    for library in libraries() {
+        let mut wide = (start.clone(), vec![0.0f64; scratch]);
+        let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let (l, r, mut short) = (narrow(&lhs), narrow(&rhs), (narrow(&start), vec![0.0f32; scratch]));
+        // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+        unsafe {
+            let (out, scratch) = (wide.0.as_mut_ptr(), wide.1.as_mut_ptr());
+            (library.contract_f64)(tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 3.0);
+            let (out, scratch) = (short.0.as_mut_ptr(), short.1.as_mut_ptr());
+            (library.contract_f32)(tables, l.as_ptr(), r.as_ptr(), out, scratch, 3.0);
+        }
+        let (m, n, k) = (tables.row_out.len(), tables.column_out.len(), tables.depth_lhs.len());
+        assert_eq!(wide.0, wanted, "f64 {m}×{n}×{k}");
+        assert_eq!(short.0, narrow(&wanted), "f32 {m}×{n}×{k}");
+    }
+}
+
+#[test]
+fn matrices_of_all_sizes_and_layouts() {
+    let sizes = [
+        (1, 1, 1),
+        (2, 3, 4),
+        (12, 32, 8),
+        (13, 33, 257),
+        (5, 16, 300),
+        (25, 10, 64),
+        (7, 700, 3),
+        (30, 47, 31),
+    ];
+    for (m, n, k) in sizes {
+        for layout in 0..16 {
+            let is = |bit: usize| layout >> bit & 1 == 1;
+            let (row_lhs, depth_lhs) = matrix(m, k, is(0));
+            let (depth_rhs, column_rhs) = matrix(k, n, is(1));
+            let (row_out, column_out) = matrix(m, n, is(2));
+            let tables =
+                Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: is(3) };
+            check(&tables, [m * k, k * n, m * n]);
+        }
+    }
+}
+
+/// A convolution of rows: columns are positions in several images, depths are places in the window.
+#[test]
+fn windows_are_read_in_place() {
+    let (images, width, window, channels) = (3, 21, 5, 4);
+    let positions = width - window + 1;
+    let images_and_positions = |per_image: usize| -> Vec<i32> {
+        (0..images * positions).map(|at| (at / positions * per_image + at % positions) as i32).collect()
+    };
+    let tables = Tables {
+        row_lhs: (0..channels).map(|c| c * window as i32).collect(),
+        row_out: (0..channels).map(|c| c * positions as i32).collect(),
+        column_rhs: images_and_positions(width),
+        column_out: images_and_positions(channels as usize * positions),
+        depth_lhs: (0..window as i32).collect(),
+        depth_rhs: (0..window as i32).collect(),
+        is_scaled: false,
+    };
+    let channels = channels as usize;
+    check(&tables, [channels * window, images * width, images * channels * positions]);
+}

@@ -1,0 +1,170 @@
+//! Vectors of the processor's widths behind one trait, for kernels written once.
+//!
+//! The methods are `inline(always)` and only sound inside functions compiled for the instructions they use.
+
+use std::ops::{Add, Mul};
+
+/// A float that vectors are made of.
+pub(super) trait Real: Copy + Default + Add<Output = Self> + Mul<Output = Self> + Send + Sync {}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+/// A vector of floats.
+pub(super) trait Vector: Copy {
+    type Element: Real;
+    const LANES: usize;
+
+    /// # Safety
+    /// As for all methods: the processor has the vector's instructions; pointers are good for the lanes named.
+    unsafe fn splat(x: Self::Element) -> Self;
+    unsafe fn load(from: *const Self::Element) -> Self;
+    unsafe fn store(self, to: *mut Self::Element);
+    /// The first `count` lanes; zero in the others.
+    unsafe fn load_first(from: *const Self::Element, count: usize) -> Self;
+    unsafe fn store_first(self, to: *mut Self::Element, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self · a + b`, rounded once where the processor can.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+}
+
+/// Four lanes in plain Rust: what every processor has.
+#[derive(Clone, Copy)]
+pub(super) struct Portable<T>([T; 4]);
+
+impl<T: Real> Vector for Portable<T> {
+    type Element = T;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: T) -> Self {
+        Portable([x; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const T) -> Self {
+        // SAFETY: the caller's promise.
+        Portable(unsafe { from.cast::<[T; 4]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut T) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[T; 4]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const T, count: usize) -> Self {
+        // SAFETY: only lanes below the count are read.
+        Portable(std::array::from_fn(
+            |lane| if lane < count { unsafe { *from.add(lane) } } else { T::default() },
+        ))
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut T, count: usize) {
+        for (lane, &x) in self.0.iter().enumerate().take(count) {
+            // SAFETY: only lanes below the count are written.
+            unsafe { to.add(lane).write(x) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        Portable(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Vector;
+
+    /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
+    macro_rules! vector {
+        ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
+         masked $first:expr, $mask_load:ident, $mask_store:ident) => {
+            impl Vector for $register {
+                type Element = $element;
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                unsafe fn splat(x: $element) -> Self {
+                    // SAFETY: the caller's promise, here and below.
+                    unsafe { $splat(x) }
+                }
+
+                #[inline(always)]
+                unsafe fn load(from: *const $element) -> Self {
+                    unsafe { $load(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $element) {
+                    unsafe { $store(to, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_first(from: *const $element, count: usize) -> Self {
+                    unsafe { $mask_load($first(count), from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut $element, count: usize) {
+                    unsafe { $mask_store(to, $first(count), self) }
+                }
+
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    unsafe { $add(self, other) }
+                }
+
+                #[inline(always)]
+                unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+                    unsafe { $fma(self, a, b) }
+                }
+            }
+        };
+    }
+
+    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
+        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
+    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
+        masked |count: usize| ((1u32 << count) - 1) as u8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
+    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
+        masked first_of_8, mask_load_ps, _mm256_maskstore_ps);
+    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
+        masked first_of_4, mask_load_pd, _mm256_maskstore_pd);
+
+    #[inline(always)]
+    unsafe fn first_of_8(count: usize) -> __m256i {
+        // SAFETY: AVX2 is the caller's promise.
+        unsafe {
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_4(count: usize) -> __m256i {
+        // SAFETY: as above.
+        unsafe { _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_setr_epi64x(0, 1, 2, 3)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask_load_ps(mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: masked lanes are not read.
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn mask_load_pd(mask: __m256i, from: *const f64) -> __m256d {
+        // SAFETY: masked lanes are not read.
+        unsafe { _mm256_maskload_pd(from, mask) }
+    }
+}

@@ -1,0 +1,205 @@
+//! Recognises contractions among loops: kernels that sum products of two loads become one statement, which a library
+//! kernel computes in tiles.
+
+use super::ALIGNMENT;
+use super::cost::CONTRACTION;
+use crate::loops::{
+    Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Place,
+    Program, Stmt, Unary, Var,
+};
+use crate::types::DType;
+
+/// Puts a contraction in the place of every kernel that is one. All share a place behind the arena's buffers, to pack
+/// operands in.
+pub(super) fn contract(program: &mut Program) {
+    let offset = program.arena_bytes;
+    for number in 0..program.kernels.len() {
+        let scratch = BufferId(program.buffers.len() as u32);
+        let Some((kernel, contraction)) = recognised(&program.kernels[number], scratch) else { continue };
+        let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&kernel));
+        let place = Place::Arena { offset };
+        program.buffers.push(Buffer { name: "packed operand".into(), dtype, elements, place });
+        program.arena_bytes = program.arena_bytes.max(offset + elements * dtype.size());
+        program.kernels[number] = kernel;
+    }
+    program.arena_bytes = program.arena_bytes.next_multiple_of(ALIGNMENT);
+}
+
+/// The kernel with its loops as a contraction, if they are one.
+fn recognised(kernel: &Kernel, scratch: BufferId) -> Option<(Kernel, Contraction)> {
+    let (prologue, nest) = kernel.body.split_at(kernel.body.len().checked_sub(1)?);
+    let (loops, innermost) = perfect_nest(&nest[0]);
+    let sum = Sum::of(innermost)?;
+    let dtype = kernel.dtype(sum.value);
+    if !dtype.is_float() {
+        return None;
+    }
+    let mut kernel = kernel.clone();
+    let mut body = prologue.to_vec();
+    let ending = Ending::of(innermost, &sum, &mut kernel, &mut body)?;
+    let scratch = Access { buffer: scratch, index: Affine::default() };
+    let roles = Roles::assign(&loops, &sum, &ending.out)?;
+    let contraction = roles.contraction(sum, ending, dtype, scratch);
+    let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
+    let is_matrix = count(&contraction.rows) > 1 && count(&contraction.columns) > 1;
+    if !is_matrix || contraction.work(&kernel) < CONTRACTION {
+        return None;
+    }
+    let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
+    body.extend(roles.batch.iter().rev().fold(vec![Stmt::Contract(contraction.clone())], around));
+    Some((Kernel { body, ..kernel }, contraction))
+}
+
+/// The variables of loops that hold nothing but the next loop, and what the last one holds.
+fn perfect_nest(stmt: &Stmt) -> (Vec<LoopVar>, &[Stmt]) {
+    let (mut loops, mut body) = (Vec::new(), std::slice::from_ref(stmt));
+    while let [Stmt::For { var, body: inner }] = body {
+        loops.push(*var);
+        body = inner;
+    }
+    (loops, body)
+}
+
+/// A sum of products of two loads.
+struct Sum {
+    depth: Vec<LoopVar>,
+    lhs: Access,
+    rhs: Access,
+    value: Var,
+}
+
+impl Sum {
+    /// The sum in a loop's body.
+    fn of(body: &[Stmt]) -> Option<Sum> {
+        let mut depth = Vec::new();
+        let mut stmt = body.iter().find(|stmt| matches!(stmt, Stmt::Reduce { .. }))?;
+        let Stmt::Reduce { parts: outermost, .. } = stmt else { return None };
+        let [Part { dst: value, .. }] = outermost[..] else { return None };
+        let mut expected = value;
+        loop {
+            let Stmt::Reduce { var, body, parts } = stmt else { return None };
+            let [Part { dst, combine: Combine::Sum, value: inner }] = parts[..] else { return None };
+            if dst != expected {
+                return None;
+            }
+            depth.push(*var);
+            if let [next @ Stmt::Reduce { .. }] = &body[..] {
+                (stmt, expected) = (next, inner);
+                continue;
+            }
+            let (lhs, rhs) = product(body, inner)?;
+            return Some(Sum { depth, lhs, rhs, value });
+        }
+    }
+}
+
+/// The two loads whose product is `value`.
+fn product(body: &[Stmt], value: Var) -> Option<(Access, Access)> {
+    let [Stmt::Let { dst: a, instr: Instr::Load(first) }, rest @ ..] = body else { return None };
+    let (b, second, last) = match rest {
+        [Stmt::Let { dst: b, instr: Instr::Load(second) }, last] => (b, second, last),
+        [last] => (a, first, last), // a square
+        _ => return None,
+    };
+    let Stmt::Let { dst, instr: Instr::Binary(Binary::Mul, x, y) } = last else { return None };
+    let is_theirs = (x, y) == (a, b) || (x, y) == (b, a);
+    (*dst == value && is_theirs).then(|| (first.clone(), second.clone()))
+}
+
+/// What becomes of the sum.
+struct Ending {
+    out: Access,
+    /// Added to what is there, times this.
+    scale: Option<Var>,
+}
+
+impl Ending {
+    /// `store out = sum`, or `store out = (load out) ± scale · sum` with a scale that is computed before all loops.
+    fn of(body: &[Stmt], sum: &Sum, kernel: &mut Kernel, prologue: &mut Vec<Stmt>) -> Option<Ending> {
+        let Stmt::Store { access: out, value } = body.last()? else { return None };
+        let out = out.clone();
+        if body.len() == 2 && *value == sum.value {
+            return Some(Ending { out, scale: None });
+        }
+        let find = |var: &Var| {
+            body.iter().find_map(|stmt| match stmt {
+                Stmt::Let { dst, instr } if dst == var => Some(instr),
+                _ => None,
+            })
+        };
+        let Instr::Binary(f @ (Binary::Add | Binary::Sub), old, product) = find(value)? else { return None };
+        let is_old = matches!(find(old), Some(Instr::Load(from)) if *from == out);
+        let scale = match *find(product)? {
+            Instr::Binary(Binary::Mul, a, b) if b == sum.value => a,
+            Instr::Binary(Binary::Mul, a, b) if a == sum.value => b,
+            _ => return None,
+        };
+        if !is_old || body.len() != 5 || find(&scale).is_some() {
+            return None;
+        }
+        let scale = if *f == Binary::Sub { negated(scale, kernel, prologue) } else { scale };
+        Some(Ending { out, scale: Some(scale) })
+    }
+}
+
+/// Adds the negation of a value.
+fn negated(value: Var, kernel: &mut Kernel, body: &mut Vec<Stmt>) -> Var {
+    let dst = Var(kernel.dtypes.len() as u32);
+    kernel.dtypes.push(kernel.dtype(value));
+    body.push(Stmt::Let { dst, instr: Instr::Unary(Unary::Neg, value) });
+    dst
+}
+
+/// Which loop runs over what.
+struct Roles {
+    batch: Vec<LoopVar>,
+    rows: Vec<LoopVar>,
+    columns: Vec<LoopVar>,
+    is_swapped: bool,
+}
+
+impl Roles {
+    /// Loops of the left operand alone are rows, those of the right one alone are columns; the columns are to lie
+    /// side by side in the result.
+    fn assign(loops: &[LoopVar], sum: &Sum, out: &Access) -> Option<Roles> {
+        let mut roles = Roles { batch: vec![], rows: vec![], columns: vec![], is_swapped: false };
+        let moves = |access: &Access, var: LoopVar| access.index.coefficient(var) != 0;
+        for &var in loops {
+            match (moves(&sum.lhs, var), moves(&sum.rhs, var)) {
+                (true, true) => roles.batch.push(var),
+                (true, false) => roles.rows.push(var),
+                (false, true) => roles.columns.push(var),
+                (false, false) => return None,
+            }
+        }
+        if sum.depth.iter().any(|&var| !moves(&sum.lhs, var) || !moves(&sum.rhs, var)) {
+            return None;
+        }
+        let beside = |vars: &[LoopVar]| vars.iter().any(|&var| out.index.coefficient(var) == 1);
+        if beside(&roles.rows) && !beside(&roles.columns) {
+            std::mem::swap(&mut roles.rows, &mut roles.columns);
+            roles.is_swapped = true;
+        }
+        Some(roles)
+    }
+
+    fn contraction(&self, sum: Sum, ending: Ending, dtype: DType, scratch: Access) -> Contraction {
+        let (lhs, rhs) = if self.is_swapped { (sum.rhs, sum.lhs) } else { (sum.lhs, sum.rhs) };
+        let outermost_first = |vars: &[LoopVar], access: &Access| {
+            let mut vars = vars.to_vec();
+            vars.sort_by_key(|&var| std::cmp::Reverse(access.index.coefficient(var).abs()));
+            vars
+        };
+        Contraction {
+            rows: outermost_first(&self.rows, &ending.out),
+            columns: outermost_first(&self.columns, &ending.out),
+            depth: outermost_first(&sum.depth, &rhs),
+            lhs,
+            rhs,
+            out: ending.out,
+            dtype,
+            scale: ending.scale,
+            scratch,
+        }
+    }
+}
