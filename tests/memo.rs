@@ -122,7 +122,8 @@ fn batches_of_every_size_follow_the_hand_derivation() {
             let scale = 2.0 * 0.1 / (n * m) as f64;
             let w_next = &wv - &(e.t().dot(&xv) * scale);
             let b_next = &bv.row(0) - &(e.sum_axis(ndarray::Axis(0)) * scale);
-            assert!((loss - e.mapv(|e| e * e).mean().unwrap()).abs() < 1e-14);
+            let by_hand = e.mapv(|e| e * e).mean().unwrap();
+            assert!((loss / by_hand - 1.0).abs() < 1e-14, "{loss}, not {by_hand}, for n={n} k={k} m={m}");
             let near = |a: &Value, b: Vec<f64>| a.to_f64().iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-14);
             assert!(near(&state.get("w").unwrap(), w_next.into_iter().collect()), "w for n={n} k={k} m={m}");
             assert!(near(&state.get("b").unwrap(), b_next.to_vec()), "b for n={n} k={k} m={m}");

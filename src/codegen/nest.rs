@@ -108,7 +108,7 @@ impl Nest<'_, '_, '_> {
     /// Several chains of vectors, a few single vectors, then single elements; combined at the end.
     fn run_reduce(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) {
         let extent = self.kernel.extent(var) as i64;
-        let is_innermost = !body.iter().any(|stmt| matches!(stmt, Stmt::Reduce { .. }));
+        let is_innermost = !body.iter().any(Stmt::is_loop);
         let own = (self.vector.is_none()
             && is_innermost
             && parts.iter().all(|part| self.kernel.dtype(part.dst).is_float()))
@@ -137,8 +137,7 @@ impl Nest<'_, '_, '_> {
     fn chains(&mut self, walk: Walk, body: &[Stmt], parts: &[Part], partial: &mut Vec<Vec<Value>>) -> i64 {
         let Walk { var, from, to, step } = walk;
         let rounds = (to - from) / step;
-        let is_small =
-            body.len() <= UNROLL_BODY && !body.iter().any(|stmt| matches!(stmt, Stmt::Reduce { .. }));
+        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop);
         let chains = if is_small { rounds.min(CHAINS as i64) } else { rounds.min(1) };
         if chains == 0 {
             return from;

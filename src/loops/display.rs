@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Access, Affine, BufferId, Instr, Kernel, Place, Program, Stmt, Var};
+use super::{Access, Affine, BufferId, Instr, Kernel, Part, Place, Program, Stmt, Var};
 
 impl Display for Var {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -83,10 +83,11 @@ impl Kernel {
                 Stmt::Reduce { var, body, parts } => {
                     writeln!(f, "{indent}reduce i{} in 0..{} {{", var.0, self.extent(*var))?;
                     self.fmt_body(body, depth + 1, f)?;
-                    for part in parts {
-                        let (dst, combine, value) = (part.dst, part.combine, part.value);
-                        writeln!(f, "{indent}}} {dst}: {} = {combine} of {value}", self.dtype(dst))?;
-                    }
+                    let part = |Part { dst, combine, value }: &Part| {
+                        format!("{dst}: {} = {combine} of {value}", self.dtype(*dst))
+                    };
+                    let parts: Vec<String> = parts.iter().map(part).collect();
+                    writeln!(f, "{indent}}} {}", parts.join(", "))?;
                 }
             }
         }

@@ -6,6 +6,7 @@ mod contraction;
 mod display;
 mod scalar;
 mod verify;
+mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
@@ -69,6 +70,8 @@ pub struct Kernel {
     /// The type of each scalar value.
     pub dtypes: Vec<DType>,
     pub body: Vec<Stmt>,
+    /// What it stores, in the numbering of whoever made it.
+    pub sources: Vec<usize>,
 }
 
 /// A statement of a kernel.
@@ -134,6 +137,25 @@ impl Instr {
         }
     }
 
+    /// The instruction with each scalar value replaced.
+    pub fn map_operands(self, f: impl Fn(Var) -> Var) -> Instr {
+        match self {
+            Instr::Unary(op, a) => Instr::Unary(op, f(a)),
+            Instr::Binary(op, a, b) => Instr::Binary(op, f(a), f(b)),
+            Instr::Compare(op, a, b) => Instr::Compare(op, f(a), f(b)),
+            Instr::Select(a, b, c) => Instr::Select(f(a), f(b), f(c)),
+            Instr::Cast(a) => Instr::Cast(f(a)),
+            Instr::LoadRow { access, row, stride, bound } => {
+                Instr::LoadRow { access, row: f(row), stride, bound }
+            }
+            plain @ (Instr::Constant(_)
+            | Instr::Load(_)
+            | Instr::LoadWithin(..)
+            | Instr::Within(_)
+            | Instr::Index(_)) => plain,
+        }
+    }
+
     /// The affine expressions: addresses, indices and conditions.
     pub fn affines(&self) -> Vec<&Affine> {
         match self {
@@ -194,22 +216,18 @@ impl Kernel {
 
     /// The buffers read and those written.
     pub fn reads_and_writes(&self) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
-        fn collect(body: &[Stmt], reads: &mut BTreeSet<BufferId>, writes: &mut BTreeSet<BufferId>) {
-            for stmt in body {
-                match stmt {
-                    Stmt::Let { instr, .. } => reads.extend(instr.read()),
-                    Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
-                    Stmt::For { body, .. } | Stmt::Reduce { body, .. } => collect(body, reads, writes),
-                    Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
-                        reads.extend([lhs.buffer, rhs.buffer]);
-                        reads.extend(scale.map(|_| out.buffer));
-                        writes.extend([out.buffer, scratch.buffer]);
-                    }
-                }
-            }
-        }
         let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
-        collect(&self.body, &mut reads, &mut writes);
+        let mut collect = |stmt: &Stmt| match stmt {
+            Stmt::Let { instr, .. } => reads.extend(instr.read()),
+            Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
+            Stmt::For { .. } | Stmt::Reduce { .. } => {}
+            Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
+                reads.extend([lhs.buffer, rhs.buffer]);
+                reads.extend(scale.map(|_| out.buffer));
+                writes.extend([out.buffer, scratch.buffer]);
+            }
+        };
+        self.body.iter().for_each(|stmt| stmt.each(&mut collect));
         (reads, writes)
     }
 

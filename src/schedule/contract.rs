@@ -1,7 +1,6 @@
 //! Recognises contractions among loops: kernels that sum products of two loads become one statement, which a library
 //! kernel computes in tiles.
 
-use super::ALIGNMENT;
 use super::cost::CONTRACTION;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Place,
@@ -9,20 +8,16 @@ use crate::loops::{
 };
 use crate::types::DType;
 
-/// Puts a contraction in the place of every kernel that is one. All share a place behind the arena's buffers, to pack
-/// operands in.
+/// Puts a contraction in the place of every kernel that is one, each with a scratch buffer to pack an operand in.
 pub(super) fn contract(program: &mut Program) {
-    let offset = program.arena_bytes;
     for number in 0..program.kernels.len() {
         let scratch = BufferId(program.buffers.len() as u32);
         let Some((kernel, contraction)) = recognised(&program.kernels[number], scratch) else { continue };
         let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&kernel));
-        let place = Place::Arena { offset };
+        let place = Place::Arena { offset: 0 };
         program.buffers.push(Buffer { name: "packed operand".into(), dtype, elements, place });
-        program.arena_bytes = program.arena_bytes.max(offset + elements * dtype.size());
         program.kernels[number] = kernel;
     }
-    program.arena_bytes = program.arena_bytes.next_multiple_of(ALIGNMENT);
 }
 
 /// The kernel with its loops as a contraction, if they are one.

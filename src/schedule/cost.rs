@@ -8,3 +8,12 @@ pub(super) const MAX_DEPTH: usize = 128;
 
 /// Contractions of at least this many multiplications are calls of a library kernel.
 pub(super) const CONTRACTION: usize = 1024;
+
+/// Loops are fused up to this many statements: beyond it values no longer fit in registers.
+pub(super) const FUSED_STATEMENTS: usize = 160;
+
+/// So many kernels back a kernel looks for one to join, which keeps scheduling linear.
+pub(super) const FUSION_WINDOW: usize = 16;
+
+/// A body of at most this many statements may run on single elements beside loops that run on vectors.
+pub(super) const FEW_STATEMENTS: usize = 16;

@@ -19,13 +19,15 @@ pub(super) fn kernel(graph: &Graph, fusion: &Fusion, memory: &Memory, id: Kernel
     let names: Vec<&str> =
         stores.iter().map(|store| memory.program.buffers[store.buffer.index()].name.as_str()).collect();
     let mut lowering = Lowering::new(graph, memory, names.join(", "));
+    lowering.kernel.sources = group.stored.iter().map(|node| node.index()).collect();
     lowering.loaded = Box::new(move |node| fusion.is_loaded(graph, node, id));
     lowering.store(group.space, stores)
 }
 
 /// Lowers the copy of a node's stored value into a piece of state.
 pub(super) fn copy(graph: &Graph, memory: &Memory, state: &str, node: NodeId) -> Kernel {
-    let lowering = Lowering::new(graph, memory, format!("commit {state}"));
+    let mut lowering = Lowering::new(graph, memory, format!("commit {state}"));
+    lowering.kernel.sources = vec![node.index()];
     let destination = memory.state(state).map(|buffer| Destination { node, buffer });
     lowering.store(graph.ty(node).shape, destination.as_slice())
 }
@@ -62,7 +64,7 @@ impl<'a> Lowering<'a> {
             graph,
             memory,
             loaded: Box::new(|_| true),
-            kernel: Kernel { name, extents: vec![], dtypes: vec![], body: vec![] },
+            kernel: Kernel { name, extents: vec![], dtypes: vec![], body: vec![], sources: vec![] },
             levels: vec![Level::default()],
             loop_level: vec![],
             var_level: vec![],

@@ -1,5 +1,4 @@
-//! Where everything lies: state, inputs, outputs, and an arena whose buffers share room when their
-//! lives do not overlap.
+//! Where everything lies: state, inputs, outputs, and scratch buffers still to be packed into an arena.
 
 use std::collections::HashMap;
 
@@ -84,31 +83,18 @@ impl Memory {
         }
     }
 
-    /// Gives a home to what other kernels read, or what waits to become state. Its life runs from the
-    /// kernel that stores it to the last task that reads it.
+    /// Gives a home, to be packed later, to what other kernels read, or what waits to become state.
     fn place_scratch(&mut self, graph: &Graph, fusion: &Fusion, order: &[Task]) {
-        let mut position = vec![0; fusion.kernels.len()];
-        let mut commit: HashMap<NodeId, usize> = HashMap::new();
-        for (at, task) in order.iter().enumerate() {
-            match task {
-                Task::Compute(kernel) => position[*kernel] = at,
-                Task::Commit { node, .. } => drop(commit.insert(*node, at)),
-            }
-        }
-        let mut lives = Vec::new();
+        let waits =
+            |id: NodeId| order.iter().any(|task| matches!(task, Task::Commit { node, .. } if *node == id));
         for id in graph.ids().filter(|id| !self.home.contains_key(id)).collect::<Vec<_>>() {
-            let Some(kernel) = fusion.stored_in[id.index()] else { continue };
-            if fusion.needs_buffer(id) || commit.contains_key(&id) {
-                let readers = fusion.readers[id.index()].keys().map(|&reader| position[reader]);
-                let end = readers.chain(commit.get(&id).copied()).max().unwrap_or(position[kernel]);
-                let buffer =
-                    self.buffer(&format!("%{}", id.index()), graph.ty(id), Place::Arena { offset: 0 });
+            if fusion.stored_in[id.index()].is_some() && (fusion.needs_buffer(id) || waits(id)) {
+                let name = format!("%{}", id.index());
+                let buffer = self.buffer(&name, graph.ty(id), Place::Arena { offset: 0 });
                 self.home.insert(id, buffer);
                 self.store(fusion, id, buffer);
-                lives.push(Life { buffer, start: position[kernel], end });
             }
         }
-        self.pack(lives);
     }
 
     /// Stores into the state itself, of updates that need not be kept aside.
@@ -120,32 +106,6 @@ impl Memory {
             if let Some(&buffer) = self.states.get(name.as_str()).filter(|_| !staged) {
                 self.store(fusion, id, buffer);
             }
-        }
-    }
-
-    /// Largest first, each at the lowest offset free during its whole life.
-    fn pack(&mut self, mut lives: Vec<Life>) {
-        let size = |program: &Program, life: &Life| {
-            let buffer = &program.buffers[life.buffer.index()];
-            (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
-        };
-        lives.sort_by_key(|life| (std::cmp::Reverse(size(&self.program, life)), life.start));
-        let mut placed: Vec<(usize, usize, Life)> = Vec::new();
-        for life in lives {
-            let bytes = size(&self.program, &life);
-            let overlapping =
-                placed.iter().filter(|(.., other)| life.start <= other.end && other.start <= life.end);
-            let mut taken: Vec<(usize, usize)> = overlapping.map(|&(from, to, _)| (from, to)).collect();
-            taken.sort_unstable();
-            let offset = taken.iter().fold(
-                0,
-                |offset, &(from, to)| {
-                    if offset + bytes <= from { offset } else { offset.max(to) }
-                },
-            );
-            self.program.buffers[life.buffer.index()].place = Place::Arena { offset };
-            self.program.arena_bytes = self.program.arena_bytes.max(offset + bytes);
-            placed.push((offset, offset + bytes, life));
         }
     }
 
@@ -166,24 +126,16 @@ impl Memory {
         self.states.get(name).copied()
     }
 
-    pub fn into_schedule(self, stored: Vec<Vec<NodeId>>) -> Schedule {
+    pub fn into_schedule(self) -> Schedule {
         Schedule {
             program: self.program,
             state: self.state,
             inputs: self.inputs,
             outputs: self.outputs,
-            stored,
             state_bytes: self.state_bytes,
             output_bytes: self.output_bytes,
         }
     }
-}
-
-/// The tasks, by position, during which a scratch buffer holds a value.
-struct Life {
-    buffer: BufferId,
-    start: usize,
-    end: usize,
 }
 
 /// Reserves `bytes` and returns their offset.

@@ -2,17 +2,20 @@
 //! kernels run so that in-place updates come after every read (`order`), and where each buffer lies (`memory`);
 //! lowers every kernel to loops (`lower`).
 
+mod arena;
 mod collapse;
 mod contract;
 mod cost;
+mod forward;
 mod fusion;
+mod loop_fusion;
 mod lower;
 mod memory;
 mod order;
 
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
-use crate::loops::{BufferId, Program};
+use crate::loops::{BufferId, Kernel, Program};
 pub use crate::ops::Role;
 
 use crate::ops::{Graph, Leaf, Op};
@@ -31,8 +34,6 @@ pub struct Schedule {
     pub inputs: Vec<Entry>,
     /// Values reported by every call. Each `at` is an offset in bytes.
     pub outputs: Vec<Entry>,
-    /// For each kernel, the nodes whose values it stores.
-    pub stored: Vec<Vec<NodeId>>,
     pub state_bytes: usize,
     pub output_bytes: usize,
 }
@@ -67,26 +68,21 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
     let fusion = fusion::fuse(graph);
     let order = order::order(graph, &fusion);
     let mut memory = memory::Memory::plan(graph, &fusion, &order);
-    let mut stored = Vec::new();
-    for task in &order {
-        let kernel = match task {
-            order::Task::Compute(kernel) => {
-                let nodes = &fusion.kernels[*kernel].stored;
-                stored.push(nodes.clone());
-                lower::kernel(graph, &fusion, &memory, *kernel)
-            }
-            order::Task::Commit { state, node } => {
-                stored.push(vec![*node]);
-                lower::copy(graph, &memory, state, *node)
-            }
-        };
-        memory.program.kernels.push(kernel);
-    }
-    contract::contract(&mut memory.program);
-    collapse::collapse(&mut memory.program);
+    let lowered: Vec<Kernel> = (order.iter())
+        .map(|task| match task {
+            order::Task::Compute(kernel) => lower::kernel(graph, &fusion, &memory, *kernel),
+            order::Task::Commit { state, node } => lower::copy(graph, &memory, state, *node),
+        })
+        .collect();
+    memory.program.kernels = lowered;
+    PASSES.iter().for_each(|pass| pass(&mut memory.program));
     memory.program.verify()?;
-    Ok(memory.into_schedule(stored))
+    Ok(memory.into_schedule())
 }
+
+/// What is done to the kernels after they are lowered, in order.
+const PASSES: &[fn(&mut Program)] =
+    &[contract::contract, loop_fusion::fuse, forward::forward, collapse::collapse, arena::pack];
 
 fn check_results(graph: &Graph) -> Result<()> {
     graph.validate()?;

@@ -1,0 +1,84 @@
+//! Walks over statements, those inside loops included.
+
+use super::{Access, BufferId, Contraction, Instr, Stmt, Var};
+
+impl Stmt {
+    /// The statements inside, if this is a loop.
+    pub fn inner(&self) -> &[Stmt] {
+        match self {
+            Stmt::For { body, .. } | Stmt::Reduce { body, .. } => body,
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Contract(_) => &[],
+        }
+    }
+
+    /// Whether the statement takes more than one scalar instruction.
+    pub fn is_loop(&self) -> bool {
+        matches!(self, Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Contract(_))
+    }
+
+    /// The number of statements, this one and all inside it.
+    pub fn statements(&self) -> usize {
+        1 + self.inner().iter().map(Stmt::statements).sum::<usize>()
+    }
+
+    /// Calls `f` with this statement and all inside it, outer ones first.
+    pub fn each<'s>(&'s self, f: &mut impl FnMut(&'s Stmt)) {
+        f(self);
+        self.inner().iter().for_each(|stmt| stmt.each(f));
+    }
+
+    /// Calls `f` with this statement and all inside it, inner ones first.
+    pub fn each_mut(&mut self, f: &mut impl FnMut(&mut Stmt)) {
+        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = self {
+            body.iter_mut().for_each(|stmt| stmt.each_mut(f));
+        }
+        f(self);
+    }
+
+    /// The element that this statement itself reads, and how far beyond the index a computed row may be.
+    pub fn read(&self) -> Option<(&Access, i64)> {
+        match self {
+            Stmt::Let { instr: Instr::Load(access) | Instr::LoadWithin(access, _), .. } => Some((access, 0)),
+            Stmt::Let { instr: Instr::LoadRow { access, stride, bound, .. }, .. } => {
+                Some((access, stride * (bound - 1)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Replaces the buffers that this statement itself names.
+    pub fn map_buffers(&mut self, f: impl Fn(BufferId) -> BufferId) {
+        let change = |access: &mut Access| access.buffer = f(access.buffer);
+        match self {
+            Stmt::Let {
+                instr: Instr::Load(access) | Instr::LoadWithin(access, _) | Instr::LoadRow { access, .. },
+                ..
+            }
+            | Stmt::Store { access, .. } => change(access),
+            Stmt::Contract(Contraction { lhs, rhs, out, scratch, .. }) => {
+                [lhs, rhs, out, scratch].into_iter().for_each(change);
+            }
+            Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } => {}
+        }
+    }
+
+    /// The scalar values that this statement itself uses.
+    pub fn uses(&self) -> Vec<Var> {
+        match self {
+            Stmt::Let { instr, .. } => instr.operands(),
+            Stmt::Store { value, .. } => vec![*value],
+            Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.value).collect(),
+            Stmt::Contract(contraction) => contraction.scale.into_iter().collect(),
+            Stmt::For { .. } => vec![],
+        }
+    }
+
+    /// The scalar values that this statement itself makes.
+    pub fn makes(&self) -> Vec<Var> {
+        match self {
+            Stmt::Let { dst, .. } => vec![*dst],
+            Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.dst).collect(),
+            Stmt::Store { .. } | Stmt::For { .. } | Stmt::Contract(_) => vec![],
+        }
+    }
+}

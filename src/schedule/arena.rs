@@ -1,0 +1,53 @@
+//! The arena: scratch buffers packed so that those whose lives do not overlap share room.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::ALIGNMENT;
+use crate::loops::{BufferId, Place, Program};
+
+/// The kernels, by number, during which a scratch buffer holds a value.
+#[derive(Clone, Copy)]
+struct Life {
+    buffer: BufferId,
+    start: usize,
+    end: usize,
+}
+
+/// Gives every scratch buffer its place: largest first, each at the lowest offset free during its whole life.
+pub(super) fn pack(program: &mut Program) {
+    let mut lives: Vec<Life> = lives(program).into_values().collect();
+    let size = |program: &Program, life: &Life| {
+        let buffer = &program.buffers[life.buffer.index()];
+        (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
+    };
+    lives.sort_by_key(|life| (Reverse(size(program, life)), life.start));
+    let mut placed: Vec<(usize, usize, Life)> = Vec::new();
+    for life in lives {
+        let bytes = size(program, &life);
+        let overlapping =
+            placed.iter().filter(|(.., other)| life.start <= other.end && other.start <= life.end);
+        let mut taken: Vec<(usize, usize)> = overlapping.map(|&(from, to, _)| (from, to)).collect();
+        taken.sort_unstable();
+        let fits = |offset: usize, &(from, to): &(usize, usize)| {
+            if offset + bytes <= from { offset } else { offset.max(to) }
+        };
+        let offset = taken.iter().fold(0, fits);
+        program.buffers[life.buffer.index()].place = Place::Arena { offset };
+        program.arena_bytes = program.arena_bytes.max(offset + bytes);
+        placed.push((offset, offset + bytes, life));
+    }
+}
+
+fn lives(program: &Program) -> BTreeMap<BufferId, Life> {
+    let mut lives: BTreeMap<BufferId, Life> = BTreeMap::new();
+    for (number, kernel) in program.kernels.iter().enumerate() {
+        let (reads, writes) = kernel.reads_and_writes();
+        for &buffer in reads.union(&writes) {
+            if let Place::Arena { .. } = program.buffers[buffer.index()].place {
+                lives.entry(buffer).or_insert(Life { buffer, start: number, end: number }).end = number;
+            }
+        }
+    }
+    lives
+}

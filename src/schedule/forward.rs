@@ -1,0 +1,177 @@
+//! Inside kernels: equal computations are made once, elements just stored are not loaded again, and what nothing needs
+//! goes, up to whole scratch buffers.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Var};
+use crate::types::DType;
+
+/// Cleans every kernel and drops the scratch buffers that nothing reads any more.
+pub(super) fn forward(program: &mut Program) {
+    for kernel in &mut program.kernels {
+        let mut numbering = Numbering { dtypes: &kernel.dtypes, same: HashMap::new(), known: HashMap::new() };
+        let mut body = std::mem::take(&mut kernel.body);
+        numbering.body(&mut body);
+        kernel.body = body;
+    }
+    while drop_unread(program) {}
+    renumber(program);
+}
+
+/// Local value numbering.
+struct Numbering<'k> {
+    dtypes: &'k [DType],
+    /// The value that stands for an equal one.
+    same: HashMap<Var, Var>,
+    /// The values of instructions; of loads too, until their buffer is stored to.
+    known: HashMap<(Instr, DType), Var>,
+}
+
+impl Numbering<'_> {
+    fn body(&mut self, body: &mut Vec<Stmt>) {
+        body.retain_mut(|stmt| self.keeps(stmt));
+    }
+
+    /// Rewrites the statement; false if an earlier one does the same.
+    fn keeps(&mut self, stmt: &mut Stmt) -> bool {
+        let same = |var: &Var, same: &HashMap<Var, Var>| same.get(var).copied().unwrap_or(*var);
+        match stmt {
+            Stmt::Let { dst, instr } => {
+                *instr = instr.clone().map_operands(|var| same(&var, &self.same));
+                let dtype = self.dtypes[dst.0 as usize];
+                let known = *self.known.entry((instr.clone(), dtype)).or_insert(*dst);
+                if known != *dst {
+                    self.same.insert(*dst, known);
+                }
+                return known == *dst;
+            }
+            Stmt::Store { access, value } => {
+                *value = same(value, &self.same);
+                self.forget(&BTreeSet::from([access.buffer]));
+                let dtype = self.dtypes[value.0 as usize];
+                self.known.insert((Instr::Load(access.clone()), dtype), *value);
+            }
+            Stmt::For { body, .. } | Stmt::Reduce { body, .. } => {
+                // What another iteration stores is not known, neither inside nor behind the loop.
+                self.forget(&stored(body));
+                let outside = self.known.clone();
+                self.body(body);
+                self.known = outside;
+                if let Stmt::Reduce { parts, .. } = stmt {
+                    parts.iter_mut().for_each(|part| part.value = same(&part.value, &self.same));
+                }
+            }
+            Stmt::Contract(contraction) => {
+                contraction.scale = contraction.scale.map(|scale| same(&scale, &self.same));
+                self.forget(&BTreeSet::from([contraction.out.buffer, contraction.scratch.buffer]));
+            }
+        }
+        true
+    }
+
+    fn forget(&mut self, buffers: &BTreeSet<BufferId>) {
+        if !buffers.is_empty() {
+            self.known.retain(|(instr, _), _| instr.read().is_none_or(|buffer| !buffers.contains(&buffer)));
+        }
+    }
+}
+
+/// The buffers that these statements write.
+fn stored(body: &[Stmt]) -> BTreeSet<BufferId> {
+    let mut found = BTreeSet::new();
+    let mut add = |stmt: &Stmt| match stmt {
+        Stmt::Store { access, .. } => drop(found.insert(access.buffer)),
+        Stmt::Contract(contraction) => found.extend([contraction.out.buffer, contraction.scratch.buffer]),
+        Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } => {}
+    };
+    body.iter().for_each(|stmt| stmt.each(&mut add));
+    found
+}
+
+/// Drops stores to scratch buffers that nothing reads, and all that only they needed. Whether there was one.
+fn drop_unread(program: &mut Program) -> bool {
+    let read: BTreeSet<BufferId> =
+        program.kernels.iter().flat_map(|kernel| kernel.reads_and_writes().0).collect();
+    let is_scratch = |id: BufferId| matches!(program.buffers[id.index()].place, Place::Arena { .. });
+    let mut dropped = false;
+    for kernel in &mut program.kernels {
+        let is_unread = |stmt: &Stmt| match stmt {
+            Stmt::Store { access, .. } => is_scratch(access.buffer) && !read.contains(&access.buffer),
+            _ => false,
+        };
+        dropped |= drop_where(&mut kernel.body, &is_unread);
+        drop_unused(kernel);
+    }
+    program.kernels.retain(|kernel| !kernel.body.is_empty());
+    dropped
+}
+
+fn drop_where(body: &mut Vec<Stmt>, is_unwanted: &impl Fn(&Stmt) -> bool) -> bool {
+    let before = body.len();
+    body.retain(|stmt| !is_unwanted(stmt));
+    let mut dropped = body.len() < before;
+    for stmt in body {
+        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = stmt {
+            dropped |= drop_where(body, is_unwanted);
+        }
+    }
+    dropped
+}
+
+/// Drops values that nothing uses, and loops that do nothing.
+fn drop_unused(kernel: &mut Kernel) {
+    fn sweep(body: &mut Vec<Stmt>, used: &mut [bool]) {
+        let mut kept: Vec<Stmt> = Vec::with_capacity(body.len());
+        for mut stmt in std::mem::take(body).into_iter().rev() {
+            if let Stmt::Reduce { var, body, parts } = &mut stmt {
+                parts.retain(|part| used[part.dst.0 as usize]);
+                if parts.is_empty() {
+                    stmt = Stmt::For { var: *var, body: std::mem::take(body) };
+                }
+            }
+            stmt.uses().into_iter().for_each(|var| mark(&stmt, var, used));
+            if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = &mut stmt {
+                sweep(body, used);
+            }
+            let is_wanted = match &stmt {
+                Stmt::Let { dst, .. } => used[dst.0 as usize],
+                Stmt::For { body, .. } => !body.is_empty(),
+                Stmt::Reduce { .. } | Stmt::Store { .. } | Stmt::Contract(_) => true,
+            };
+            if is_wanted {
+                kept.push(stmt);
+            }
+        }
+        kept.reverse();
+        *body = kept;
+    }
+    /// A value that is itself unused uses nothing.
+    fn mark(stmt: &Stmt, var: Var, used: &mut [bool]) {
+        let is_unused = matches!(stmt, Stmt::Let { dst, .. } if !used[dst.0 as usize]);
+        used[var.0 as usize] |= !is_unused;
+    }
+    let mut used = vec![false; kernel.dtypes.len()];
+    sweep(&mut kernel.body, &mut used);
+}
+
+/// Takes scratch buffers that no kernel names out of the program.
+fn renumber(program: &mut Program) {
+    let mut named: BTreeSet<BufferId> = BTreeSet::new();
+    for kernel in &program.kernels {
+        let (reads, writes) = kernel.reads_and_writes();
+        named.extend(reads.union(&writes));
+    }
+    let (mut numbers, mut kept) = (HashMap::new(), Vec::new());
+    for (number, buffer) in std::mem::take(&mut program.buffers).into_iter().enumerate() {
+        let id = BufferId(number as u32);
+        if named.contains(&id) || !matches!(buffer.place, Place::Arena { .. }) {
+            numbers.insert(id, BufferId(kept.len() as u32));
+            kept.push(buffer);
+        }
+    }
+    program.buffers = kept;
+    for kernel in &mut program.kernels {
+        let mut change = |stmt: &mut Stmt| stmt.map_buffers(|id| numbers.get(&id).copied().unwrap_or(id));
+        kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
+    }
+}

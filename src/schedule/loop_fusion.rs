@@ -1,0 +1,331 @@
+//! Loop fusion: kernels that go over the same elements become one, and so do neighbouring loops inside it, so that
+//! every element is brought from memory once. Sums join in: a loop that stores and a loop that sums are one loop.
+
+use std::collections::BTreeSet;
+
+use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
+use crate::loops::{Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Stmt, Var};
+
+/// Fuses every kernel with the nearest earlier one that it can join.
+pub(super) fn fuse(program: &mut Program) {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    for kernel in std::mem::take(&mut program.kernels) {
+        match partner(&kernels, &kernel) {
+            Some((at, fused)) => kernels[at] = fused,
+            None => kernels.push(kernel),
+        }
+    }
+    program.kernels = kernels;
+}
+
+/// The earlier kernel to join, and the two as one. The kernels between must not mind that this one moves up.
+fn partner(kernels: &[Kernel], kernel: &Kernel) -> Option<(usize, Kernel)> {
+    for (at, earlier) in kernels.iter().enumerate().rev().take(FUSION_WINDOW) {
+        if let Some(fused) = joined(earlier, kernel) {
+            return Some((at, fused));
+        }
+        if conflict(earlier, kernel) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether one kernel writes what the other uses.
+fn conflict(a: &Kernel, b: &Kernel) -> bool {
+    let ((reads, writes), (other_reads, other_writes)) = (a.reads_and_writes(), b.reads_and_writes());
+    !writes.is_disjoint(&other_reads)
+        || !reads.is_disjoint(&other_writes)
+        || !writes.is_disjoint(&other_writes)
+}
+
+/// A kernel's body: what comes before its only loop, the loop, and what comes after.
+fn split(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
+    let at = body.iter().position(Stmt::is_loop)?;
+    let (before, rest) = body.split_at(at);
+    let (stmt, after) = rest.split_first()?;
+    let is_alone = !after.iter().any(Stmt::is_loop);
+    (is_alone && has_no_contraction(stmt)).then_some((before, stmt, after))
+}
+
+fn has_no_contraction(stmt: &Stmt) -> bool {
+    let mut found = false;
+    stmt.each(&mut |stmt| found |= matches!(stmt, Stmt::Contract(_)));
+    !found
+}
+
+/// Both kernels as one, if their loops can be one loop.
+fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
+    let (_, first_loop, _) = split(&first.body)?;
+    let (_, second_loop, _) = split(&second.body)?;
+    let (a, b) = (loop_var(first_loop)?, loop_var(second_loop)?);
+    if first.extent(a) != second.extent(b) {
+        return None;
+    }
+    // One numbering for both.
+    let (vars, loops) = (first.dtypes.len() as u32, first.extents.len() as u16);
+    let mut moved = second.body.clone();
+    moved.iter_mut().for_each(|stmt| renumber(stmt, &|var| Var(var.0 + vars), &|var| LoopVar(var.0 + loops)));
+    let mut kernel = Kernel {
+        name: format!("{}, {}", first.name, second.name),
+        extents: [&first.extents[..], &second.extents].concat(),
+        dtypes: [&first.dtypes[..], &second.dtypes].concat(),
+        sources: [&first.sources[..], &second.sources].concat(),
+        body: vec![],
+    };
+    let (before, first_loop, after) = split(&first.body)?;
+    let (second_before, second_loop, second_after) = split(&moved)?;
+    if clashes(after, second_before) || clashes(after, std::slice::from_ref(second_loop)) {
+        return None;
+    }
+    if clashes(std::slice::from_ref(first_loop), second_before) {
+        return None;
+    }
+    let fuser = Fuser { extents: &kernel.extents, around: vec![] };
+    let fused = fuser.fused(first_loop, second_loop)?;
+    kernel.body = [before, second_before, &[fused], after, second_after].concat();
+    Some(kernel)
+}
+
+fn loop_var(stmt: &Stmt) -> Option<LoopVar> {
+    match stmt {
+        Stmt::For { var, .. } | Stmt::Reduce { var, .. } => Some(*var),
+        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Contract(_) => None,
+    }
+}
+
+/// Replaces every scalar value and loop variable.
+fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
+    let index = |index: &Affine| {
+        let moved = |sum: Affine, &(var, c): &(LoopVar, i64)| sum.plus(&Affine::var(variable(var)).scaled(c));
+        index.terms().iter().fold(Affine::constant(index.offset()), moved)
+    };
+    stmt.each_mut(&mut |stmt| match stmt {
+        Stmt::Let { dst, instr } => {
+            *dst = value(*dst);
+            *instr = instr.clone().map_operands(value).map_affines(index);
+        }
+        Stmt::Store { access, value: stored } => {
+            *stored = value(*stored);
+            access.index = index(&access.index);
+        }
+        Stmt::For { var, .. } => *var = variable(*var),
+        Stmt::Reduce { var, parts, .. } => {
+            *var = variable(*var);
+            for part in parts {
+                (part.dst, part.value) = (value(part.dst), value(part.value));
+            }
+        }
+        Stmt::Contract(Contraction { .. }) => {} // not in what is fused
+    });
+}
+
+/// Whether some of the second statements use memory that the first write, or write what they use.
+fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
+    let uses = |stmts: &[Stmt]| {
+        let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
+        let mut collect = |stmt: &Stmt| {
+            reads.extend(stmt.read().map(|(access, _)| access.buffer));
+            writes.extend(written(stmt).map(|access| access.buffer));
+        };
+        stmts.iter().for_each(|stmt| stmt.each(&mut collect));
+        (reads, writes)
+    };
+    let ((reads, writes), (later_reads, later_writes)) = (uses(first), uses(second));
+    !writes.is_disjoint(&later_reads)
+        || !reads.is_disjoint(&later_writes)
+        || !writes.is_disjoint(&later_writes)
+}
+
+fn written(stmt: &Stmt) -> Option<&Access> {
+    match stmt {
+        Stmt::Store { access, .. } => Some(access),
+        _ => None,
+    }
+}
+
+/// Fuses loops of one kernel.
+struct Fuser<'k> {
+    extents: &'k [usize],
+    /// The loops around, which both loops to be fused are in.
+    around: Vec<LoopVar>,
+}
+
+impl Fuser<'_> {
+    /// The two loops, of one extent, as one.
+    fn fused(&self, first: &Stmt, second: &Stmt) -> Option<Stmt> {
+        let (var, other) = (loop_var(first)?, loop_var(second)?);
+        let mut second = second.clone();
+        renumber(&mut second, &|value| value, &|v| if v == other { var } else { v });
+        let is_large = first.statements() + second.statements() > FUSED_STATEMENTS;
+        if is_large || !self.shares(first, &second, var) || !self.keeps_vectors(first, &second, var) {
+            return None;
+        }
+        if !self.keeps_order(first, &second, var) {
+            return None;
+        }
+        let inside = Fuser { extents: self.extents, around: [&self.around[..], &[var]].concat() };
+        let body = inside.fused_body([first.inner(), second.inner()].concat());
+        let parts = |stmt: &Stmt| match stmt {
+            Stmt::Reduce { parts, .. } => parts.clone(),
+            _ => vec![],
+        };
+        let parts: Vec<Part> = [parts(first), parts(&second)].concat();
+        Some(if parts.is_empty() { Stmt::For { var, body } } else { Stmt::Reduce { var, body, parts } })
+    }
+
+    /// The statements with every loop fused into an earlier one that it can join.
+    fn fused_body(&self, body: Vec<Stmt>) -> Vec<Stmt> {
+        let mut done: Vec<Stmt> = Vec::with_capacity(body.len());
+        for stmt in body {
+            if !stmt.is_loop() || !self.join_earlier(&mut done, &stmt) {
+                done.push(stmt);
+            }
+        }
+        done
+    }
+
+    /// Fuses the loop into an earlier one, with what it needs moved up before that.
+    fn join_earlier(&self, done: &mut Vec<Stmt>, stmt: &Stmt) -> bool {
+        for at in (0..done.len()).rev() {
+            let (earlier, between) = (&done[at], &done[at + 1..]);
+            let extents = [earlier, stmt].map(|stmt| loop_var(stmt).map(|var| self.extents[var.index()]));
+            if extents[0] == extents[1]
+                && extents[0].is_some()
+                && let Some((needed, rest)) = self.movable(earlier, between, stmt)
+                && let Some(fused) = self.fused(earlier, stmt)
+            {
+                done.truncate(at);
+                done.extend(needed.into_iter().chain([fused]).chain(rest));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The statements between two loops: those that the second needs, which must not need the first, and the others.
+    fn movable(&self, first: &Stmt, between: &[Stmt], second: &Stmt) -> Option<(Vec<Stmt>, Vec<Stmt>)> {
+        let mut wanted = BTreeSet::new();
+        second.each(&mut |stmt| wanted.extend(stmt.uses()));
+        let (mut needed, mut rest) = (Vec::new(), Vec::new());
+        for stmt in between.iter().rev() {
+            if stmt.makes().iter().any(|var| wanted.contains(var)) {
+                stmt.each(&mut |stmt| wanted.extend(stmt.uses()));
+                needed.push(stmt.clone());
+            } else {
+                rest.push(stmt.clone());
+            }
+        }
+        needed.reverse();
+        rest.reverse();
+        let needs_first = first.makes().iter().any(|var| wanted.contains(var));
+        let moves_up = std::slice::from_ref(second);
+        let is_free = !needs_first
+            && !needed.iter().any(Stmt::is_loop)
+            && !clashes(std::slice::from_ref(first), &needed)
+            && !clashes(&rest, &needed)
+            && !clashes(&rest, moves_up);
+        is_free.then_some((needed, rest))
+    }
+
+    /// Whether both loops walk along one buffer at least: only then does fusing them save anything.
+    fn shares(&self, first: &Stmt, second: &Stmt, var: LoopVar) -> bool {
+        let walked = |stmt: &Stmt| {
+            let mut found = BTreeSet::new();
+            stmt.each(&mut |stmt| {
+                let accesses = stmt.read().map(|read| read.0).into_iter().chain(written(stmt));
+                let along = accesses.filter(|access| access.index.coefficient(var) != 0);
+                found.extend(along.map(|access| access.buffer));
+            });
+            found
+        };
+        !walked(first).is_disjoint(&walked(second))
+    }
+
+    /// Whether loops that run on vectors still do.
+    fn keeps_vectors(&self, first: &Stmt, second: &Stmt, var: LoopVar) -> bool {
+        let (a, b) = (Lanes::of(first, var), Lanes::of(second, var));
+        let beside = |few: &Stmt, other: Lanes| other == Lanes::Inner && is_short(few);
+        a == b || beside(first, b) || beside(second, a)
+    }
+
+    /// Whether nothing of the second loop's iteration must wait for a later one of the first loop.
+    fn keeps_order(&self, first: &Stmt, second: &Stmt, var: LoopVar) -> bool {
+        let (earlier, later) = (touches(first), touches(second));
+        earlier.iter().all(|a| {
+            let conflicts =
+                later.iter().filter(|b| a.access.buffer == b.access.buffer && (a.writes || b.writes));
+            conflicts.into_iter().all(|b| self.in_order(a, b, var))
+        })
+    }
+
+    /// Whether the later access of an iteration touches no element that the earlier one touches in a later iteration.
+    fn in_order(&self, a: &Touch<'_>, b: &Touch<'_>, var: LoopVar) -> bool {
+        let (first, second) = (&a.access.index, &b.access.index);
+        let is_same = |var: &LoopVar| first.coefficient(*var) == second.coefficient(*var);
+        let stride = first.coefficient(var);
+        if !is_same(&var) || !self.around.iter().all(is_same) || stride < 0 {
+            return false;
+        }
+        let ((low, high), (later_low, later_high)) = (self.span(a, var), self.span(b, var));
+        if stride == 0 { later_high < low || high < later_low } else { later_high - low < stride }
+    }
+
+    /// The least and the greatest index, with this variable and those around at 0.
+    fn span(&self, touch: &Touch<'_>, var: LoopVar) -> (i64, i64) {
+        let index = &touch.access.index;
+        let (mut low, mut high) =
+            (index.offset() + touch.beyond.min(0), index.offset() + touch.beyond.max(0));
+        for &(inner, coefficient) in index.terms() {
+            if inner != var && !self.around.contains(&inner) {
+                let span = coefficient * (self.extents[inner.index()] as i64 - 1);
+                low += span.min(0);
+                high += span.max(0);
+            }
+        }
+        (low, high)
+    }
+}
+
+/// An access inside a loop.
+struct Touch<'s> {
+    access: &'s Access,
+    beyond: i64,
+    writes: bool,
+}
+
+fn touches(stmt: &Stmt) -> Vec<Touch<'_>> {
+    let mut found = Vec::new();
+    stmt.each(&mut |stmt| {
+        found.extend(stmt.read().map(|(access, beyond)| Touch { access, beyond, writes: false }));
+        found.extend(written(stmt).map(|access| Touch { access, beyond: 0, writes: true }));
+    });
+    found
+}
+
+/// Whether the loop is little work beside loops inside another one.
+fn is_short(stmt: &Stmt) -> bool {
+    stmt.statements() <= FEW_STATEMENTS && !stmt.inner().iter().any(Stmt::is_loop)
+}
+
+/// Which loop of a nest can run on vectors.
+#[derive(Clone, Copy, PartialEq)]
+enum Lanes {
+    /// This one: it moves every access by one element or not at all.
+    Own,
+    /// Loops inside it.
+    Inner,
+    None,
+}
+
+impl Lanes {
+    fn of(stmt: &Stmt, var: LoopVar) -> Lanes {
+        let is_unit = touches(stmt).iter().all(|touch| matches!(touch.access.index.coefficient(var), 0 | 1));
+        let has_loops = stmt.inner().iter().any(Stmt::is_loop);
+        match (is_unit, has_loops) {
+            (true, _) => Lanes::Own,
+            (false, true) => Lanes::Inner,
+            (false, false) => Lanes::None,
+        }
+    }
+}
