@@ -532,7 +532,7 @@ fn trap_32_what_a_step_counts_is_in_its_state() {
     let g = Graph::new();
     let w = g.parameter("w", [], F64);
     let count = w.setting("count", 0.0);
-    let noise = (count * 12.9898).sin() * 43_758.5453;
+    let noise = (count * 12.9898).sin() * 43758.5453;
     let noise = noise - noise.trunc();
     let draw = g.function().output("noise", noise).update(count, count + 1.0).compile().unwrap();
     let mut state = draw.state();
