@@ -102,6 +102,9 @@ pub enum Error {
     /// Two ways to the same value that differ by more than rounding.
     #[error("{what}: {left} differs from {right} by {by:.2e} of the scale")]
     Differs { what: String, left: String, right: String, by: f64 },
+    /// A graph's text that cannot be read.
+    #[error("line {line} of the graph's text: {message}")]
+    Text { line: usize, message: String },
     /// A graph that breaks its own rules: a defect of this crate.
     #[error("internal error: {0}; please report it with the graph's text")]
     Internal(String),

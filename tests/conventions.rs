@@ -26,6 +26,17 @@ fn kinks_at_zero_have_derivative_zero() {
 }
 
 #[test]
+fn relu_keeps_nan() {
+    let g = Graph::new();
+    let x = g.input("x", [5], F64);
+    let leaves = [("x", Value::from(array![NAN, -INF, -0.0, INF, 2.0]))];
+    let y = g.interpret(&[("y", x.relu())], &leaves).unwrap()["y"].to_f64();
+    assert!(y[0].is_nan());
+    assert_eq!(y[1..], [0.0, 0.0, INF, 2.0]);
+    assert_compiles_right(&g, &[("y", x.relu())], &leaves, 0.0);
+}
+
+#[test]
 fn elementwise_ties_share_half_and_half() {
     assert_eq!(gradient_at(&[0.0, 1.0, 2.0], |x| x.maximum(1.0)), [0.0, 0.5, 1.0]);
     assert_eq!(gradient_at(&[0.0, 1.0, 2.0], |x| x.minimum(1.0)), [1.0, 0.5, 0.0]);

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::parse::is_plain;
 use super::{Graph, NodeId, Operator, Target};
 
 impl<O: Operator> fmt::Display for Graph<O> {
@@ -25,9 +26,18 @@ impl<O: Operator> fmt::Display for Graph<O> {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Output(name) => write!(f, "output {name}"),
-            Target::Update(name) => write!(f, "update {name}"),
+            Target::Output(name) => write!(f, "output {}", Named(name)),
+            Target::Update(name) => write!(f, "update {}", Named(name)),
         }
+    }
+}
+
+/// A name as it prints: in quotes, unless it is a word.
+pub(crate) struct Named<'n>(pub &'n str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_plain(self.0) { f.write_str(self.0) } else { write!(f, "{:?}", self.0) }
     }
 }
 

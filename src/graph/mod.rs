@@ -4,6 +4,7 @@
 
 mod display;
 mod origin;
+mod parse;
 mod validate;
 
 use std::cell::{Ref, RefCell};
@@ -16,7 +17,10 @@ use std::sync::Arc;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+pub(crate) use display::Named;
 pub use origin::{Origin, Phase};
+pub use parse::OpText;
+pub(crate) use parse::read_name;
 
 use crate::error::{Error, Place, Result, TypeError};
 use crate::types::TensorType;
@@ -50,6 +54,8 @@ pub trait Operator: Clone + Eq + Hash + Debug + Display {
     fn name(&self) -> &'static str;
     /// The name of an input or of a piece of state; `None` for everything that is computed.
     fn leaf_name(&self) -> Option<&str>;
+    /// The operator that prints as this text, if there is one.
+    fn parse(text: &OpText<'_>) -> Option<Self>;
     /// The operator that stands for a mistyped expression.
     fn poison() -> Self;
 }

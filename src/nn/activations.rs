@@ -3,10 +3,10 @@
 use crate::ops::Tensor;
 
 impl<'g> Tensor<'g> {
-    /// `max(x, 0)`, with derivative 0 at 0.
+    /// `max(x, 0)`, with derivative 0 at 0. NaN stays NaN, as in PyTorch.
     #[track_caller]
     pub fn relu(self) -> Tensor<'g> {
-        self.greater(0.0).select(self, 0.0)
+        self.less_equal(0.0).select(0.0, self)
     }
 
     /// `x` where positive, else `slope · x`.

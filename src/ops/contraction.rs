@@ -10,6 +10,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Binary, Combine, Instr, Var};
 use crate::types::{DType, Shape, TensorType, Value};
 
@@ -244,6 +245,15 @@ impl fmt::Display for Dot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |labels: &[u8]| labels.iter().map(|&label| self.name_of(label)).collect::<String>();
         write!(f, "dot[{},{}->{}]", text(&self.lhs), text(&self.rhs), text(&self.out))
+    }
+}
+
+impl Dot {
+    /// The contraction that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Dot> {
+        let (inputs, out) = text.attributes.split_once("->").filter(|_| text.name == "dot")?;
+        let (lhs, rhs) = inputs.split_once(',')?;
+        Dot::new(lhs.as_bytes(), rhs.as_bytes(), out.as_bytes()).ok()
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Sub};
 
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Binary, Compare, Instr, Unary, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
@@ -216,6 +217,17 @@ impl fmt::Display for Elementwise {
             Elementwise::Cast(dtype) => write!(f, "cast[{dtype}]"),
             other => f.write_str(other.name()),
         }
+    }
+}
+
+impl Elementwise {
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Elementwise> {
+        let functions = (Unary::ALL.iter().copied().map(Elementwise::Unary))
+            .chain(Binary::ALL.iter().copied().map(Elementwise::Binary))
+            .chain(Compare::ALL.iter().copied().map(Elementwise::Compare))
+            .chain([Elementwise::Select, Elementwise::Cast(text.ty.dtype), Elementwise::StopGradient]);
+        functions.into_iter().find(|f| f.name() == text.name)
     }
 }
 

@@ -7,6 +7,7 @@ use ndarray::{ArrayD, Dimension, IxDyn};
 use super::reduce::resolve_axis;
 use super::{Dot, Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{DType, Element, MAX_RANK, Shape, TensorType, Value, map_value};
 
@@ -146,6 +147,13 @@ impl Gather {
 impl fmt::Display for Gather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "gather[{}]", self.axis)
+    }
+}
+
+impl Gather {
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Gather> {
+        (text.name == "gather").then_some(Gather { axis: text.attributes.parse().ok()? })
     }
 }
 

@@ -7,6 +7,7 @@ use ndarray::IxDyn;
 use super::reduce::resolve_axis;
 use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands, with_leading};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Var};
 use crate::types::{Axes, MAX_RANK, Shape, TensorType, Value, map_value};
 
@@ -208,6 +209,19 @@ impl fmt::Display for Layout {
             Layout::Reshape(_) => write!(f, "reshape"),
             Layout::Transpose(permutation) => write!(f, "transpose{permutation:?}"),
             Layout::Broadcast { axes, .. } => write!(f, "broadcast{axes:?}"),
+        }
+    }
+}
+
+impl Layout {
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Layout> {
+        let (axes, shape) = (text.numbers()?, text.ty.shape);
+        match text.name {
+            "reshape" => Some(Layout::Reshape(shape)),
+            "transpose" => Some(Layout::Transpose(axes)),
+            "broadcast" => Some(Layout::Broadcast { shape, axes }),
+            _ => None,
         }
     }
 }

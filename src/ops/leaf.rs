@@ -7,7 +7,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{Emitter, Graph, Mapped, Op, Rules, Site, Tensor, Types};
 use crate::error::{Result, TypeError};
-use crate::graph::Name;
+use crate::graph::{Name, Named, OpText, read_name};
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
@@ -119,12 +119,39 @@ impl Rules for Leaf {
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Leaf::Input { name, .. } => write!(f, "input {name}"),
-            Leaf::State { name, role, .. } => write!(f, "{role} {name}"),
+            Leaf::Input { name, .. } => write!(f, "input {}", Named(name)),
+            Leaf::State { name, role, initial, .. } if initial.bits() == 0 => {
+                write!(f, "{role} {}", Named(name))
+            }
+            Leaf::State { name, role, initial, .. } => write!(f, "{role} {} from {initial}", Named(name)),
             Leaf::Constant { value, .. } => write!(f, "constant {value}"),
             Leaf::Iota { axis, .. } => write!(f, "iota[{axis}]"),
             Leaf::Poison => write!(f, "poison"),
         }
+    }
+}
+
+impl Leaf {
+    /// The leaf that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Leaf> {
+        let ty = text.ty;
+        Some(match text.name {
+            "input" => Leaf::Input { name: read_name(text.attributes).ok()?.into(), ty },
+            "constant" => {
+                Leaf::Constant { value: Scalar::parse(text.attributes, ty.dtype)?, shape: ty.shape }
+            }
+            "iota" => Leaf::Iota { ty, axis: text.attributes.parse().ok()? },
+            role => {
+                let role = [Role::Parameter, Role::Slot, Role::Setting]
+                    .into_iter()
+                    .find(|r| r.to_string() == role)?;
+                let from = text.attributes.rsplit_once(" from ");
+                let (name, initial) = from
+                    .and_then(|(name, initial)| Some((name, Scalar::parse(initial, ty.dtype)?)))
+                    .unwrap_or((text.attributes, Scalar::from_f64(0.0, ty.dtype)));
+                Leaf::State { name: read_name(name).ok()?.into(), ty, role, initial }
+            }
+        })
     }
 }
 

@@ -191,6 +191,18 @@ impl Op {
     }
 }
 
+/// Each family's reader of what it prints as.
+const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
+    |text| Leaf::parse(text).map(Op::Leaf),
+    |text| Elementwise::parse(text).map(Op::Elementwise),
+    |text| Reduce::parse(text).map(Op::Reduce),
+    |text| Dot::parse(text).map(Op::Dot),
+    |text| Layout::parse(text).map(Op::Layout),
+    |text| Section::parse(text).map(Op::Section),
+    |text| Gather::parse(text).map(Op::Gather),
+    |text| Window::parse(text).map(Op::Window),
+];
+
 impl graph::Operator for Op {
     fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
         self.rules().infer(operands)
@@ -205,6 +217,10 @@ impl graph::Operator for Op {
             Op::Leaf(Leaf::Input { name, .. } | Leaf::State { name, .. }) => Some(name),
             _ => None,
         }
+    }
+
+    fn parse(text: &graph::OpText<'_>) -> Option<Op> {
+        READERS.iter().find_map(|read| read(text))
     }
 
     fn poison() -> Op {

@@ -8,6 +8,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis};
 use super::elementwise::binary;
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Combine, Var};
 use crate::types::{Axes, DType, Scalar, Shape, TensorType, Value};
 
@@ -150,6 +151,14 @@ fn reduce_array<T: crate::types::Element>(x: &ArrayD<T>, Reduce { combine, axes 
 impl fmt::Display for Reduce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.name(), self.axes)
+    }
+}
+
+impl Reduce {
+    /// The reduction that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Reduce> {
+        let axes = text.numbers()?.into_iter().collect();
+        Combine::ALL.iter().map(|&combine| Reduce { combine, axes }).find(|reduce| reduce.name() == text.name)
     }
 }
 

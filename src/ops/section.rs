@@ -8,6 +8,7 @@ use ndarray::{ArrayD, Axis, IxDyn, Slice};
 use super::reduce::resolve_axis;
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes, with_leading};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{Axes, DType, Element, Scalar, Shape, TensorType, Value, map_value};
 
@@ -223,6 +224,20 @@ impl fmt::Display for Section {
             }
             Section::Concat { axis } => write!(f, "concat[{axis}]"),
             Section::Reverse { axes } => write!(f, "reverse[{axes}]"),
+        }
+    }
+}
+
+impl Section {
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Section> {
+        let (numbers, shape) = (text.numbers()?, text.ty.shape);
+        match text.name {
+            "slice" => Some(Section::Slice { start: numbers, shape }),
+            "pad" => Some(Section::Pad { start: numbers, shape }),
+            "concat" => Some(Section::Concat { axis: *numbers.first()? }),
+            "reverse" => Some(Section::Reverse { axes: numbers.into_iter().collect() }),
+            _ => None,
         }
     }
 }

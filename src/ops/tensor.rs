@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use super::{Graph, Op};
 use crate::error::{Error, Result};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Target};
 use crate::types::{DType, Shape, TensorType};
 
 /// A symbolic tensor: a node of a [`Graph`]. `Copy`, so expressions read as mathematics.
@@ -101,6 +101,26 @@ impl Graph {
             return Ok(());
         }
         Err(Error::ForeignTensor { op: op.into(), at: self.place(Location::caller()) })
+    }
+
+    /// The graph's results that are reported, by name, in order: of a graph that was read from its text, what to
+    /// compile or evaluate.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::parse("%0 = input x f64[]\n%1 = square f64[] (%0)\noutput y = %1");
+    /// assert!(g.is_err()); // `square` is no operator, but a product
+    /// let g = Graph::parse("%0 = input x f64[]\n%1 = mul f64[] (%0, %0)\noutput y = %1")?;
+    /// let (name, y) = &g.outputs()[0];
+    /// assert_eq!(g.interpret(&[(name, *y)], &[("x", 3.0.into())])?["y"], Value::from(9.0));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn outputs(&self) -> Vec<(String, Tensor<'_>)> {
+        let reported = |(target, id)| match target {
+            Target::Output(name) => Some((name, self.tensor(id))),
+            Target::Update(_) => None,
+        };
+        self.results().into_iter().filter_map(reported).collect()
     }
 
     /// The handle of a node of this graph.

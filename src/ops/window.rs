@@ -6,6 +6,7 @@ use ndarray::{ArrayD, Dimension, IxDyn};
 
 use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
+use crate::graph::OpText;
 use crate::loops::{Affine, Var};
 use crate::types::{Element, MAX_RANK, Shape, TensorType, Value, map_value};
 
@@ -149,6 +150,26 @@ impl fmt::Display for Window {
         let slide = |s: &Slide| format!("{}: {} by {} every {}", s.axis, s.size, s.dilation, s.stride);
         let slides: Vec<String> = self.slides.iter().map(slide).collect();
         write!(f, "window[{}]", slides.join("; "))
+    }
+}
+
+impl Window {
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Window> {
+        let slide = |text: &str| {
+            let (axis, rest) = text.split_once(':')?;
+            let (size, rest) = rest.split_once(" by ")?;
+            let (dilation, stride) = rest.split_once(" every ")?;
+            let number = |text: &str| text.trim().parse().ok();
+            Some(Slide {
+                axis: number(axis)?,
+                size: number(size)?,
+                stride: number(stride)?,
+                dilation: number(dilation)?,
+            })
+        };
+        let slides: Option<Vec<Slide>> = text.attributes.split(';').map(slide).collect();
+        Some(Window { slides: slides.filter(|_| text.name == "window")? })
     }
 }
 

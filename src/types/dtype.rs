@@ -44,6 +44,13 @@ impl DType {
             DType::Bool => "bool",
         }
     }
+
+    /// The type of this name.
+    pub(crate) fn parse(name: &str) -> Option<DType> {
+        [DType::F32, DType::F64, DType::I32, DType::I64, DType::Bool]
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+    }
 }
 
 impl fmt::Display for DType {

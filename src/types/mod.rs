@@ -8,6 +8,7 @@ mod value;
 
 pub use dtype::{DType, Element};
 pub use scalar::Scalar;
+pub(crate) use shape::parse_numbers;
 pub use shape::{Axes, MAX_RANK, Shape, TensorType};
 pub use value::Value;
 pub(crate) use value::map_value;

@@ -29,6 +29,17 @@ impl Scalar {
         }
     }
 
+    /// The literal of this type that prints as this text.
+    pub(crate) fn parse(text: &str, dtype: DType) -> Option<Scalar> {
+        match dtype {
+            DType::F32 => text.parse().ok().map(Scalar::F32),
+            DType::F64 => text.parse().ok().map(Scalar::F64),
+            DType::I32 => text.parse().ok().map(Scalar::I32),
+            DType::I64 => text.parse().ok().map(Scalar::I64),
+            DType::Bool => text.parse().ok().map(Scalar::Bool),
+        }
+    }
+
     /// The value as `f64` (exact for all but large `i64`).
     pub fn to_f64(self) -> f64 {
         match self {

@@ -175,6 +175,12 @@ impl TensorType {
         TensorType { dtype, shape: shape.into() }
     }
 
+    /// The type that prints as this text, such as `f32[2,3]`.
+    pub(crate) fn parse(text: &str) -> Option<TensorType> {
+        let (dtype, extents) = text.strip_suffix(']')?.split_once('[')?;
+        Some(TensorType { dtype: DType::parse(dtype)?, shape: Shape::new(&parse_numbers(extents)?).ok()? })
+    }
+
     /// Bytes the tensor takes in memory.
     pub fn bytes(&self) -> usize {
         self.shape.elements() * self.dtype.size()
@@ -184,6 +190,14 @@ impl TensorType {
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+/// Numbers with commas between them; none in an empty text.
+pub(crate) fn parse_numbers(text: &str) -> Option<Vec<usize>> {
+    match text.trim() {
+        "" => Some(vec![]),
+        list => list.split(',').map(|number| number.trim().parse().ok()).collect(),
     }
 }
 

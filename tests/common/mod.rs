@@ -5,12 +5,15 @@
 #![allow(dead_code)]
 
 pub mod cases;
+pub mod programs;
 
 use std::collections::BTreeMap;
 
 use hitofude::compile::PASSES;
+use hitofude::graph::View;
+use hitofude::ops::{Leaf, Op};
 use hitofude::prelude::*;
-use hitofude::{Cpu, Executable, Options};
+use hitofude::{Cpu, Executable, Options, TensorType};
 
 /// Deterministic values between -2 and 2, none of them special.
 pub fn values(seed: u64, count: usize) -> Vec<f64> {
@@ -26,13 +29,32 @@ pub fn values(seed: u64, count: usize) -> Vec<f64> {
 
 /// A value of the tensor's type, from [`values`].
 pub fn value_for(tensor: Tensor<'_>, seed: u64) -> Value {
-    let ty = tensor.ty();
+    value_of_type(tensor.ty(), seed)
+}
+
+fn value_of_type(ty: TensorType, seed: u64) -> Value {
     let numbers = values(seed, ty.shape.elements());
-    Value::from_elements(
-        hitofude::TensorType { dtype: DType::F64, shape: ty.shape },
-        numbers.into_iter().map(hitofude::Scalar::F64),
-    )
-    .cast(ty.dtype)
+    let wide = TensorType { dtype: DType::F64, shape: ty.shape };
+    Value::from_elements(wide, numbers.into_iter().map(Scalar::F64)).cast(ty.dtype)
+}
+
+/// A value for every input and piece of state of a graph.
+pub fn leaf_values(g: &Graph) -> Vec<(String, Value)> {
+    let leaf = |node: View<Op>| match node.op {
+        Op::Leaf(Leaf::Input { name, .. } | Leaf::State { name, .. }) => Some((name.to_string(), node.ty)),
+        _ => None,
+    };
+    let leaves = g.nodes().filter_map(leaf).enumerate();
+    leaves.map(|(number, (name, ty))| (name, value_of_type(ty, number as u64 + 1))).collect()
+}
+
+/// Holds what a graph's text reports, compiled, against the interpreter: where a failing program is pasted.
+pub fn assert_text_compiles_right(text: &str, tolerance: f64) {
+    let g = Graph::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let (outputs, leaves) = (g.outputs(), leaf_values(&g));
+    let outputs: Vec<(&str, Tensor<'_>)> = outputs.iter().map(|(name, y)| (name.as_str(), *y)).collect();
+    let leaves: Vec<(&str, Value)> = leaves.iter().map(|(name, v)| (name.as_str(), v.clone())).collect();
+    assert_compiles_right(&g, &outputs, &leaves, tolerance);
 }
 
 /// How far two values are apart, relative to the larger of 1 and the expected value; NaN equals NaN.
@@ -107,7 +129,7 @@ pub fn assert_gradient_right(g: &Graph, y: Tensor<'_>, wrt: &[(&str, Tensor<'_>)
             let mut moved = centre.clone();
             moved[element] += step;
             let mut leaves = leaves.to_vec();
-            leaves[at].1 = Value::from_elements(ty, moved.into_iter().map(hitofude::Scalar::F64));
+            leaves[at].1 = Value::from_elements(ty, moved.into_iter().map(Scalar::F64));
             g.interpret(&[("y", y)], &leaves).unwrap()["y"].to_f64()[0]
         };
         for (element, derivative) in analytic[*name].to_f64().into_iter().enumerate() {
