@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use ndarray::{ArrayD, Axis, IxDyn, Slice};
+use ndarray::{ArrayD, Axis, Slice};
 
 use super::reduce::resolve_axis;
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes, with_leading};
@@ -16,8 +16,8 @@ use crate::types::{Axes, DType, Element, Scalar, Shape, TensorType, Value, map_v
 pub enum Section {
     /// The elements from `start`, as many as `shape`.
     Slice { start: Vec<usize>, shape: Shape },
-    /// The operand at `start` in a tensor of zeros.
-    Pad { start: Vec<usize>, shape: Shape },
+    /// The operand at `start` in a tensor that is filled with this number.
+    Pad { start: Vec<usize>, shape: Shape, value: Scalar },
     /// The operands one after the other along an axis.
     Concat { axis: usize },
     /// The elements in opposite order along these axes.
@@ -49,7 +49,10 @@ impl Rules for Section {
                 [x] if inside(start, *shape, x.shape) => Ok(TensorType { shape: *shape, ..x }),
                 [x] => Err(TypeError::Invalid(format!("{x} has no section of shape {shape} from {start:?}"))),
             },
-            Section::Pad { start, shape } => match expect_operands(operands)? {
+            Section::Pad { start, shape, value } => match expect_operands(operands)? {
+                [x] if value.dtype() != x.dtype => {
+                    Err(TypeError::Invalid(format!("{x} cannot be filled up with {value} {}", value.dtype())))
+                }
                 [x] if inside(start, x.shape, *shape) => Ok(TensorType { shape: *shape, ..x }),
                 [x] => Err(TypeError::Invalid(format!("{x} does not fit into {shape} at {start:?}"))),
             },
@@ -65,7 +68,7 @@ impl Rules for Section {
     fn vjp<'g>(&self, site: &Site<'g>, operand: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
         let x = site.operands[operand].shape();
         Some(match self {
-            Section::Slice { start, .. } => apply(Section::Pad { start: start.clone(), shape: x }, &[dy]),
+            Section::Slice { start, .. } => dy.pad_to(start.clone(), x, 0.0),
             Section::Pad { start, .. } => apply(Section::Slice { start: start.clone(), shape: x }, &[dy]),
             Section::Concat { axis } => {
                 let mut start = vec![0; x.rank()];
@@ -79,7 +82,12 @@ impl Rules for Section {
     fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
         let moved = |(x, dx): (&Tensor<'g>, &Option<Tensor<'g>>)| dx.unwrap_or_else(|| x.constant_like(0.0));
         let tangents: Vec<Tensor<'g>> = site.operands.iter().zip(tangents).map(moved).collect();
-        Some(apply(self.clone(), &tangents))
+        Some(match self {
+            Section::Pad { start, shape, .. } => tangents[0].pad_to(start.clone(), *shape, 0.0),
+            Section::Slice { .. } | Section::Concat { .. } | Section::Reverse { .. } => {
+                apply(self.clone(), &tangents)
+            }
+        })
     }
 
     fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
@@ -89,8 +97,8 @@ impl Rules for Section {
             Section::Slice { start, shape } => {
                 Section::Slice { start: from(start), shape: with_leading(samples, *shape) }
             }
-            Section::Pad { start, shape } => {
-                Section::Pad { start: from(start), shape: with_leading(samples, *shape) }
+            Section::Pad { start, shape, value } => {
+                Section::Pad { start: from(start), shape: with_leading(samples, *shape), value: *value }
             }
             Section::Concat { axis } => Section::Concat { axis: axis + 1 },
             Section::Reverse { axes } => {
@@ -107,10 +115,9 @@ impl Rules for Section {
     fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
         match self {
             Section::Slice { start, .. } => emitter.operand(0, &moved(index, start, 1)),
-            Section::Pad { start, .. } => {
-                let zero = Scalar::from_f64(0.0, types.result.dtype);
-                let zero = emitter.emit(Instr::Constant(zero), types.result.dtype);
-                within(emitter, 0, &moved(index, start, -1), types, zero)
+            Section::Pad { start, value, .. } => {
+                let outside = emitter.emit(Instr::Constant(*value), types.result.dtype);
+                within(emitter, 0, &moved(index, start, -1), types, outside)
             }
             Section::Concat { axis } => lower_concat(*axis, types, index, emitter),
             Section::Reverse { axes } => {
@@ -141,8 +148,11 @@ impl Section {
             Section::Slice { start, shape } => {
                 x.slice_each_axis(|axis| window(start, *shape, axis.axis)).into()
             }
-            Section::Pad { start, .. } => {
-                let mut padded = ArrayD::from_elem(IxDyn(ty.shape.extents()), T::default());
+            Section::Pad { start, value, .. } => {
+                let filled = Value::splat(*value, ty.shape);
+                let Some(mut padded) = T::array(&filled).cloned() else {
+                    unreachable!("the type rule compares the types")
+                };
                 padded.slice_each_axis_mut(|axis| window(start, Shape::of(x.shape()), axis.axis)).assign(x);
                 padded.into()
             }
@@ -218,6 +228,7 @@ fn lower_concat(axis: usize, types: &Types, index: &[Affine], emitter: &mut dyn 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Section::Pad { start, value, .. } if value.bits() != 0 => write!(f, "pad{start:?} with {value}"),
             Section::Slice { start, .. } | Section::Pad { start, .. } => {
                 write!(f, "{}{start:?}", self.name())
             }
@@ -280,6 +291,22 @@ impl<'g> Tensor<'g> {
     /// The tensor with zeros before and after along an axis.
     #[track_caller]
     pub fn pad(self, axis: isize, before: usize, after: usize) -> Tensor<'g> {
+        self.pad_with(axis, before, after, 0.0)
+    }
+
+    /// The tensor with this number, as one of its own type, before and after along an axis.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [2], F64);
+    /// let padded = x.pad_with(0, 1, 2, f64::NEG_INFINITY);
+    /// let values = g.interpret(&[("y", padded)], &[("x", array![1.0, 2.0].into())])?;
+    /// assert_eq!(values["y"].to_f64()[..2], [f64::NEG_INFINITY, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn pad_with(self, axis: isize, before: usize, after: usize, value: f64) -> Tensor<'g> {
         let at = match resolve_axis(axis, self.ty()) {
             Ok(at) => at,
             Err(error) => return self.poison("pad", error),
@@ -287,7 +314,14 @@ impl<'g> Tensor<'g> {
         let (mut start, mut extents) = (vec![0; self.shape().rank()], self.shape().extents().to_vec());
         start[at] = before;
         extents[at] = extents[at].saturating_add(before).saturating_add(after);
-        apply(Section::Pad { start, shape: Shape::of(&extents) }, &[self])
+        self.pad_to(start, Shape::of(&extents), value)
+    }
+
+    /// The tensor at `start` in one of this shape that is filled with `value`.
+    #[track_caller]
+    fn pad_to(self, start: Vec<usize>, shape: Shape, value: f64) -> Tensor<'g> {
+        let value = Scalar::from_f64(value, self.dtype());
+        apply(Section::Pad { start, shape, value }, &[self])
     }
 
     /// This tensor and the others one after the other along an axis.

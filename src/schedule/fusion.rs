@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types};
+use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types, Window};
 use crate::types::Shape;
 
 /// Scalar instructions that are cheaper to run again than to store and load once more.
@@ -152,7 +152,10 @@ impl<'g> Planner<'g> {
             identity: matches!(node.op, Op::Elementwise(_)),
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
-            guarded: matches!(node.op, Op::Section(Section::Pad { .. } | Section::Concat { .. })),
+            guarded: matches!(
+                node.op,
+                Op::Section(Section::Pad { .. } | Section::Concat { .. }) | Op::Window(Window::Fold(..))
+            ),
             depth: 0,
             uses: 1,
         }
@@ -199,8 +202,15 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     match &node.op {
         Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
-        Op::Layout(_) | Op::Window(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        Op::Layout(_)
+        | Op::Window(Window::Unfold(_))
+        | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        // Two comparisons an axis and a choice, an element: what is read often is put in memory.
+        Op::Section(Section::Pad { .. }) => below.saturating_add(4),
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
+        Op::Window(Window::Fold(slides, _)) => {
+            below.saturating_add(4).saturating_mul(slides.iter().map(|slide| slide.size).product())
+        }
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();
