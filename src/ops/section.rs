@@ -203,9 +203,15 @@ fn moved(index: &[Affine], start: &[usize], sign: i64) -> Vec<Affine> {
 
 /// The operand's element where the index is inside it, else `outside`.
 fn within(emitter: &mut dyn Emitter, operand: usize, index: &[Affine], types: &Types, outside: Var) -> Var {
-    let extents = types.operands[operand].shape;
-    let ranges: Vec<(Affine, i64)> =
-        index.iter().cloned().zip(extents.extents().iter().map(|&extent| extent as i64)).collect();
+    let (part, whole) = (types.operands[operand].shape, types.result.shape);
+    // Along an axis that is whole every index is inside.
+    let ranges: Vec<(Affine, i64)> = (0..index.len())
+        .filter(|&axis| part.extents()[axis] != whole.extents()[axis])
+        .map(|axis| (index[axis].clone(), part.extents()[axis] as i64))
+        .collect();
+    if ranges.is_empty() {
+        return emitter.operand(operand, index);
+    }
     let inside = emitter.emit(Instr::Within(ranges.clone()), DType::Bool);
     let value = emitter.guarded(&ranges, operand, index);
     emitter.emit(Instr::Select(inside, value, outside), types.result.dtype)

@@ -121,6 +121,13 @@ impl<'g> Match<'g> {
         }
     }
 
+    fn windows(&self) -> Option<(&[Slide], Tensor<'g>)> {
+        match &self.op {
+            Op::Window(Window::Unfold(slides)) => Some((slides, self.operands[0])),
+            _ => None,
+        }
+    }
+
     /// The slides and the result's shape of a fold.
     fn fold(&self) -> Option<(&[Slide], Shape, Tensor<'g>)> {
         match &self.op {

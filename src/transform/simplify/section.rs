@@ -1,10 +1,13 @@
-//! Rules about parts of tensors: sections of sections are one.
+//! Rules about parts of tensors: sections of sections are merged.
 
 use super::{Match, Rule, matched};
 use crate::ops::{Op, Section, Tensor};
-use crate::types::Axes;
+use crate::types::{Axes, Shape};
 
-pub(super) const RULES: &[Rule] = &[Rule { name: "merge sections", rewrite: merge_sections }];
+pub(super) const RULES: &[Rule] = &[
+    Rule { name: "merge sections", rewrite: merge_sections },
+    Rule { name: "slice of padded", rewrite: slice_of_padded },
+];
 
 /// Two slices, two pads with the same number, or two reversals → one; a pad of nothing, a slice of everything, a reversal
 /// of extents of 1 → the operand.
@@ -37,4 +40,24 @@ fn merge_sections<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         _ => return None,
     };
     Some(Tensor::apply(Op::Section(merged), &[source]))
+}
+
+/// `slice(pad x)` → `pad(slice x)`: no more is padded than is looked at. A constant, where only padding is.
+fn slice_of_padded<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { start: from, shape }, padded) = m.section()? else { return None };
+    let below = matched(padded);
+    let (Section::Pad { start: at, value, .. }, x) = below.section()? else { return None };
+    let (mut start, mut inner, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+    for (axis, &extent) in x.shape().extents().iter().enumerate() {
+        let low = from[axis].max(at[axis]);
+        let high = (from[axis] + shape.extents()[axis]).min(at[axis] + extent);
+        if low >= high {
+            return Some(m.node.graph.literal(*value, *shape));
+        }
+        start.push(low - from[axis]);
+        inner.push(low - at[axis]);
+        extents.push(high - low);
+    }
+    let x = Tensor::apply(Op::Section(Section::Slice { start: inner, shape: Shape::of(&extents) }), &[x]);
+    Some(Tensor::apply(Op::Section(Section::Pad { start, shape: *shape, value: *value }), &[x]))
 }

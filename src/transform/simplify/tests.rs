@@ -73,6 +73,12 @@ const CASES: &[Case] = &[
     ("merge sections", |l| l.m.reverse(0).reverse(1)),
     ("merge sections", |l| l.m.reverse(0).reverse(0)),
     ("merge sections", |l| l.x.pad(0, 0, 0)),
+    ("slice of padded", |l| l.m.pad_with(0, 1, 2, 7.0).slice(0, 2..5)),
+    ("slice of padded", |l| l.m.pad(0, 1, 2).pad(1, 3, 3).slice(1, 4..8)),
+    ("slice of padded", |l| l.m.pad(0, 1, 3).slice(0, 5..6)),
+    ("slice before windows", |l| {
+        l.m.windows(&[slide(1, 2, 1)]).einsum("abc,dc->dab", l.m.slice(1, 0..2)).slice(2, 1..2)
+    }),
     ("fold in phases", |l| l.m.fold(&[slide(0, 3, 2)], [7])),
     ("fold in phases", |l| l.m.fold(&[slide(0, 3, 3)], [10])),
     ("fold in phases", |l| l.m.reshape([1, 3, 1, 3]).fold(&[slide(0, 1, 2), slide(1, 3, 2)], [1, 7])),

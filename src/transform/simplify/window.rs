@@ -4,13 +4,14 @@
 //! windows alone: `s` folds of stride 1, side by side (sub-pixel convolution, Shi et al. 2016).
 
 use super::{Match, Rule, matched};
-use crate::ops::{Dot, Op, Slide, Tensor};
+use crate::ops::{Dot, Op, Section, Slide, Tensor};
 use crate::types::{MAX_RANK, Shape};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "fold of product", rewrite: fold_of_product },
     Rule { name: "fold in phases", rewrite: fold_in_phases },
     Rule { name: "fold axis by axis", rewrite: fold_axis_by_axis },
+    Rule { name: "slice before windows", rewrite: slice_before_windows },
 ];
 
 /// The slide with which each phase is folded: of stride 1 over every `stride`-th place.
@@ -34,21 +35,22 @@ fn fold_of_product<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (mut y, mut w) = (factor(moving), factor(1 - moving));
     let (out, places) = dot.out().split_at(shape.rank());
     let mut out = out.to_vec();
+    for (slide, place) in slides.iter().zip(places) {
+        w.x = by_phases(w.x, w.axis(*place)?, slide);
+    }
+    for (slide, place) in slides.iter().zip(places).filter(|(slide, _)| slide.stride > 1) {
+        let (at, position) = (w.axis(*place)?, dot.out()[slide.axis]);
+        // Labels of contractions are small numbers: these are free.
+        let phase = u8::MAX - place;
+        w.x = split(w.x, at, slide.stride);
+        w.labels.insert(at + 1, phase);
+        out.insert(out.iter().position(|&label| label == position)? + 1, phase);
+    }
     let mut windows = Vec::new();
     for (slide, place) in slides.iter().zip(places) {
-        let position = dot.out()[slide.axis];
-        let phase = Slide { axis: y.axis(position)?, ..phase(slide) };
-        let at = w.axis(*place)?;
-        w.x = by_phases(w.x, at, slide);
-        if slide.stride > 1 {
-            // The labels of a contraction are small numbers: these are free.
-            let label = u8::MAX - windows.len() as u8;
-            w.x = split(w.x, at, slide.stride);
-            w.labels.insert(at + 1, label);
-            out.insert(out.iter().position(|&label| label == position)? + 1, label);
-        }
-        if phase.span() > 1 {
-            w.x = w.x.reverse(at as isize);
+        let phase = Slide { axis: y.axis(dot.out()[slide.axis])?, ..phase(slide) };
+        if phase.size > 1 {
+            w.x = w.x.reverse(w.axis(*place)? as isize);
             y.x = y.x.pad(phase.axis as isize, phase.span() - 1, phase.span() - 1);
         }
         y.labels.push(*place);
@@ -138,6 +140,32 @@ fn fold_axis_by_axis<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let mut extents = y.shape().extents()[..y.shape().rank() - 1].to_vec();
     extents[last.axis] = shape.extents()[last.axis];
     Some(y.fold(&[*last], Shape::of(&extents)).fold(others, shape))
+}
+
+/// `slice dot(window x, y)` → `dot(window(slice x), y)`, where only positions of windows of stride 1 are left out: the
+/// gradient of a padded convolution is padded by less, and computes nothing outside of the image.
+fn slice_before_windows<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { start, shape }, product) = m.section()? else { return None };
+    let below = matched(product);
+    let (dot, lhs, rhs) = below.dot()?;
+    let views = [matched(lhs), matched(rhs)];
+    let moving = (0..2).find(|&operand| views[operand].windows().is_some())?;
+    let (slides, image) = views[moving].windows()?;
+    let labels = dot.operand(moving);
+    let mut image = image;
+    for (axis, label) in dot.out().iter().enumerate() {
+        if shape.extents()[axis] == product.shape().extents()[axis] {
+            continue;
+        }
+        let at =
+            labels.iter().position(|l| l == label).filter(|_| !dot.operand(1 - moving).contains(label))?;
+        let slide = slides.iter().find(|slide| slide.axis == at && slide.stride == 1)?;
+        let end = start[axis] + shape.extents()[axis] + slide.span() - 1;
+        image = image.slice(at as isize, start[axis]..end);
+    }
+    let mut factors = [lhs, rhs];
+    factors[moving] = image.windows(slides);
+    Some(Tensor::apply(Op::Dot(dot.clone()), &factors))
 }
 
 /// An axis of places as rows of one place a phase. Where there is none stands −0, which changes no sum.
