@@ -4,7 +4,7 @@ mod common;
 
 use common::{assert_compiles_right, distance};
 use hitofude::TensorType;
-use hitofude::nn::Stencil;
+use hitofude::nn::{Conv, Pool};
 use hitofude::prelude::*;
 use safetensors::SafeTensors;
 
@@ -34,12 +34,47 @@ const CASES: &[Case] = &[
     ("l1_loss", &["x", "t"], |_, l| l[0].l1_loss(l[1])),
     ("huber_loss", &["x", "t"], |_, l| l[0].huber_loss(l[1], 0.7)),
     ("bce_with_logits", &["x", "p"], |_, l| l[0].bce_with_logits(l[1])),
-    ("conv2d", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Stencil::default())),
-    ("conv2d_far", &["x", "w", "b"], |_, l| {
-        l[0].conv2d(l[1], l[2], Stencil { stride: 2, padding: 1, dilation: 2 })
+    ("conv1d", &["x", "w", "b"], |_, l| {
+        l[0].conv1d(l[1], l[2], Conv::new().stride(3).padding(2).dilation(2))
     }),
-    ("max_pool2d", &["x"], |_, l| l[0].max_pool2d([3, 2], 2)),
-    ("avg_pool2d", &["x"], |_, l| l[0].avg_pool2d([3, 2], 2)),
+    ("conv1d_groups", &["x", "w"], |_, l| {
+        l[0].conv1d(l[1], None, Conv::new().stride(2).padding(1).groups(2))
+    }),
+    ("conv2d", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Conv::new())),
+    ("conv2d_far", &["x", "w", "b"], |_, l| {
+        l[0].conv2d(l[1], l[2], Conv::new().stride(2).padding(1).dilation(2))
+    }),
+    ("conv2d_axes", &["x", "w", "b"], |_, l| {
+        l[0].conv2d(l[1], l[2], Conv::new().stride([1, 2]).padding([2, 1]).dilation([2, 1]))
+    }),
+    ("conv2d_same", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Conv::new().same_padding().dilation(2))),
+    ("conv2d_groups", &["x", "w", "b"], |_, l| {
+        l[0].conv2d(l[1], l[2], Conv::new().stride(2).padding(1).groups(2))
+    }),
+    ("conv2d_depthwise", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Conv::new().padding(1).groups(4))),
+    ("conv2d_pointwise", &["x", "w", "b"], |_, l| l[0].conv2d(l[1], l[2], Conv::new().stride(2))),
+    ("conv_transpose1d", &["x", "w", "b"], |_, l| {
+        l[0].conv_transpose1d(l[1], l[2], Conv::new().stride(2).padding(1).dilation(2), 0)
+    }),
+    ("conv_transpose2d", &["x", "w", "b"], |_, l| l[0].conv_transpose2d(l[1], l[2], Conv::new(), 0)),
+    ("conv_transpose2d_far", &["x", "w", "b"], |_, l| {
+        l[0].conv_transpose2d(l[1], l[2], Conv::new().stride([2, 3]).padding(1).dilation([1, 2]), [1, 0])
+    }),
+    ("conv_transpose2d_groups", &["x", "w", "b"], |_, l| {
+        l[0].conv_transpose2d(l[1], l[2], Conv::new().stride([3, 2]).groups(2), 0)
+    }),
+    ("max_pool2d", &["x"], |_, l| l[0].max_pool2d(Pool::new([3, 2]).stride(2))),
+    ("max_pool2d_padded", &["x"], |_, l| l[0].max_pool2d(Pool::new(3).stride([2, 1]).padding(1))),
+    ("max_pool2d_far", &["x"], |_, l| {
+        l[0].max_pool2d(Pool::new([2, 3]).stride([3, 2]).padding([1, 2]).dilation(2))
+    }),
+    ("avg_pool2d", &["x"], |_, l| l[0].avg_pool2d(Pool::new([3, 2]).stride(2))),
+    ("avg_pool2d_padded", &["x"], |_, l| l[0].avg_pool2d(Pool::new(3).stride(2).padding(1))),
+    ("avg_pool2d_counted", &["x"], |_, l| {
+        l[0].avg_pool2d(Pool::new([3, 2]).stride(2).padding([1, 0]).without_counting_padding())
+    }),
+    ("avg_pool1d", &["x"], |_, l| l[0].avg_pool1d(2)),
+    ("global_pools", &["x"], |_, l| l[0].global_max_pool() * l[0].global_avg_pool()),
     ("cross_entropy", &["x"], |g, l| l[0].cross_entropy(g.input("labels", [4], I64))),
     ("mlp", &["x", "w1", "b1", "w2", "b2"], |g, l| {
         l[0].linear(l[1], l[2]).relu().linear(l[3], l[4]).cross_entropy(g.input("labels", [4], I64))

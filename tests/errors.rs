@@ -1,5 +1,7 @@
 //! What users read when they err: one page of typical mistakes.
 
+use hitofude::nn::{Conv, Pool};
+use hitofude::ops::Slide;
 use hitofude::prelude::*;
 
 /// The message of the first error of a graph, with this file's lines left out.
@@ -51,6 +53,93 @@ fn typical_mistakes() {
         message(|g| {
             let _ =
                 g.input("x", [8, 3], F32).linear(g.parameter("w", [3, 1], F32), g.parameter("b", [1], F32));
+        }),
+    );
+    show(
+        "convolution of other channels",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 9, 9], F32), g.parameter("w", [6, 3, 3, 3], F32));
+            let _ = x.conv2d(w, g.parameter("b", [6], F32), Conv::new().groups(3));
+        }),
+    );
+    show(
+        "kernel larger than the image",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 4], F32), g.parameter("w", [6, 3, 7], F32));
+            let _ = x.conv1d(w, None, Conv::new().padding(1));
+        }),
+    );
+    show(
+        "same padding with a stride",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 9, 9], F32), g.parameter("w", [6, 3, 3, 3], F32));
+            let _ = x.conv2d(w, None, Conv::new().same_padding().stride(2));
+        }),
+    );
+    show(
+        "a stride of nothing",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 9, 9], F32), g.parameter("w", [6, 3, 3, 3], F32));
+            let _ = x.conv2d(w, None, Conv::new().stride(0));
+        }),
+    );
+    show(
+        "transposed convolution of other channels",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 9, 9], F32), g.parameter("w", [6, 3, 3, 3], F32));
+            let _ = x.conv_transpose2d(w, None, Conv::new(), 0);
+        }),
+    );
+    show(
+        "an output padding as large as the stride",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 9], F32), g.parameter("w", [3, 6, 3], F32));
+            let _ = x.conv_transpose1d(w, None, Conv::new().stride(2), 2);
+        }),
+    );
+    show(
+        "padding that leaves nothing",
+        message(|g| {
+            let (x, w) = (g.input("x", [8, 3, 1], F32), g.parameter("w", [3, 6, 3], F32));
+            let _ = x.conv_transpose1d(w, None, Conv::new().padding(2), 0);
+        }),
+    );
+    show(
+        "a pool over more than there is",
+        message(|g| {
+            let _ = g.input("x", [8, 3, 4, 4], F32).max_pool2d(5);
+        }),
+    );
+    show(
+        "a pool with too much padding",
+        message(|g| {
+            let _ = g.input("x", [8, 3, 4, 4], F32).avg_pool2d(Pool::new(2).padding(2));
+        }),
+    );
+    show(
+        "a pool of a vector",
+        message(|g| {
+            let _ = g.input("x", [8], F32).max_pool2d(2);
+        }),
+    );
+    show(
+        "a fold of other windows",
+        message(|g| {
+            let slide = Slide { axis: 0, size: 3, stride: 1, dilation: 1 };
+            let _ = g.input("x", [4, 3], F32).fold(&[slide], [7]);
+        }),
+    );
+    show(
+        "two windows along one axis",
+        message(|g| {
+            let slide = Slide { axis: 0, size: 3, stride: 1, dilation: 1 };
+            let _ = g.input("x", [9], F32).windows(&[slide, slide]);
+        }),
+    );
+    show(
+        "padding with more than memory holds",
+        message(|g| {
+            let _ = g.input("x", [9], F32).pad(0, usize::MAX, usize::MAX);
         }),
     );
     show(

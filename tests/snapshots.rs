@@ -1,6 +1,7 @@
 //! Derived gradients as text, one snapshot a lesson. Review a changed one as a reader: is it still what a careful
 //! person would write?
 
+use hitofude::nn::{Conv, Pool};
 use hitofude::ops::Op;
 use hitofude::prelude::*;
 use hitofude::{Options, dump};
@@ -67,6 +68,22 @@ lesson!(product_of_elements, [x [3]] x.prod(..));
 lesson!(softmax_of_rows, [x [2, 3]] x.softmax(-1).square().sum(..));
 lesson!(layer_normalisation, [x [2, 3], w [3], b [3]] x.layer_norm(w, b, 1e-5).sin().sum(..));
 lesson!(gelu_by_tanh, [x [3]] x.gelu_tanh().sum(..));
+
+lesson!(convolution, [x [2, 3, 6, 6], w [4, 3, 3, 3], b [4]] {
+    x.conv2d(w, b, Conv::new().padding(1)).tanh().sum(..)
+});
+lesson!(convolution_with_stride, [x [2, 3, 7, 7], w [4, 3, 3, 3]] {
+    x.conv2d(w, None, Conv::new().stride(2)).tanh().sum(..)
+});
+lesson!(convolution_in_groups, [x [2, 4, 9], w [6, 2, 3]] {
+    x.conv1d(w, None, Conv::new().dilation(2).groups(2)).tanh().sum(..)
+});
+lesson!(transposed_convolution, [x [2, 3, 4], w [3, 5, 4]] {
+    x.conv_transpose1d(w, None, Conv::new().stride(2).padding(1), 0).tanh().sum(..)
+});
+lesson!(max_pooling, [x [2, 4, 6]] x.max_pool2d(2).tanh().sum(..));
+lesson!(max_pooling_with_overlap, [x [2, 7]] x.max_pool1d(Pool::new(3).stride(2).padding(1)).tanh().sum(..));
+lesson!(average_pooling, [x [2, 4, 6]] x.avg_pool2d(2).tanh().sum(..));
 
 #[test]
 fn cross_entropy_with_integer_targets() {

@@ -1,6 +1,6 @@
 //! The training steps that are measured and whose schedules are kept as snapshots.
 
-use hitofude::nn::Stencil;
+use hitofude::nn::Conv;
 use hitofude::optim::Optimizer;
 use hitofude::prelude::*;
 
@@ -72,10 +72,10 @@ fn gelu_chain(g: &Graph) -> Result<TrainingStep<'_>> {
 
 /// Two convolutions with pooling and three dense layers on 1×28×28 images, cross-entropy, batch 32, SGD.
 fn lenet<'g>(g: &'g Graph) -> Result<TrainingStep<'g>> {
-    let conv = |x: Tensor<'g>, name: &str, [from, to]: [usize; 2], padding| {
+    let conv = |x: Tensor<'g>, name: &str, [from, to]: [usize; 2], padding: usize| {
         let w = g.parameter(&format!("{name}.w"), [to, from, 5, 5], F32);
         let b = g.parameter(&format!("{name}.b"), [to], F32);
-        x.conv2d(w, b, Stencil { padding, ..Stencil::default() }).relu().max_pool2d([2, 2], 2)
+        x.conv2d(w, b, Conv::new().padding(padding)).relu().max_pool2d(2)
     };
     let x = conv(g.input("x", [32, 1, 28, 28], F32), "conv1", [1, 6], 2);
     let x = conv(x, "conv2", [6, 16], 0).reshape([32, 400]);

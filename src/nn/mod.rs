@@ -5,5 +5,7 @@ mod activations;
 mod convolution;
 mod layers;
 mod losses;
+mod pooling;
+mod sliding;
 
-pub use convolution::Stencil;
+pub use sliding::{Conv, PerAxis, Pool};

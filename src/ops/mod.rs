@@ -49,7 +49,7 @@ pub enum Op {
     Section(Section),
     /// Rows picked by an integer tensor.
     Gather(Gather),
-    /// Sliding windows.
+    /// Sliding windows, and windows laid over one another.
     Window(Window),
 }
 

@@ -3,22 +3,22 @@
 use std::fmt;
 use std::ops::Range;
 
-use ndarray::{ArrayD, Axis, IxDyn, Slice};
+use ndarray::{ArrayD, Axis, Slice};
 
 use super::reduce::resolve_axis;
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes, with_leading};
 use crate::error::{Result, TypeError};
 use crate::graph::OpText;
 use crate::loops::{Affine, Instr, Var};
-use crate::types::{Axes, DType, Element, Scalar, Shape, TensorType, Value, map_value};
+use crate::types::{Axes, DType, Element, Scalar, Shape, TensorType, Value, map_value, parse_numbers};
 
 /// A section of one tensor, or several sections joined.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Section {
     /// The elements from `start`, as many as `shape`.
     Slice { start: Vec<usize>, shape: Shape },
-    /// The operand at `start` in a tensor of zeros.
-    Pad { start: Vec<usize>, shape: Shape },
+    /// The operand at `start` in a tensor that is filled with this number.
+    Pad { start: Vec<usize>, shape: Shape, value: Scalar },
     /// The operands one after the other along an axis.
     Concat { axis: usize },
     /// The elements in opposite order along these axes.
@@ -50,7 +50,10 @@ impl Rules for Section {
                 [x] if inside(start, *shape, x.shape) => Ok(TensorType { shape: *shape, ..x }),
                 [x] => Err(TypeError::Invalid(format!("{x} has no section of shape {shape} from {start:?}"))),
             },
-            Section::Pad { start, shape } => match expect_operands(operands)? {
+            Section::Pad { start, shape, value } => match expect_operands(operands)? {
+                [x] if value.dtype() != x.dtype => {
+                    Err(TypeError::Invalid(format!("{x} cannot be filled up with {value} {}", value.dtype())))
+                }
                 [x] if inside(start, x.shape, *shape) => Ok(TensorType { shape: *shape, ..x }),
                 [x] => Err(TypeError::Invalid(format!("{x} does not fit into {shape} at {start:?}"))),
             },
@@ -66,7 +69,7 @@ impl Rules for Section {
     fn vjp<'g>(&self, site: &Site<'g>, operand: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
         let x = site.operands[operand].shape();
         Some(match self {
-            Section::Slice { start, .. } => apply(Section::Pad { start: start.clone(), shape: x }, &[dy]),
+            Section::Slice { start, .. } => dy.pad_to(start.clone(), x, 0.0),
             Section::Pad { start, .. } => apply(Section::Slice { start: start.clone(), shape: x }, &[dy]),
             Section::Concat { axis } => {
                 let mut start = vec![0; x.rank()];
@@ -80,7 +83,12 @@ impl Rules for Section {
     fn jvp<'g>(&self, site: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
         let moved = |(x, dx): (&Tensor<'g>, &Option<Tensor<'g>>)| dx.unwrap_or_else(|| x.constant_like(0.0));
         let tangents: Vec<Tensor<'g>> = site.operands.iter().zip(tangents).map(moved).collect();
-        Some(apply(self.clone(), &tangents))
+        Some(match self {
+            Section::Pad { start, shape, .. } => tangents[0].pad_to(start.clone(), *shape, 0.0),
+            Section::Slice { .. } | Section::Concat { .. } | Section::Reverse { .. } => {
+                apply(self.clone(), &tangents)
+            }
+        })
     }
 
     fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
@@ -90,8 +98,8 @@ impl Rules for Section {
             Section::Slice { start, shape } => {
                 Section::Slice { start: from(start), shape: with_leading(samples, *shape) }
             }
-            Section::Pad { start, shape } => {
-                Section::Pad { start: from(start), shape: with_leading(samples, *shape) }
+            Section::Pad { start, shape, value } => {
+                Section::Pad { start: from(start), shape: with_leading(samples, *shape), value: *value }
             }
             Section::Concat { axis } => Section::Concat { axis: axis + 1 },
             Section::Reverse { axes } => {
@@ -108,10 +116,9 @@ impl Rules for Section {
     fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
         match self {
             Section::Slice { start, .. } => emitter.operand(0, &moved(index, start, 1)),
-            Section::Pad { start, .. } => {
-                let zero = Scalar::from_f64(0.0, types.result.dtype);
-                let zero = emitter.emit(Instr::Constant(zero), types.result.dtype);
-                within(emitter, 0, &moved(index, start, -1), types, zero)
+            Section::Pad { start, value, .. } => {
+                let outside = emitter.emit(Instr::Constant(*value), types.result.dtype);
+                within(emitter, 0, &moved(index, start, -1), types, outside)
             }
             Section::Concat { axis } => lower_concat(*axis, types, index, emitter),
             Section::Reverse { axes } => {
@@ -142,8 +149,11 @@ impl Section {
             Section::Slice { start, shape } => {
                 x.slice_each_axis(|axis| window(start, *shape, axis.axis)).into()
             }
-            Section::Pad { start, .. } => {
-                let mut padded = ArrayD::from_elem(IxDyn(ty.shape.extents()), T::default());
+            Section::Pad { start, value, .. } => {
+                let filled = Value::splat(*value, ty.shape);
+                let Some(mut padded) = T::array(&filled).cloned() else {
+                    unreachable!("the type rule compares the types")
+                };
                 padded.slice_each_axis_mut(|axis| window(start, Shape::of(x.shape()), axis.axis)).assign(x);
                 padded.into()
             }
@@ -194,9 +204,15 @@ fn moved(index: &[Affine], start: &[usize], sign: i64) -> Vec<Affine> {
 
 /// The operand's element where the index is inside it, else `outside`.
 fn within(emitter: &mut dyn Emitter, operand: usize, index: &[Affine], types: &Types, outside: Var) -> Var {
-    let extents = types.operands[operand].shape;
-    let ranges: Vec<(Affine, i64)> =
-        index.iter().cloned().zip(extents.extents().iter().map(|&extent| extent as i64)).collect();
+    let (part, whole) = (types.operands[operand].shape, types.result.shape);
+    // Along an axis that is whole every index is inside.
+    let ranges: Vec<(Affine, i64)> = (0..index.len())
+        .filter(|&axis| part.extents()[axis] != whole.extents()[axis])
+        .map(|axis| (index[axis].clone(), part.extents()[axis] as i64))
+        .collect();
+    if ranges.is_empty() {
+        return emitter.operand(operand, index);
+    }
     let inside = emitter.emit(Instr::Within(ranges.clone()), DType::Bool);
     let value = emitter.guarded(&ranges, operand, index);
     emitter.emit(Instr::Select(inside, value, outside), types.result.dtype)
@@ -219,6 +235,7 @@ fn lower_concat(axis: usize, types: &Types, index: &[Affine], emitter: &mut dyn 
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Section::Pad { start, value, .. } if value.bits() != 0 => write!(f, "pad{start:?} with {value}"),
             Section::Slice { start, .. } | Section::Pad { start, .. } => {
                 write!(f, "{}{start:?}", self.name())
             }
@@ -231,10 +248,17 @@ impl fmt::Display for Section {
 impl Section {
     /// The operator that prints as this text.
     pub(super) fn parse(text: &OpText<'_>) -> Option<Section> {
-        let (numbers, shape) = (text.numbers()?, text.ty.shape);
+        let shape = text.ty.shape;
+        if let ("pad", Some((start, value))) = (text.name, text.attributes.split_once(" with ")) {
+            let start = parse_numbers(start.strip_prefix('[')?.strip_suffix(']')?)?;
+            return Some(Section::Pad { start, shape, value: Scalar::parse(value, text.ty.dtype)? });
+        }
+        let numbers = text.numbers()?;
         match text.name {
             "slice" => Some(Section::Slice { start: numbers, shape }),
-            "pad" => Some(Section::Pad { start: numbers, shape }),
+            "pad" => {
+                Some(Section::Pad { start: numbers, shape, value: Scalar::from_f64(0.0, text.ty.dtype) })
+            }
             "concat" => Some(Section::Concat { axis: *numbers.first()? }),
             "reverse" => Some(Section::Reverse { axes: numbers.into_iter().collect() }),
             _ => None,
@@ -295,6 +319,22 @@ impl<'g> Tensor<'g> {
     /// The tensor with zeros before and after along an axis.
     #[track_caller]
     pub fn pad(self, axis: isize, before: usize, after: usize) -> Tensor<'g> {
+        self.pad_with(axis, before, after, 0.0)
+    }
+
+    /// The tensor with this number, as one of its own type, before and after along an axis.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [2], F64);
+    /// let padded = x.pad_with(0, 1, 2, f64::NEG_INFINITY);
+    /// let values = g.interpret(&[("y", padded)], &[("x", array![1.0, 2.0].into())])?;
+    /// assert_eq!(values["y"].to_f64()[..2], [f64::NEG_INFINITY, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn pad_with(self, axis: isize, before: usize, after: usize, value: f64) -> Tensor<'g> {
         let at = match resolve_axis(axis, self.ty()) {
             Ok(at) => at,
             Err(error) => return self.poison("pad", error),
@@ -302,7 +342,14 @@ impl<'g> Tensor<'g> {
         let (mut start, mut extents) = (vec![0; self.shape().rank()], self.shape().extents().to_vec());
         start[at] = before;
         extents[at] = extents[at].saturating_add(before).saturating_add(after);
-        apply(Section::Pad { start, shape: Shape::of(&extents) }, &[self])
+        self.pad_to(start, Shape::of(&extents), value)
+    }
+
+    /// The tensor at `start` in one of this shape that is filled with `value`.
+    #[track_caller]
+    fn pad_to(self, start: Vec<usize>, shape: Shape, value: f64) -> Tensor<'g> {
+        let value = Scalar::from_f64(value, self.dtype());
+        apply(Section::Pad { start, shape, value }, &[self])
     }
 
     /// This tensor and the others one after the other along an axis.

@@ -1,14 +1,15 @@
-//! Sliding windows: the view from which convolution and pooling are a contraction and a reduction.
+//! Sliding windows, from which convolution is a contraction and pooling a reduction, and their transpose, which lays
+//! windows over one another and adds up.
 
 use std::fmt;
 
 use ndarray::{ArrayD, Dimension, IxDyn};
 
-use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
+use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands, with_leading};
 use crate::error::{Result, TypeError};
 use crate::graph::OpText;
-use crate::loops::{Affine, Var};
-use crate::types::{Element, MAX_RANK, Shape, TensorType, Value, map_value};
+use crate::loops::{Affine, Combine, Instr, Var};
+use crate::types::{DType, Element, MAX_RANK, Shape, TensorType, Value, map_value};
 
 /// How a window slides along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +26,7 @@ pub struct Slide {
 
 impl Slide {
     /// Elements from the first place of the window to the last, both included.
-    fn span(&self) -> usize {
+    pub(crate) fn span(&self) -> usize {
         (self.size.max(1) - 1).saturating_mul(self.dilation).saturating_add(1)
     }
 
@@ -33,53 +34,57 @@ impl Slide {
     fn positions(&self, extent: usize) -> usize {
         (extent - self.span()) / self.stride + 1
     }
+
+    /// The index of a place of a window.
+    fn index(&self, position: &Affine, place: &Affine) -> Affine {
+        position.scaled(self.stride as i64).plus(&place.scaled(self.dilation as i64))
+    }
 }
 
-/// The windows of an operand: the axes slid along hold the windows' positions, and for each of them, in order, an axis
-/// behind all others holds the places in the window.
+/// Windows of a tensor. The axes slid along hold the windows' positions, and for each of them, in order, an axis behind
+/// all others holds the places in the window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
-    slides: Vec<Slide>,
+pub enum Window {
+    /// The windows of the operand.
+    Unfold(Vec<Slide>),
+    /// The transpose: each element of a result of this shape is the sum of the places, of the operand's windows, that
+    /// lie on it.
+    Fold(Vec<Slide>, Shape),
 }
 
 impl Rules for Window {
     fn name(&self) -> &'static str {
-        "window"
+        match self {
+            Window::Unfold(_) => "window",
+            Window::Fold(..) => "fold",
+        }
     }
 
     fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
         let [x] = expect_operands(operands)?;
-        let mut extents = x.shape.extents().to_vec();
-        for slide in &self.slides {
-            if slide.axis >= x.shape.rank() {
-                return Err(TypeError::Axis { axis: slide.axis as isize, ty: x });
+        match self {
+            Window::Unfold(slides) => unfolded(slides, x),
+            Window::Fold(..) if x.dtype == DType::Bool => {
+                Err(TypeError::DType { ty: x, expected: "numbers" })
             }
-            if slide.size == 0 || slide.stride == 0 || slide.dilation == 0 {
-                return Err(TypeError::Invalid(
-                    "sizes, strides and dilations of windows are at least 1".into(),
-                ));
+            Window::Fold(slides, shape) => {
+                shape.check().map_err(|error| TypeError::Invalid(error.to_string()))?;
+                let folded = TensorType { shape: *shape, ..x };
+                let windows = unfolded(slides, folded)?;
+                if windows != x {
+                    let message = format!("{x} cannot be folded to {folded}, whose windows are {windows}");
+                    return Err(TypeError::Invalid(message));
+                }
+                Ok(folded)
             }
-            let extent = extents[slide.axis];
-            if slide.span() > extent {
-                let message =
-                    format!("a window that spans {} does not fit axis {} of {x}", slide.span(), slide.axis);
-                return Err(TypeError::Invalid(message));
-            }
-            extents[slide.axis] = slide.positions(extent);
         }
-        extents.extend(self.slides.iter().map(|slide| slide.size));
-        if extents.len() > MAX_RANK {
-            return Err(TypeError::Invalid(format!("the windows of {x} have more than 8 axes")));
-        }
-        Ok(TensorType { dtype: x.dtype, shape: Shape::of(&extents) })
     }
 
-    /// Each place of the window gives its cotangents back to the elements it saw, a stride apart.
     fn vjp<'g>(&self, site: &Site<'g>, _: usize, dy: Tensor<'g>) -> Option<Tensor<'g>> {
-        let x = site.operands[0].shape();
-        let sizes: Vec<usize> = self.slides.iter().map(|slide| slide.size).collect();
-        let places = ndarray::indices(IxDyn(&sizes)).into_iter().map(|place| place.as_array_view().to_vec());
-        places.map(|place| self.place_back(dy, &place, x)).reduce(|sum, share| sum + share)
+        Some(match self {
+            Window::Unfold(slides) => dy.fold(slides, site.operands[0].shape()),
+            Window::Fold(slides, _) => dy.windows(slides),
+        })
     }
 
     fn jvp<'g>(&self, _: &Site<'g>, tangents: &[Option<Tensor<'g>>]) -> Option<Tensor<'g>> {
@@ -87,69 +92,150 @@ impl Rules for Window {
     }
 
     fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
-        let slides = self.slides.iter().map(|slide| Slide { axis: slide.axis + 1, ..*slide }).collect();
-        Tensor::apply(Op::Window(Window { slides }), &[operands[0].tensor])
+        let Mapped { tensor, samples } = operands[0];
+        let behind = |slides: &[Slide]| -> Vec<Slide> {
+            slides.iter().map(|slide| Slide { axis: slide.axis + 1, ..*slide }).collect()
+        };
+        match self {
+            Window::Unfold(slides) => tensor.windows(&behind(slides)),
+            Window::Fold(slides, shape) => {
+                tensor.fold(&behind(slides), with_leading(samples.unwrap_or(1), *shape))
+            }
+        }
     }
 
+    /// Folds of f32 are accumulated in f64 and rounded once; integers wrap.
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value {
-        map_value!(operands[0], x => self.view(x, ty))
+        let shape = ty.shape;
+        match (self, operands[0]) {
+            (Window::Unfold(slides), x) => map_value!(x, x => view(slides, x, shape)),
+            (Window::Fold(slides, _), Value::F32(y)) => {
+                overlap(slides, &y.mapv(f64::from), shape, |a, b| a + b).cast(ty.dtype)
+            }
+            (Window::Fold(slides, _), Value::F64(y)) => overlap(slides, y, shape, |a, b| a + b),
+            (Window::Fold(slides, _), Value::I32(y)) => overlap(slides, y, shape, i32::wrapping_add),
+            (Window::Fold(slides, _), Value::I64(y)) => overlap(slides, y, shape, i64::wrapping_add),
+            (Window::Fold(..), Value::Bool(_)) => unreachable!("refused by the type rule"),
+        }
     }
 
     fn lower(&self, types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
-        let rank = types.operands[0].shape.rank();
-        let mut source = index[..rank].to_vec();
-        for (slide, place) in self.slides.iter().zip(&index[rank..]) {
-            let position = source[slide.axis].scaled(slide.stride as i64);
-            source[slide.axis] = position.plus(&place.scaled(slide.dilation as i64));
+        match self {
+            Window::Unfold(slides) => {
+                let (positions, places) = index.split_at(types.operands[0].shape.rank());
+                let mut source = positions.to_vec();
+                for (slide, place) in slides.iter().zip(places) {
+                    source[slide.axis] = slide.index(&positions[slide.axis], place);
+                }
+                emitter.operand(0, &source)
+            }
+            Window::Fold(slides, _) => lower_fold(slides, types, index, emitter),
         }
-        emitter.operand(0, &source)
     }
 
     fn reads(&self, _: &Types, _: usize) -> Reads {
-        let overlap = self.slides.iter().any(|slide| slide.span() > slide.stride);
-        if overlap { Reads::Repeatedly } else { Reads::Once }
+        let repeats = match self {
+            Window::Unfold(slides) => slides.iter().any(|slide| slide.span() > slide.stride),
+            // The search among positions passes each element by often.
+            Window::Fold(slides, _) => slides.iter().any(|slide| slide.stride > 1),
+        };
+        if repeats { Reads::Repeatedly } else { Reads::Once }
     }
 }
 
-impl Window {
-    /// The cotangents of one place of the window, put where the operand's elements are.
-    fn place_back<'g>(&self, dy: Tensor<'g>, place: &[usize], x: Shape) -> Tensor<'g> {
-        let mut share = dy;
-        for &at in place {
-            share = share.index(x.rank() as isize, at);
+fn unfolded(slides: &[Slide], x: TensorType) -> Result<TensorType, TypeError> {
+    let mut extents = x.shape.extents().to_vec();
+    for (number, slide) in slides.iter().enumerate() {
+        if slide.axis >= x.shape.rank() {
+            return Err(TypeError::Axis { axis: slide.axis as isize, ty: x });
         }
-        for (slide, &at) in self.slides.iter().zip(place) {
-            let axis = slide.axis as isize;
-            let extent = x.extents()[slide.axis];
-            let before = at * slide.dilation;
-            // A stride apart: each element with zeros behind it, the last without.
-            let spread = share.spread_apart(slide.axis, slide.stride);
-            let covered = spread.shape().extents()[slide.axis];
-            share = spread.pad(axis, before, extent - before - covered);
+        if slides[..number].iter().any(|earlier| earlier.axis == slide.axis) {
+            return Err(TypeError::RepeatedAxis { axis: slide.axis });
         }
-        share
+        if slide.size == 0 || slide.stride == 0 || slide.dilation == 0 {
+            return Err(TypeError::Invalid("sizes, strides and dilations of windows are at least 1".into()));
+        }
+        let extent = extents[slide.axis];
+        if slide.span() > extent {
+            let message =
+                format!("a window that spans {} does not fit axis {} of {x}", slide.span(), slide.axis);
+            return Err(TypeError::Invalid(message));
+        }
+        extents[slide.axis] = slide.positions(extent);
     }
+    extents.extend(slides.iter().map(|slide| slide.size));
+    if extents.len() > MAX_RANK {
+        return Err(TypeError::Invalid(format!("the windows of {x} have more than 8 axes")));
+    }
+    Ok(TensorType { dtype: x.dtype, shape: Shape::of(&extents) })
+}
 
-    fn view<T: Element>(&self, x: &ArrayD<T>, ty: TensorType) -> Value {
-        let rank = x.ndim();
-        let array = ArrayD::from_shape_fn(IxDyn(ty.shape.extents()), |index| {
-            let index = index.as_array_view();
-            let mut source = index.to_vec()[..rank].to_vec();
-            for (number, slide) in self.slides.iter().enumerate() {
-                source[slide.axis] =
-                    source[slide.axis] * slide.stride + index[rank + number] * slide.dilation;
-            }
-            x[&source[..]]
-        });
-        array.into()
+/// The element of the operand that each element of the windows is: its position and its places, taken together.
+fn source(slides: &[Slide], index: &[usize]) -> Vec<usize> {
+    let (positions, places) = index.split_at(index.len() - slides.len());
+    let mut source = positions.to_vec();
+    for (slide, place) in slides.iter().zip(places) {
+        source[slide.axis] = positions[slide.axis] * slide.stride + place * slide.dilation;
     }
+    source
+}
+
+fn view<T: Element>(slides: &[Slide], x: &ArrayD<T>, shape: Shape) -> Value {
+    let element = |index: IxDyn| x[&source(slides, &index.as_array_view().to_vec())[..]];
+    ArrayD::from_shape_fn(IxDyn(shape.extents()), element).into()
+}
+
+/// The sum of what lies on each element; 0 where nothing does.
+fn overlap<T: Element + Default>(
+    slides: &[Slide],
+    y: &ArrayD<T>,
+    shape: Shape,
+    add: impl Fn(T, T) -> T,
+) -> Value {
+    let mut sums = ArrayD::<Option<T>>::from_elem(IxDyn(shape.extents()), None);
+    for (index, &term) in y.indexed_iter() {
+        let sum = &mut sums[&source(slides, &index.as_array_view().to_vec())[..]];
+        *sum = Some(sum.map_or(term, |sum| add(sum, term)));
+    }
+    sums.mapv(Option::unwrap_or_default).into()
+}
+
+/// With a stride of 1, the window that has its place `k` on element `i` is that at `i − k·dilation`. With larger
+/// strides there may be none: the position is searched for. (The simplifier leaves no such fold.)
+fn lower_fold(slides: &[Slide], types: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+    let dtype = types.result.dtype;
+    let positions = |slide: &Slide| types.operands[0].shape.extents()[slide.axis];
+    let places = slides.iter().map(|slide| slide.size);
+    let searched = slides.iter().filter(|slide| slide.stride > 1);
+    let extents: Vec<usize> = places.chain(searched.map(positions)).collect();
+    emitter.reduce(Combine::Sum, dtype, &extents, &mut |emitter, reduced| {
+        let (places, mut searched) = (&reduced[..slides.len()], reduced[slides.len()..].iter());
+        let (mut at, mut ranges) = (index.to_vec(), Vec::new());
+        for (slide, place) in slides.iter().zip(places) {
+            let apart = |other: &Affine| index[slide.axis].plus(&other.scaled(-1));
+            let position = if slide.stride > 1 { searched.next() } else { None };
+            if let Some(position) = position {
+                at[slide.axis] = position.clone();
+                ranges.push((apart(&slide.index(position, place)), 1));
+            } else {
+                at[slide.axis] = apart(&place.scaled(slide.dilation as i64));
+                ranges.push((at[slide.axis].clone(), positions(slide) as i64));
+            }
+        }
+        at.extend_from_slice(places);
+        let inside = emitter.emit(Instr::Within(ranges.clone()), DType::Bool);
+        let term = emitter.guarded(&ranges, 0, &at);
+        let nothing = emitter.emit(Instr::Constant(Combine::Sum.identity(dtype)), dtype);
+        emitter.emit(Instr::Select(inside, term, nothing), dtype)
+    })
 }
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slide = |s: &Slide| format!("{}: {} by {} every {}", s.axis, s.size, s.dilation, s.stride);
-        let slides: Vec<String> = self.slides.iter().map(slide).collect();
-        write!(f, "window[{}]", slides.join("; "))
+        let (Window::Unfold(slides) | Window::Fold(slides, _)) = self;
+        let slides: Vec<String> = slides.iter().map(slide).collect();
+        write!(f, "{}[{}]", self.name(), slides.join("; "))
     }
 }
 
@@ -168,8 +254,12 @@ impl Window {
                 dilation: number(dilation)?,
             })
         };
-        let slides: Option<Vec<Slide>> = text.attributes.split(';').map(slide).collect();
-        Some(Window { slides: slides.filter(|_| text.name == "window")? })
+        let slides = text.attributes.split(';').map(slide).collect::<Option<Vec<Slide>>>()?;
+        match text.name {
+            "window" => Some(Window::Unfold(slides)),
+            "fold" => Some(Window::Fold(slides, text.ty.shape)),
+            _ => None,
+        }
     }
 }
 
@@ -186,19 +276,37 @@ impl<'g> Tensor<'g> {
     /// ```
     #[track_caller]
     pub fn windows(self, slides: &[Slide]) -> Tensor<'g> {
-        Tensor::apply(Op::Window(Window { slides: slides.to_vec() }), &[self])
+        Tensor::apply(Op::Window(Window::Unfold(slides.to_vec())), &[self])
     }
 
-    /// The elements with `stride - 1` zeros between neighbours along an axis.
+    /// The transpose of [`Tensor::windows`]: windows laid over one another in a tensor of this shape. Each element is the
+    /// sum of the places that lie on it, and a zero of either sign where none does. The shape of this tensor must be that
+    /// of the windows of the result.
+    ///
+    /// ```
+    /// # use hitofude::{ops::Slide, prelude::*};
+    /// let g = Graph::new();
+    /// let pairs = g.input("pairs", [3, 2], F64);
+    /// let folded = pairs.fold(&[Slide { axis: 0, size: 2, stride: 1, dilation: 1 }], [4]);
+    /// let values = g.interpret(&[("y", folded)], &[("pairs", array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]].into())])?;
+    /// assert_eq!(values["y"], array![1.0, 5.0, 9.0, 6.0].into());
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
-    fn spread_apart(self, axis: usize, stride: usize) -> Tensor<'g> {
+    pub fn fold(self, slides: &[Slide], shape: impl Into<Shape>) -> Tensor<'g> {
+        Tensor::apply(Op::Window(Window::Fold(slides.to_vec(), shape.into())), &[self])
+    }
+
+    /// The elements with `step - 1` negative zeros, which change no sum, between neighbours along an axis.
+    #[track_caller]
+    pub(crate) fn spread_apart(self, axis: usize, step: usize) -> Tensor<'g> {
         let extent = self.shape().extents()[axis];
-        if stride == 1 {
+        if step == 1 || extent == 0 {
             return self;
         }
         let mut extents = self.shape().extents().to_vec();
-        extents[axis] = extent * stride;
-        let rows = self.unsqueeze(axis as isize + 1).pad(axis as isize + 1, 0, stride - 1);
-        rows.reshape(Shape::of(&extents)).slice(axis as isize, 0..(extent - 1) * stride + 1)
+        extents[axis] = extent * step;
+        let rows = self.unsqueeze(axis as isize + 1).pad_with(axis as isize + 1, 0, step - 1, -0.0);
+        rows.reshape(Shape::of(&extents)).slice(axis as isize, 0..(extent - 1) * step + 1)
     }
 }

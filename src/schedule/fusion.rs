@@ -11,7 +11,7 @@ use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types};
+use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types, Window};
 use crate::types::Shape;
 
 /// The plan of kernels.
@@ -151,7 +151,10 @@ impl<'g> Planner<'g> {
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
             contracted: is_contraction(self.graph, user),
-            guarded: matches!(node.op, Op::Section(Section::Pad { .. } | Section::Concat { .. })),
+            guarded: matches!(
+                node.op,
+                Op::Section(Section::Pad { .. } | Section::Concat { .. }) | Op::Window(Window::Fold(..))
+            ),
             depth: 0,
             uses: 1,
         }
@@ -247,7 +250,7 @@ fn is_contraction(graph: &Graph, id: NodeId) -> bool {
 fn is_view(graph: &Graph, id: NodeId) -> bool {
     let section = |op: &Section| matches!(op, Section::Slice { .. } | Section::Reverse { .. });
     match &graph.node(id).op {
-        Op::Layout(_) | Op::Window(_) => true,
+        Op::Layout(_) | Op::Window(Window::Unfold(_)) => true,
         Op::Section(op) => section(op),
         _ => false,
     }
@@ -259,8 +262,15 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     match &node.op {
         Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. } | Leaf::Poison) => 0,
         Op::Leaf(Leaf::Input { .. } | Leaf::State { .. }) => 1,
-        Op::Layout(_) | Op::Window(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        Op::Layout(_)
+        | Op::Window(Window::Unfold(_))
+        | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
+        // Two comparisons an axis and a choice, an element: what is read often is put in memory.
+        Op::Section(Section::Pad { .. }) => below.saturating_add(4),
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
+        Op::Window(Window::Fold(slides, _)) => {
+            below.saturating_add(4).saturating_mul(slides.iter().map(|slide| slide.size).product())
+        }
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();

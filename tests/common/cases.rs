@@ -93,15 +93,56 @@ pub const STRUCTURAL: &[Case] = &[
     ("take columns, padded", |x, _| (x * 2.0).take(1, x.graph().iota([3], 0, I64)).pad(0, 1, 1)),
     ("windows", |x, _| {
         let size = x.shape().extents()[1].min(2);
-        x.exp().windows(&[Slide { axis: 1, size, stride: 1, dilation: 1 }])
+        x.exp().windows(&[slide(1, size, 1, 1)])
     }),
     ("windows apart", |x, y| {
         let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
-        let slide = |axis, extent: usize| Slide { axis, size: extent.div_ceil(3), stride: 2, dilation: 2 };
-        (x * y).windows(&[slide(1, columns), slide(0, rows)]).sin()
+        let apart = |axis, extent: usize| slide(axis, extent.div_ceil(3), 2, 2);
+        (x * y).windows(&[apart(1, columns), apart(0, rows)]).sin()
+    }),
+    ("fold", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        (x * y).exp().fold(&[slide(0, columns, 1, 1)], [rows + columns - 1])
+    }),
+    ("fold with gaps", |x, _| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        x.fold(&[slide(0, columns, 1, 2)], [rows + 2 * (columns - 1)]).sin()
+    }),
+    ("fold in phases", |x, _| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        x.fold(&[slide(0, columns, 2, 1)], [2 * (rows - 1) + columns + 1]).sin()
+    }),
+    ("fold in phases with gaps", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        x.fold(&[slide(0, columns, 3, 2)], [3 * (rows - 1) + 2 * (columns - 1) + 1]).sin()
+            * y.index(0, 0).sum(..)
+    }),
+    ("fold over two axes", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        let product = (x * 2.0).unsqueeze(-1).unsqueeze(-1) * y.reshape([1, 1, rows, columns]);
+        product.fold(
+            &[slide(1, rows, 1, 1), slide(0, columns, 2, 1)],
+            [2 * (rows - 1) + columns, columns + rows - 1],
+        )
+    }),
+    ("fold of a product", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        let product = x.einsum("po,ko->pk", y);
+        let stride = columns.min(2);
+        product.fold(&[slide(0, rows, stride, 1)], [stride * (rows - 1) + rows])
+    }),
+    ("fold of a product with gaps", |x, y| {
+        let [rows, columns] = [x.shape().extents()[0], x.shape().extents()[1]];
+        let (across, down) = (slide(1, rows, 1, 2), slide(0, columns, 2, 3));
+        let shape = [2 * (rows - 1) + down.dilation * (columns - 1) + 1, columns + 2 * (rows - 1)];
+        x.einsum("pq,kl->pqkl", y.transpose().exp()).fold(&[down, across], shape)
     }),
     ("batched", |x, y| x.unsqueeze(0).matmul(y.transpose().unsqueeze(0))),
 ];
+
+fn slide(axis: usize, size: usize, stride: usize, dilation: usize) -> Slide {
+    Slide { axis, size, stride, dilation }
+}
 
 /// Values between 0.3 and 0.7, where every function above is defined and smooth.
 pub fn tame(tensor: Tensor<'_>, seed: u64) -> Value {

@@ -6,14 +6,16 @@
 mod arithmetic;
 mod layout;
 mod reduction;
+mod section;
+mod window;
 
 use std::panic::Location;
 
 use super::rebuild;
 use crate::graph::{NodeId, Origin};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Dot, Elementwise, Graph, Layout, Op, Reduce, Tensor};
-use crate::types::Scalar;
+use crate::ops::{Dot, Elementwise, Graph, Layout, Op, Reduce, Section, Slide, Tensor, Window};
+use crate::types::{Scalar, Shape};
 
 /// A rewrite: for a node of a certain form, a tensor to stand in its place.
 pub struct Rule {
@@ -23,7 +25,8 @@ pub struct Rule {
 }
 
 /// Every rule, in the order they are tried.
-pub const RULES: &[&[Rule]] = &[arithmetic::RULES, layout::RULES, reduction::RULES];
+pub const RULES: &[&[Rule]] =
+    &[arithmetic::RULES, layout::RULES, reduction::RULES, section::RULES, window::RULES];
 
 /// Rules that undo one another would be a defect; this bounds its cost.
 const MAX_PASSES: usize = 64;
@@ -107,6 +110,28 @@ impl<'g> Match<'g> {
     fn layout(&self) -> Option<(&Layout, Tensor<'g>)> {
         match &self.op {
             Op::Layout(layout) => Some((layout, self.operands[0])),
+            _ => None,
+        }
+    }
+
+    fn section(&self) -> Option<(&Section, Tensor<'g>)> {
+        match &self.op {
+            Op::Section(section) => Some((section, self.operands[0])),
+            _ => None,
+        }
+    }
+
+    fn windows(&self) -> Option<(&[Slide], Tensor<'g>)> {
+        match &self.op {
+            Op::Window(Window::Unfold(slides)) => Some((slides, self.operands[0])),
+            _ => None,
+        }
+    }
+
+    /// The slides and the result's shape of a fold.
+    fn fold(&self) -> Option<(&[Slide], Shape, Tensor<'g>)> {
+        match &self.op {
+            Op::Window(Window::Fold(slides, shape)) => Some((slides, *shape, self.operands[0])),
             _ => None,
         }
     }

@@ -1,0 +1,63 @@
+//! Rules about parts of tensors: sections of sections are merged.
+
+use super::{Match, Rule, matched};
+use crate::ops::{Op, Section, Tensor};
+use crate::types::{Axes, Shape};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { name: "merge sections", rewrite: merge_sections },
+    Rule { name: "slice of padded", rewrite: slice_of_padded },
+];
+
+/// Two slices, two pads with the same number, or two reversals → one; a pad of nothing, a slice of everything, a reversal
+/// of extents of 1 → the operand.
+fn merge_sections<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (outer, x) = m.section()?;
+    let unchanged = match outer {
+        Section::Slice { .. } | Section::Pad { .. } => x.shape() == m.node.shape(),
+        Section::Concat { .. } => m.operands.len() == 1,
+        Section::Reverse { axes } => axes.iter().all(|axis| x.shape().extents()[axis] == 1),
+    };
+    if unchanged {
+        return Some(x);
+    }
+    let below = matched(x);
+    let (inner, source) = below.section()?;
+    let sum = |a: &[usize], b: &[usize]| a.iter().zip(b).map(|(a, b)| a + b).collect();
+    let merged = match (outer, inner) {
+        (Section::Slice { start: outer, shape }, Section::Slice { start: inner, .. }) => {
+            Section::Slice { start: sum(outer, inner), shape: *shape }
+        }
+        (Section::Pad { start: outer, shape, value }, Section::Pad { start: inner, value: below, .. })
+            if value == below =>
+        {
+            Section::Pad { start: sum(outer, inner), shape: *shape, value: *value }
+        }
+        (Section::Reverse { axes: outer }, Section::Reverse { axes: inner }) => {
+            let once = |axis: &usize| outer.contains(*axis) != inner.contains(*axis);
+            Section::Reverse { axes: (0..x.shape().rank()).filter(once).collect::<Axes>() }
+        }
+        _ => return None,
+    };
+    Some(Tensor::apply(Op::Section(merged), &[source]))
+}
+
+/// `slice(pad x)` → `pad(slice x)`: no more is padded than is looked at. A constant, where only padding is.
+fn slice_of_padded<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { start: from, shape }, padded) = m.section()? else { return None };
+    let below = matched(padded);
+    let (Section::Pad { start: at, value, .. }, x) = below.section()? else { return None };
+    let (mut start, mut inner, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+    for (axis, &extent) in x.shape().extents().iter().enumerate() {
+        let low = from[axis].max(at[axis]);
+        let high = (from[axis] + shape.extents()[axis]).min(at[axis] + extent);
+        if low >= high {
+            return Some(m.node.graph.literal(*value, *shape));
+        }
+        start.push(low - from[axis]);
+        inner.push(low - at[axis]);
+        extents.push(high - low);
+    }
+    let x = Tensor::apply(Op::Section(Section::Slice { start: inner, shape: Shape::of(&extents) }), &[x]);
+    Some(Tensor::apply(Op::Section(Section::Pad { start, shape: *shape, value: *value }), &[x]))
+}

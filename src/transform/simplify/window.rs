@@ -1,0 +1,208 @@
+//! Rules about folds, the transposes of windows: the gradient of a convolution becomes a convolution.
+//!
+//! With a stride `s`, the elements `s·q + r` of a result, for each phase `r < s`, come from the places `s·a + r` of the
+//! windows alone: `s` folds of stride 1, side by side (sub-pixel convolution, Shi et al. 2016).
+
+use super::{Match, Rule, matched};
+use crate::ops::{Dot, Op, Section, Slide, Tensor};
+use crate::types::{MAX_RANK, Shape};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule { name: "fold of product", rewrite: fold_of_product },
+    Rule { name: "fold in phases", rewrite: fold_in_phases },
+    Rule { name: "fold axis by axis", rewrite: fold_axis_by_axis },
+    Rule { name: "slice before windows", rewrite: slice_before_windows },
+];
+
+/// The slide with which each phase is folded: of stride 1 over every `stride`-th place.
+fn phase(slide: &Slide) -> Slide {
+    if slide.stride == 1 {
+        return *slide;
+    }
+    Slide { size: slide.span().div_ceil(slide.stride), stride: 1, dilation: 1, ..*slide }
+}
+
+/// `fold(dot(y, w))`, where `y` alone has the positions and `w` alone the places → `dot(window(pad y), reverse w)`: a
+/// contraction over windows of the padded `y`, with no sum of its own behind.
+///
+/// Places of a window outside of `y` meet the zeros of its padding: where `w` is infinite or NaN, they give NaN.
+fn fold_of_product<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (slides, shape, product) = m.fold()?;
+    let below = matched(product);
+    let (dot, lhs, rhs) = below.dot()?;
+    let moving = operand_of_positions(dot, slides, shape.rank())?;
+    let factor = |operand| Factor { x: [lhs, rhs][operand], labels: dot.operand(operand).to_vec() };
+    let (mut y, mut w) = (factor(moving), factor(1 - moving));
+    let (out, places) = dot.out().split_at(shape.rank());
+    let mut out = out.to_vec();
+    for (slide, place) in slides.iter().zip(places) {
+        w.x = by_phases(w.x, w.axis(*place)?, slide);
+    }
+    for (slide, place) in slides.iter().zip(places).filter(|(slide, _)| slide.stride > 1) {
+        let (at, position) = (w.axis(*place)?, dot.out()[slide.axis]);
+        // Labels of contractions are small numbers: these are free.
+        let phase = u8::MAX - place;
+        w.x = split(w.x, at, slide.stride);
+        w.labels.insert(at + 1, phase);
+        out.insert(out.iter().position(|&label| label == position)? + 1, phase);
+    }
+    let mut windows = Vec::new();
+    for (slide, place) in slides.iter().zip(places) {
+        let phase = Slide { axis: y.axis(dot.out()[slide.axis])?, ..phase(slide) };
+        if phase.size > 1 {
+            w.x = w.x.reverse(w.axis(*place)? as isize);
+            y.x = y.x.pad(phase.axis as isize, phase.span() - 1, phase.span() - 1);
+        }
+        y.labels.push(*place);
+        windows.push(phase);
+    }
+    y.x = y.x.windows(&windows);
+    let (lhs, rhs) = if moving == 0 { (y, w) } else { (w, y) };
+    let dot = Dot::new(&lhs.labels, &rhs.labels, &out).ok()?;
+    Some(merge_phases(Tensor::apply(Op::Dot(dot), &[lhs.x, rhs.x]), slides, shape))
+}
+
+/// An operand of a contraction, with its labels.
+struct Factor<'g> {
+    x: Tensor<'g>,
+    labels: Vec<u8>,
+}
+
+impl Factor<'_> {
+    fn axis(&self, label: u8) -> Option<usize> {
+        self.labels.iter().position(|&l| l == label)
+    }
+}
+
+/// The operand of the contraction that alone has all positions, where the other alone has all places of the windows, and
+/// no tensor would get too many axes. `None` too where no windows overlap: the contraction stays as it is.
+fn operand_of_positions(dot: &Dot, slides: &[Slide], rank: usize) -> Option<usize> {
+    let alone = |axis: usize, operand: usize| !dot.operand(1 - operand).contains(&dot.out()[axis]);
+    let moving = usize::from(!alone(slides.first()?.axis, 0));
+    let has_all = slides
+        .iter()
+        .enumerate()
+        .all(|(number, slide)| alone(slide.axis, moving) && alone(rank + number, 1 - moving));
+    let strided = slides.iter().filter(|slide| slide.stride > 1).count();
+    let ranks =
+        [dot.operand(moving).len() + slides.len(), dot.operand(1 - moving).len() + strided, rank + strided];
+    let overlap = slides.iter().any(|slide| slide.stride == 1 || phase(slide).size > 1);
+    (has_all && overlap && ranks.into_iter().all(|rank| rank <= MAX_RANK)).then_some(moving)
+}
+
+/// A fold with strides → a fold of stride 1 in each phase, and the phases put together; without a fold where windows do
+/// not overlap.
+fn fold_in_phases<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (slides, shape, mut y) = m.fold()?;
+    let overlaps = |slide: &Slide| slide.stride > 1 && phase(slide).size > 1;
+    let widens = |slide: &Slide| overlaps(slide) || slide.stride > 1 && slide.dilation > 1;
+    let is_strided = slides.iter().any(|slide| slide.stride > 1);
+    if !is_strided || y.shape().rank() + slides.iter().filter(|slide| widens(slide)).count() > MAX_RANK {
+        return None;
+    }
+    // Where each axis goes: a phase behind its positions, the places of a phase behind all others.
+    let mut order: Vec<usize> = (0..shape.rank()).collect();
+    let (mut phases, mut places) = (Vec::new(), Vec::new());
+    let mut axis = shape.rank();
+    for slide in slides {
+        y = by_phases(y, axis, slide);
+        if overlaps(slide) {
+            y = split(y, axis, slide.stride);
+        }
+        if slide.stride == 1 || overlaps(slide) {
+            phases.push(phase(slide));
+            places.push(axis);
+            axis += 1;
+        }
+        if slide.stride > 1 {
+            order.insert(order.iter().position(|&from| from == slide.axis)? + 1, axis);
+            axis += 1;
+        }
+    }
+    for phase in &mut phases {
+        phase.axis = order.iter().position(|&from| from == phase.axis)?;
+    }
+    order.extend(places);
+    y = y.permute(&order);
+    let mut extents = y.shape().extents()[..y.shape().rank() - phases.len()].to_vec();
+    phases.iter().for_each(|phase| extents[phase.axis] += phase.span() - 1);
+    let folded = if phases.is_empty() { y } else { y.fold(&phases, Shape::of(&extents)) };
+    Some(merge_phases(folded, slides, shape))
+}
+
+/// A strided fold over several axes, that is of too many axes to be split in phases → one fold after the other.
+fn fold_axis_by_axis<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (slides, shape, y) = m.fold()?;
+    let (last, others) = slides.split_last()?;
+    if others.is_empty() || slides.iter().all(|slide| slide.stride == 1) {
+        return None;
+    }
+    let mut extents = y.shape().extents()[..y.shape().rank() - 1].to_vec();
+    extents[last.axis] = shape.extents()[last.axis];
+    Some(y.fold(&[*last], Shape::of(&extents)).fold(others, shape))
+}
+
+/// `slice dot(window x, y)` → `dot(window(slice x), y)`, where only positions of windows of stride 1 are left out: the
+/// gradient of a padded convolution is padded by less, and computes nothing outside of the image.
+fn slice_before_windows<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { start, shape }, product) = m.section()? else { return None };
+    let below = matched(product);
+    let (dot, lhs, rhs) = below.dot()?;
+    let views = [matched(lhs), matched(rhs)];
+    let moving = (0..2).find(|&operand| views[operand].windows().is_some())?;
+    let (slides, image) = views[moving].windows()?;
+    let labels = dot.operand(moving);
+    let mut image = image;
+    for (axis, label) in dot.out().iter().enumerate() {
+        if shape.extents()[axis] == product.shape().extents()[axis] {
+            continue;
+        }
+        let at =
+            labels.iter().position(|l| l == label).filter(|_| !dot.operand(1 - moving).contains(label))?;
+        let slide = slides.iter().find(|slide| slide.axis == at && slide.stride == 1)?;
+        let end = start[axis] + shape.extents()[axis] + slide.span() - 1;
+        image = image.slice(at as isize, start[axis]..end);
+    }
+    let mut factors = [lhs, rhs];
+    factors[moving] = image.windows(slides);
+    Some(Tensor::apply(Op::Dot(dot.clone()), &factors))
+}
+
+/// An axis of places as rows of one place a phase. Where there is none stands −0, which changes no sum.
+fn by_phases<'g>(x: Tensor<'g>, axis: usize, slide: &Slide) -> Tensor<'g> {
+    if slide.stride == 1 {
+        return x;
+    }
+    let apart = x.spread_apart(axis, slide.dilation);
+    let missing = phase(slide).size * slide.stride - slide.span();
+    if missing > 0 { apart.pad_with(axis as isize, 0, missing, -0.0) } else { apart }
+}
+
+/// An axis as two, the second of this extent.
+fn split<'g>(x: Tensor<'g>, axis: usize, inner: usize) -> Tensor<'g> {
+    let mut extents = x.shape().extents().to_vec();
+    let outer = extents[axis] / inner;
+    extents.splice(axis..=axis, [outer, inner]);
+    x.reshape(Shape::of(&extents))
+}
+
+/// Phases that stand behind their positions put between them, cut or filled up with zeros to this shape.
+fn merge_phases<'g>(x: Tensor<'g>, slides: &[Slide], shape: Shape) -> Tensor<'g> {
+    let stride = |axis| slides.iter().find(|slide| slide.axis == axis).map_or(1, |slide| slide.stride);
+    let full = x.shape();
+    let mut extents = full.extents().iter();
+    let mut merged = Vec::new();
+    for axis in 0..shape.rank() {
+        let phases = if stride(axis) > 1 { 2 } else { 1 };
+        merged.push(extents.by_ref().take(phases).product());
+    }
+    let mut result = x.reshape(Shape::of(&merged));
+    for (axis, (have, &want)) in merged.into_iter().zip(shape.extents()).enumerate() {
+        if have > want {
+            result = result.slice(axis as isize, 0..want);
+        } else if have < want {
+            result = result.pad(axis as isize, 0, want - have);
+        }
+    }
+    result
+}
