@@ -46,7 +46,9 @@ fn identity<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         Binary::Mul => is(a, 1.0).then_some(b),
         Binary::Sub => is(b, 0.0).then_some(a),
         Binary::Div | Binary::Pow => is(b, 1.0).then_some(a),
-        Binary::Max | Binary::Min | Binary::Rem | Binary::Atan2 | Binary::And | Binary::Or => None,
+        Binary::Max | Binary::Min | Binary::Rem | Binary::Atan2 => None,
+        Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => None,
+        Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => None,
     }
 }
 
