@@ -103,7 +103,8 @@ fn shape(op: &Op) -> &'static str {
         | Op::Layout(_)
         | Op::Section(_)
         | Op::Gather(_)
-        | Op::Window(_) => "",
+        | Op::Window(_)
+        | Op::Random(_) => "",
     }
 }
 

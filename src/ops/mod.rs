@@ -6,6 +6,7 @@ mod elementwise;
 mod gather;
 mod layout;
 mod leaf;
+mod random;
 mod reduce;
 mod section;
 mod tensor;
@@ -19,6 +20,7 @@ pub use gather::Gather;
 pub use layout::Layout;
 pub(crate) use layout::inverse;
 pub use leaf::{Leaf, Role};
+pub use random::Random;
 pub use reduce::{AxisSpec, Reduce};
 pub use section::Section;
 pub use tensor::Tensor;
@@ -51,6 +53,8 @@ pub enum Op {
     Gather(Gather),
     /// Sliding windows.
     Window(Window),
+    /// Random bits by key and counter.
+    Random(Random),
 }
 
 /// What an operator family states about its operators.
@@ -187,6 +191,7 @@ impl Op {
             Op::Section(op) => op,
             Op::Gather(op) => op,
             Op::Window(op) => op,
+            Op::Random(op) => op,
         }
     }
 }
@@ -223,6 +228,7 @@ impl fmt::Display for Op {
             Op::Section(op) => op.fmt(f),
             Op::Gather(op) => op.fmt(f),
             Op::Window(op) => op.fmt(f),
+            Op::Random(op) => op.fmt(f),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH};
+use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
@@ -147,7 +147,7 @@ impl<'g> Planner<'g> {
         let operands = self.graph.operands(user).into_iter().map(|id| self.graph.ty(id)).collect();
         let reads = node.op.rules().reads(&Types { operands, result: node.ty }, operand);
         Path {
-            identity: matches!(node.op, Op::Elementwise(_)),
+            identity: matches!(node.op, Op::Elementwise(_) | Op::Random(_)),
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
             contracted: is_contraction(self.graph, user),
@@ -262,6 +262,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
         Op::Layout(_) | Op::Window(_) | Op::Section(Section::Slice { .. } | Section::Reverse { .. }) => below,
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
+        Op::Random(_) => below.saturating_add(RANDOM),
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();
             let terms = operands.div_ceil(node.ty.shape.elements().max(1));
