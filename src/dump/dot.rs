@@ -104,7 +104,8 @@ fn shape(op: &Op) -> &'static str {
         | Op::Section(_)
         | Op::Gather(_)
         | Op::Window(_)
-        | Op::Random(_) => "",
+        | Op::Random(_)
+        | Op::Custom(_) => "",
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Elementwise {
     Cast(DType),
     /// The identity, whose derivative is zero.
     StopGradient,
+    /// The identity, which no pass sees through: what is computed from it is computed anew.
+    Barrier,
 }
 
 impl Rules for Elementwise {
@@ -35,6 +37,7 @@ impl Rules for Elementwise {
             Elementwise::Select => "select",
             Elementwise::Cast(_) => "cast",
             Elementwise::StopGradient => "stop_gradient",
+            Elementwise::Barrier => "barrier",
         }
     }
 
@@ -55,7 +58,7 @@ impl Rules for Elementwise {
                 same_type(a, b)
             }
             Elementwise::Cast(dtype) => expect_operands(operands).map(|[x]| TensorType { dtype, ..x }),
-            Elementwise::StopGradient => expect_operands(operands).map(|[x]| x),
+            Elementwise::StopGradient | Elementwise::Barrier => expect_operands(operands).map(|[x]| x),
         }
     }
 
@@ -66,6 +69,7 @@ impl Rules for Elementwise {
             Elementwise::Binary(f) => binary_derivative(f, x[0], x[1], y, operand, dy),
             Elementwise::Select => (operand > 0).then_some(dy), // and the gate
             Elementwise::Cast(_) => x[0].dtype().is_float().then(|| dy.cast(x[0].dtype())),
+            Elementwise::Barrier => Some(dy),
             Elementwise::Compare(_) | Elementwise::StopGradient => None,
         }
     }
@@ -92,6 +96,7 @@ impl Rules for Elementwise {
                 }
             }
             Elementwise::Cast(dtype) => dtype.is_float().then_some((*dx)?.cast(dtype)),
+            Elementwise::Barrier => *dx,
             Elementwise::Compare(_) | Elementwise::StopGradient => None,
         });
         terms.reduce(|sum, term| sum + term)
@@ -113,7 +118,7 @@ impl Rules for Elementwise {
             Elementwise::Compare(f) => Instr::Compare(f, x[0], x[1]),
             Elementwise::Select => Instr::Select(x[0], x[1], x[2]),
             Elementwise::Cast(_) => Instr::Cast(x[0]),
-            Elementwise::StopGradient => return x[0],
+            Elementwise::StopGradient | Elementwise::Barrier => return x[0],
         };
         emitter.emit(instr, types.result.dtype)
     }

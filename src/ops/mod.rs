@@ -2,6 +2,7 @@
 //! reference evaluation and lowering side by side, and adds the methods users write to [`Tensor`].
 
 mod contraction;
+mod custom;
 mod elementwise;
 mod gather;
 mod layout;
@@ -15,6 +16,7 @@ mod window;
 use std::fmt;
 
 pub use contraction::Dot;
+pub use custom::Custom;
 pub use elementwise::{Elementwise, Operand};
 pub use gather::Gather;
 pub use layout::Layout;
@@ -55,6 +57,8 @@ pub enum Op {
     Window(Window),
     /// Random bits by key and counter.
     Random(Random),
+    /// Values with a reverse rule of their own.
+    Custom(Custom),
 }
 
 /// What an operator family states about its operators.
@@ -192,6 +196,7 @@ impl Op {
             Op::Gather(op) => op,
             Op::Window(op) => op,
             Op::Random(op) => op,
+            Op::Custom(op) => op,
         }
     }
 }
@@ -229,6 +234,7 @@ impl fmt::Display for Op {
             Op::Gather(op) => op.fmt(f),
             Op::Window(op) => op.fmt(f),
             Op::Random(op) => op.fmt(f),
+            Op::Custom(op) => op.fmt(f),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn elementwise(op: Elementwise, operands: &[&Value]) -> Value {
         Elementwise::Compare(f) => compare(f, operands[0], operands[1]),
         Elementwise::Select => select(operands[0], operands[1], operands[2]),
         Elementwise::Cast(dtype) => operands[0].cast(dtype),
-        Elementwise::StopGradient => operands[0].clone(),
+        Elementwise::StopGradient | Elementwise::Barrier => operands[0].clone(),
     }
 }
 

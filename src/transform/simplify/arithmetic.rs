@@ -6,6 +6,7 @@ use crate::ops::{Elementwise, Op, Tensor};
 use crate::types::{DType, Scalar};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule { name: "derived already", rewrite: derived_already },
     Rule { name: "fold constants", rewrite: fold_constants },
     Rule { name: "constant first", rewrite: constant_first },
     Rule { name: "identity", rewrite: identity },
@@ -20,9 +21,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "decided select", rewrite: decided_select },
 ];
 
+/// A value with a reverse rule → the value: nothing is derived from a simplified graph.
+fn derived_already<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    matches!(m.op, Op::Custom(_)).then(|| m.operands[0])
+}
+
 /// An elementwise operator over constants → the constant.
 fn fold_constants<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let Op::Elementwise(op) = m.op else { return None };
+    if op == Elementwise::Barrier {
+        return None;
+    }
     let operands: Option<Vec<Scalar>> = m.operands.iter().map(|x| x.as_constant()).collect();
     Some(constant(m.node, op.fold(&operands?)))
 }
