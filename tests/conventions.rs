@@ -123,6 +123,7 @@ fn special_values_survive_compilation() {
             ("log", a.log()),
             ("sqrt", a.sqrt()),
             ("tanh", a.tanh()),
+            ("erf_inv", a.erf_inv()),
             ("sin", a.sin()),
             ("cos", a.cos()),
             ("floor", a.floor()),
@@ -177,6 +178,15 @@ fn integers_wrap_and_never_trap() {
             ("neg", -a),
             ("abs", a.abs()),
             ("sign", a.sign()),
+            ("rem", a % b),
+            ("and", a & b),
+            ("or", a | b),
+            ("xor", a ^ b),
+            ("not", !a),
+            ("left", a << b),
+            ("right", a >> b),
+            ("logical", a.shift_right_logical(b)),
+            ("rotated", a.rotate_left(b)),
             ("sum", a.sum(..)),
             ("prod", b.prod(..)),
             ("least", a.min(..)),
@@ -189,6 +199,47 @@ fn integers_wrap_and_never_trap() {
         ];
         assert_compiles_right(&g, &outputs, &leaves, 0.0);
     }
+}
+
+/// Amounts outside 0 to the width shift everything out, as in XLA; rotation counts modulo the width.
+#[test]
+fn bits_are_shifted_by_any_amount() {
+    let g = Graph::new();
+    let (a, bits) = (g.input("a", [5], I32), g.input("bits", [5], I32));
+    let (flag, other) = (g.input("flag", [4], Bool), g.input("other", [4], Bool));
+    let outputs = [
+        ("left", a << bits),
+        ("right", a >> bits),
+        ("logical", a.shift_right_logical(bits)),
+        ("rotated", a.rotate_left(bits)),
+        ("by four", (a << 4) >> 4),
+        ("either", flag ^ other),
+        ("wide", (a.cast(I64) << 40) ^ !bits.cast(I64)),
+    ];
+    let leaves = [
+        ("a", Value::from(array![-8, -8, 5, -8, 5])),
+        ("bits", array![1, 31, 32, 40, -1].into()),
+        ("flag", array![false, false, true, true].into()),
+        ("other", array![false, true, false, true].into()),
+    ];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["left"], array![-16, 0, 0, 0, 0].into());
+    assert_eq!(values["right"], array![-4, -1, 0, -1, 0].into());
+    assert_eq!(values["logical"], array![0x7fff_fffc, 1, 0, 0, 0].into());
+    assert_eq!(values["rotated"], array![-15, 0x7fff_fffc, 5, -8 << 8 | 0xff, i32::MIN | 2].into());
+    assert_eq!(values["by four"], leaves[0].1);
+    assert_eq!(values["either"], array![false, true, true, false].into());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+    let message = |build: fn(&Graph)| {
+        let g = Graph::new();
+        build(&g);
+        g.check().unwrap_err().to_string()
+    };
+    let float = message(|g| drop(format!("{:?}", g.input("x", [], F32) << 1)));
+    assert!(float.contains("shift_left: f32[] is not supported here; expected i32 or i64"), "{float}");
+    let truth =
+        message(|g| drop(format!("{:?}", g.input("x", [], Bool).rotate_left(g.input("y", [], Bool)))));
+    assert!(truth.contains("expected i32 or i64"), "{truth}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::run;
 use hitofude::TensorType;
 use hitofude::loops::{Binary, Combine, Compare, Unary};
-use hitofude::ops::{Elementwise, Layout, Leaf, Op, Section, Slide};
+use hitofude::ops::{Elementwise, Layout, Leaf, Op, Section, Slide, Window};
 use hitofude::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -43,6 +43,12 @@ const ROWS: &[Row] = &[
     ("ceil", "wide", 0.0, |_, l| l[0].ceil()),
     ("round", "wide", 0.0, |_, l| l[0].round()),
     ("not", "flags", 0.0, |_, l| !l[0]),
+    ("erf_inv", "unit", 4.0, |_, l| l[0].erf_inv()),
+    ("xor", "counts counts2", 0.0, |_, l| l[0] ^ l[1]),
+    ("shift_left", "counts amounts", 0.0, |_, l| l[0] << l[1]),
+    ("shift_right", "counts amounts", 0.0, |_, l| l[0] >> l[1]),
+    ("shift_right_logical", "counts amounts", 0.0, |_, l| l[0].shift_right_logical(l[1])),
+    ("rotate_left", "counts amounts", 0.0, |_, l| l[0].rotate_left(l[1])),
     ("add", "wide other", 0.0, |_, l| l[0] + l[1]),
     ("sub", "wide other", 0.0, |_, l| l[0] - l[1]),
     ("mul", "wide other", 1.0, |_, l| l[0] * l[1]),
@@ -392,7 +398,11 @@ fn name_of(op: &Op) -> &'static str {
         Op::Section(Section::Concat { .. }) => "concat",
         Op::Section(Section::Reverse { .. }) => "reverse",
         Op::Gather(_) => "gather",
-        Op::Window(_) => "window",
+        Op::Window(Window::Unfold(_)) => "window",
+        // Fixtures of their own: convolutions in `composites.rs`, draws in `random.rs`.
+        Op::Window(Window::Fold(..)) | Op::Random(_) => "",
+        // What they stand for is written out of the others.
+        Op::Custom(_) | Op::Elementwise(Elementwise::Barrier) => "",
     }
 }
 

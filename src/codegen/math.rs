@@ -4,6 +4,8 @@ use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, Signature, Type
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 
+use crate::loops::Special;
+
 macro_rules! library {
     ($($name:ident($($arg:ident),*) = $narrow:expr, $wide:expr;)*) => {
         /// The functions of the library.
@@ -41,6 +43,7 @@ library! {
     Cosh(x) = f32::cosh, f64::cosh;
     Tanh(x) = f32::tanh, f64::tanh;
     Erf(x) = libm::erff, libm::erf;
+    ErfInv(x) = Special::erf_inv, Special::erf_inv;
     Rem(x, y) = std::ops::Rem::rem, std::ops::Rem::rem;
     Pow(x, y) = f32::powf, f64::powf;
     Atan2(x, y) = f32::atan2, f64::atan2;

@@ -102,6 +102,7 @@ impl Emit<'_, '_> {
             Unary::Cosh => self.call(Function::Cosh, &[x]),
             Unary::Tanh => self.call(Function::Tanh, &[x]),
             Unary::Erf => self.call(Function::Erf, &[x]),
+            Unary::ErfInv => self.call(Function::ErfInv, &[x]),
             Unary::Floor => self.call(Function::Floor, &[x]),
             Unary::Ceil => self.call(Function::Ceil, &[x]),
             Unary::Round => self.call(Function::Round, &[x]),
@@ -114,8 +115,10 @@ impl Emit<'_, '_> {
             Unary::Neg => self.builder.ins().ineg(x),
             Unary::Abs => self.builder.ins().iabs(x),
             Unary::Sign => self.sign(x, dtype),
-            Unary::Not if self.ty(x).is_vector() => self.builder.ins().bnot(x),
-            Unary::Not => self.builder.ins().bxor_imm_u(x, 1),
+            Unary::Not if dtype == DType::Bool && !self.ty(x).is_vector() => {
+                self.builder.ins().bxor_imm_u(x, 1)
+            }
+            Unary::Not => self.builder.ins().bnot(x),
             _ => x, // refused by the type rule
         }
     }
@@ -131,12 +134,6 @@ impl Emit<'_, '_> {
     }
 
     pub fn binary(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
-        if dtype == DType::Bool || matches!(f, Binary::And | Binary::Or) {
-            return match f {
-                Binary::And => self.builder.ins().band(a, b),
-                _ => self.builder.ins().bor(a, b),
-            };
-        }
         if !dtype.is_float() {
             return self.binary_integer(f, a, b, dtype);
         }
@@ -149,7 +146,9 @@ impl Emit<'_, '_> {
             Binary::Min => self.builder.ins().fmin(a, b),
             Binary::Rem => self.call(Function::Rem, &[a, b]),
             Binary::Atan2 => self.call(Function::Atan2, &[a, b]),
-            Binary::Pow | Binary::And | Binary::Or => self.call(Function::Pow, &[a, b]),
+            Binary::Pow => self.call(Function::Pow, &[a, b]),
+            Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => a, // refused by the type rule
+            Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => a,
         }
     }
 
@@ -160,9 +159,30 @@ impl Emit<'_, '_> {
             Binary::Mul => self.builder.ins().imul(a, b),
             Binary::Max => self.builder.ins().smax(a, b),
             Binary::Min => self.builder.ins().smin(a, b),
+            Binary::Div => self.divide_integer(a, b, dtype),
             Binary::Rem => self.remainder_integer(a, b, dtype),
-            _ => self.divide_integer(a, b, dtype),
+            Binary::And => self.builder.ins().band(a, b),
+            Binary::Or => self.builder.ins().bor(a, b),
+            Binary::Xor => self.builder.ins().bxor(a, b),
+            Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => self.shift(f, a, b, dtype),
+            Binary::RotateLeft => self.builder.ins().rotl(a, b),
+            Binary::Pow | Binary::Atan2 => a, // refused by the type rule
         }
+    }
+
+    /// A shift. The processor takes the amount modulo the width; larger ones shift everything out.
+    fn shift(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
+        let last = dtype.size() as i64 * 8 - 1;
+        let ins = self.builder.ins();
+        if f == Binary::ShiftRight {
+            let most = ins.iconst(clif_type(dtype), last);
+            let held = self.builder.ins().umin(b, most);
+            return self.builder.ins().sshr(a, held);
+        }
+        let shifted = if f == Binary::ShiftLeft { ins.ishl(a, b) } else { ins.ushr(a, b) };
+        let zero = self.number(0.0, a, dtype);
+        let fits = self.builder.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, b, last);
+        self.builder.ins().select(fits, shifted, zero)
     }
 
     /// The remainder that never traps: 0 for the divisors 0 and -1.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Options, compile};
 use crate::error::{Error, Result};
-use crate::graph::{NodeId, Target};
-use crate::ops::{Graph, Leaf, Op, Tensor};
+use crate::graph::{NodeId, Origin, Target};
+use crate::ops::{Graph, Leaf, Op, Role, Tensor};
 use crate::runtime::Executable;
 use crate::schedule::{Schedule, schedule};
 use crate::transform::{copy_leaf_results, extract};
@@ -89,6 +89,23 @@ impl<'g> Function<'g> {
         } else if !state.is_poison() {
             let message = format!("{state:?} is not a parameter, slot or setting, and cannot be updated");
             self.error.get_or_insert(Error::Value(message));
+        }
+        self
+    }
+
+    /// Makes every random key that the results so far depend on go on to the next: `key` of JAX's
+    /// `key, subkey = jax.random.split(key)`, of which [`Graph::random_key`] gives `subkey`.
+    #[track_caller]
+    pub fn advance_keys(mut self) -> Function<'g> {
+        let reached = self.graph.reachable(self.results.iter().map(|result| result.1));
+        let is_key =
+            |id: &NodeId| matches!(self.graph.node(*id).op, Op::Leaf(Leaf::State { role: Role::Key, .. }));
+        let keys: Vec<NodeId> = self.graph.ids().filter(|id| reached[id.index()]).filter(is_key).collect();
+        for key in keys {
+            let key = self.graph.tensor(key);
+            let origin = Origin::Update { parameter: key.leaf_name().unwrap_or_default() };
+            let next = self.graph.with_origin(origin, || key.fold_in(0.0));
+            self = self.update(key, next);
         }
         self
     }

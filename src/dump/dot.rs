@@ -103,7 +103,9 @@ fn shape(op: &Op) -> &'static str {
         | Op::Layout(_)
         | Op::Section(_)
         | Op::Gather(_)
-        | Op::Window(_) => "",
+        | Op::Window(_)
+        | Op::Random(_)
+        | Op::Custom(_) => "",
     }
 }
 

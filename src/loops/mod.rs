@@ -5,12 +5,14 @@ mod affine;
 mod contraction;
 mod display;
 mod scalar;
+mod special;
 mod verify;
 mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
 pub use scalar::{Binary, Combine, Compare, Unary};
+pub(crate) use special::Special;
 
 use std::collections::BTreeSet;
 

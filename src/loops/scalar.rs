@@ -54,11 +54,13 @@ vocabulary! {
         Tanh = "tanh",
         /// 2/√π · ∫₀ˣ e^(−t²) dt.
         Erf = "erf",
+        /// The number whose error function this is.
+        ErfInv = "erf_inv",
         Floor = "floor",
         Ceil = "ceil",
         /// To the nearest integer, halves to even.
         Round = "round",
-        /// Logical negation.
+        /// Negation of a truth value, or of every bit of an integer.
         Not = "not",
     }
 }
@@ -80,8 +82,18 @@ vocabulary! {
         Max = "max",
         /// NaN if either is.
         Min = "min",
+        /// Of truth values, or bit by bit of integers; so are `or` and `xor`.
         And = "and",
         Or = "or",
+        Xor = "xor",
+        /// Zeros come in; 0 for amounts outside 0 to the width in bits.
+        ShiftLeft = "shift_left",
+        /// Copies of the sign bit come in, and nothing else for amounts outside 0 to the width in bits.
+        ShiftRight = "shift_right",
+        /// Zeros come in; 0 for amounts outside 0 to the width in bits.
+        ShiftRightLogical = "shift_right_logical",
+        /// The bits that go out on the left come in on the right; the amount counts modulo the width in bits.
+        RotateLeft = "rotate_left",
     }
 }
 

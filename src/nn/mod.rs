@@ -3,6 +3,7 @@
 
 mod activations;
 mod convolution;
+mod dropout;
 mod layers;
 mod losses;
 mod pooling;

@@ -35,6 +35,8 @@ pub enum Role {
     Slot,
     /// A hyper-parameter: a number that the caller may change between calls, such as the rate.
     Setting,
+    /// What random numbers are drawn by; every step goes on to the next.
+    Key,
 }
 
 impl fmt::Display for Role {
@@ -43,6 +45,7 @@ impl fmt::Display for Role {
             Role::Parameter => "parameter",
             Role::Slot => "slot",
             Role::Setting => "setting",
+            Role::Key => "key",
         })
     }
 }
@@ -168,12 +171,9 @@ impl Graph {
     /// Declares a trainable parameter. It is zero until the caller sets it in the state.
     #[track_caller]
     pub fn parameter(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
-        self.state(name, TensorType::new(dtype, shape), Role::Parameter, 0.0)
-    }
-
-    #[track_caller]
-    fn state(&self, name: &str, ty: TensorType, role: Role, initial: f64) -> Tensor<'_> {
-        self.tensor(self.declare(state(name, ty, role, initial), Location::caller()))
+        let zero = Scalar::from_f64(0.0, dtype);
+        let leaf = state(name, TensorType::new(dtype, shape), Role::Parameter, zero);
+        self.tensor(self.declare(leaf, Location::caller()))
     }
 
     /// A tensor whose elements are all `value`, rounded to `dtype`.
@@ -211,8 +211,7 @@ impl Graph {
     }
 }
 
-fn state(name: &str, ty: TensorType, role: Role, initial: f64) -> Op {
-    let initial = Scalar::from_f64(initial, ty.dtype);
+pub(super) fn state(name: &str, ty: TensorType, role: Role, initial: Scalar) -> Op {
     Op::Leaf(Leaf::State { name: name.into(), ty, role, initial })
 }
 
@@ -223,7 +222,7 @@ impl<'g> Tensor<'g> {
     pub fn slot(self, name: &str, initial: f64) -> Tensor<'g> {
         let at = Location::caller();
         let name = format!("{}.{name}", self.leaf_name().unwrap_or_default());
-        let leaf = state(&name, self.ty(), Role::Slot, initial);
+        let leaf = state(&name, self.ty(), Role::Slot, Scalar::from_f64(initial, self.dtype()));
         let known = self.graph.leaf(&name).filter(|&id| self.graph.node(id).op == leaf);
         self.graph.tensor(known.unwrap_or_else(|| self.graph.declare(leaf, at)))
     }
@@ -233,7 +232,8 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn setting(self, name: &str, initial: f64) -> Tensor<'g> {
         let at = Location::caller();
-        let leaf = |dtype| state(name, TensorType::new(dtype, []), Role::Setting, initial);
+        let leaf =
+            |dtype| state(name, TensorType::new(dtype, []), Role::Setting, Scalar::from_f64(initial, dtype));
         let known = self.graph.leaf(name).filter(|&id| {
             // One number serves parameters of either float type.
             let op = &self.graph.node(id).op;

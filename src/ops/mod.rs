@@ -2,10 +2,12 @@
 //! reference evaluation and lowering side by side, and adds the methods users write to [`Tensor`].
 
 mod contraction;
+mod custom;
 mod elementwise;
 mod gather;
 mod layout;
 mod leaf;
+mod random;
 mod reduce;
 mod section;
 mod tensor;
@@ -14,11 +16,13 @@ mod window;
 use std::fmt;
 
 pub use contraction::Dot;
+pub use custom::Custom;
 pub use elementwise::{Elementwise, Operand};
 pub use gather::Gather;
 pub use layout::Layout;
 pub(crate) use layout::inverse;
 pub use leaf::{Leaf, Role};
+pub use random::Random;
 pub use reduce::{AxisSpec, Reduce};
 pub use section::Section;
 pub use tensor::Tensor;
@@ -51,6 +55,10 @@ pub enum Op {
     Gather(Gather),
     /// Sliding windows, and windows laid over one another.
     Window(Window),
+    /// Random bits by key and counter.
+    Random(Random),
+    /// Values with a reverse rule of their own.
+    Custom(Custom),
 }
 
 /// What an operator family states about its operators.
@@ -187,6 +195,8 @@ impl Op {
             Op::Section(op) => op,
             Op::Gather(op) => op,
             Op::Window(op) => op,
+            Op::Random(op) => op,
+            Op::Custom(op) => op,
         }
     }
 }
@@ -201,6 +211,7 @@ const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
     |text| Section::parse(text).map(Op::Section),
     |text| Gather::parse(text).map(Op::Gather),
     |text| Window::parse(text).map(Op::Window),
+    |text| Random::parse(text).map(Op::Random),
 ];
 
 impl graph::Operator for Op {
@@ -239,6 +250,8 @@ impl fmt::Display for Op {
             Op::Section(op) => op.fmt(f),
             Op::Gather(op) => op.fmt(f),
             Op::Window(op) => op.fmt(f),
+            Op::Random(op) => op.fmt(f),
+            Op::Custom(op) => op.fmt(f),
         }
     }
 }

@@ -3,6 +3,9 @@
 /// Scalar instructions that are cheaper to run again than to store and load once more.
 pub(super) const CHEAP: usize = 4;
 
+/// Scalar instructions for the bits of one counter: 20 rounds of three, and what the key adds.
+pub(super) const RANDOM: usize = 72;
+
 /// A chain this long is computed in pieces, which bounds recursion and the size of kernels.
 pub(super) const MAX_DEPTH: usize = 128;
 

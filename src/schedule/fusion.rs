@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH};
+use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
@@ -147,7 +147,7 @@ impl<'g> Planner<'g> {
         let operands = self.graph.operands(user).into_iter().map(|id| self.graph.ty(id)).collect();
         let reads = node.op.rules().reads(&Types { operands, result: node.ty }, operand);
         Path {
-            identity: matches!(node.op, Op::Elementwise(_)),
+            identity: matches!(node.op, Op::Elementwise(_) | Op::Random(_) | Op::Custom(_)),
             repeated: reads == Reads::Repeatedly,
             linear: reads == Reads::Linear,
             contracted: is_contraction(self.graph, user),
@@ -250,7 +250,7 @@ fn is_contraction(graph: &Graph, id: NodeId) -> bool {
 fn is_view(graph: &Graph, id: NodeId) -> bool {
     let section = |op: &Section| matches!(op, Section::Slice { .. } | Section::Reverse { .. });
     match &graph.node(id).op {
-        Op::Layout(_) | Op::Window(Window::Unfold(_)) => true,
+        Op::Layout(_) | Op::Window(Window::Unfold(_)) | Op::Elementwise(Elementwise::Barrier) => true,
         Op::Section(op) => section(op),
         _ => false,
     }
@@ -272,6 +272,8 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
             below.saturating_add(4).saturating_mul(slides.iter().map(|slide| slide.size).product())
         }
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
+        Op::Random(_) => below.saturating_add(RANDOM),
+        Op::Custom(_) => below,
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();
             let terms = operands.div_ceil(node.ty.shape.elements().max(1));
@@ -285,6 +287,7 @@ fn elementwise_cost(op: Elementwise) -> usize {
         Elementwise::Unary(
             Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not,
         ) => 1,
+        Elementwise::Barrier => 0,
         Elementwise::Unary(Unary::Sqrt) | Elementwise::Binary(Binary::Div) => 4,
         Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem) => 20,
         _ => 1,

@@ -36,7 +36,7 @@ pub(super) fn order(graph: &Graph, fusion: &Fusion) -> Vec<Task> {
             before[writer].extend(others);
         }
     }
-    topological(before, fusion).into_iter().map(Task::Compute).chain(commits).collect()
+    topological(before, graph, fusion).into_iter().map(Task::Compute).chain(commits).collect()
 }
 
 /// For each kernel those that must run before it because it reads what they store.
@@ -66,8 +66,10 @@ fn waits_for(before: &[BTreeSet<KernelId>], kernel: KernelId, earlier: KernelId)
     false
 }
 
-/// Kahn's algorithm; among kernels that are ready, the one whose nodes stand first in the graph.
-fn topological(before: Vec<BTreeSet<KernelId>>, fusion: &Fusion) -> Vec<KernelId> {
+/// Kahn's algorithm; among kernels that are ready, one that gives back as much memory as it takes, else the one whose
+/// nodes stand first in the graph.
+fn topological(before: Vec<BTreeSet<KernelId>>, graph: &Graph, fusion: &Fusion) -> Vec<KernelId> {
+    let mut scratch = Scratch::of(graph, fusion);
     let mut waiting: Vec<usize> = before.iter().map(BTreeSet::len).collect();
     let mut after = vec![Vec::new(); before.len()];
     for (kernel, earlier) in before.iter().enumerate() {
@@ -76,7 +78,10 @@ fn topological(before: Vec<BTreeSet<KernelId>>, fusion: &Fusion) -> Vec<KernelId
     let key = |kernel: KernelId| (fusion.kernels[kernel].stored.last().copied(), kernel);
     let mut ready: BTreeSet<_> = (0..before.len()).filter(|&kernel| waiting[kernel] == 0).map(key).collect();
     let mut order = Vec::with_capacity(before.len());
-    while let Some((_, kernel)) = ready.pop_first() {
+    while let Some(&first) = ready.iter().find(|ready| scratch.takes_no_more(ready.1)).or(ready.first()) {
+        ready.remove(&first);
+        let kernel = first.1;
+        scratch.run(kernel);
         order.push(kernel);
         for &next in &after[kernel] {
             waiting[next] -= 1;
@@ -86,4 +91,54 @@ fn topological(before: Vec<BTreeSet<KernelId>>, fusion: &Fusion) -> Vec<KernelId
         }
     }
     order
+}
+
+/// Which values wait in scratch memory for kernels that have not run yet.
+struct Scratch {
+    /// For each node the bytes it takes.
+    bytes: Vec<usize>,
+    /// For each node the number of kernels that are still to read it.
+    readers: Vec<usize>,
+    /// For each kernel the nodes it reads, and the bytes it takes for what it stores.
+    reads: Vec<Vec<NodeId>>,
+    takes: Vec<usize>,
+}
+
+impl Scratch {
+    fn of(graph: &Graph, fusion: &Fusion) -> Scratch {
+        let kernels = fusion.kernels.len();
+        let mut scratch = Scratch {
+            bytes: vec![0; graph.len()],
+            readers: vec![0; graph.len()],
+            reads: vec![Vec::new(); kernels],
+            takes: vec![0; kernels],
+        };
+        for id in graph.ids() {
+            let Some(home) = fusion.stored_in[id.index()] else { continue };
+            let is_output =
+                fusion.targets[id.index()].iter().any(|target| matches!(target, Target::Output(_)));
+            if is_output || !fusion.needs_buffer(id) {
+                continue;
+            }
+            scratch.bytes[id.index()] = graph.ty(id).bytes();
+            scratch.takes[home] += graph.ty(id).bytes();
+            for &reader in fusion.readers[id.index()].keys().filter(|&&reader| reader != home) {
+                scratch.reads[reader].push(id);
+                scratch.readers[id.index()] += 1;
+            }
+        }
+        scratch
+    }
+
+    /// Whether the kernel gives back at least as much as it takes.
+    fn takes_no_more(&self, kernel: KernelId) -> bool {
+        let last = self.reads[kernel].iter().filter(|id| self.readers[id.index()] == 1);
+        last.map(|id| self.bytes[id.index()]).sum::<usize>() >= self.takes[kernel]
+    }
+
+    fn run(&mut self, kernel: KernelId) {
+        for id in &self.reads[kernel] {
+            self.readers[id.index()] -= 1;
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::runtime::Executable;
 use crate::schedule::Schedule;
 
 /// A training step to be compiled. It reports `loss`, and whatever is named by [`TrainingStep::output`], as
-/// they are before the update.
+/// they are before the update. Random keys in the state go on to the next with every step.
 #[must_use = "a training step does nothing until it is compiled"]
 pub struct TrainingStep<'g> {
     graph: &'g Graph,
@@ -113,6 +113,7 @@ impl<'g> TrainingStep<'g> {
                 }
             }
         }
+        let function = function.advance_keys();
         self.graph.check()?;
         Ok(function.derived_since(started))
     }

@@ -144,7 +144,7 @@ impl Graph {
     }
 
     /// One flag a node: whether a change of `wrt` could change it.
-    fn depends_on(&self, wrt: &[Tensor<'_>]) -> Vec<bool> {
+    pub(crate) fn depends_on(&self, wrt: &[Tensor<'_>]) -> Vec<bool> {
         let mut depends = vec![false; self.len()];
         for x in wrt {
             depends[x.id.index()] = true;

@@ -1,12 +1,13 @@
 //! Matrices of derivatives, by batching a derivative over unit vectors.
 
 use crate::error::{Error, Result};
-use crate::ops::{Graph, Tensor};
+use crate::graph::NodeId;
+use crate::ops::{Graph, Op, Tensor};
 use crate::types::{DType, Shape};
 
 impl Graph {
     /// The Jacobian of `y` with respect to `x`, of shape `[y's axes…, x's axes…]`: forward mode where `x` has fewer
-    /// elements than `y`, else reverse.
+    /// elements than `y` and no [`Tensor::custom_vjp`] forbids it, else reverse.
     ///
     /// # Errors
     /// The first error made while building; tensors not of floats; more than 8 axes together.
@@ -25,7 +26,7 @@ impl Graph {
         self.check_own("jacobian", [x, y])?;
         let (rows, columns) = (y.shape(), x.shape());
         let shape = Shape::new(&[rows.extents(), columns.extents()].concat())?;
-        if columns.elements() < rows.elements() {
+        if columns.elements() < rows.elements() && !self.is_reverse_only(y) {
             let tangent = self.placeholder(x);
             let dy = self.jvp(y, &[(x, tangent)])?;
             let unit = self.unit_vectors(columns, x.dtype())?;
@@ -67,6 +68,14 @@ impl Graph {
         }
         let gradient = self.grad(y, &[x])?[0];
         self.jvp(gradient, &[(x, v)])
+    }
+
+    /// Whether a rule on the way to `y` is for reverse mode only.
+    fn is_reverse_only(&self, y: Tensor<'_>) -> bool {
+        let needed = self.reachable([y.id()]);
+        let is_reverse_only =
+            |id: NodeId| matches!(&self.node(id).op, Op::Custom(op) if op.is_reverse_only());
+        self.ids().any(|id| needed[id.index()] && is_reverse_only(id))
     }
 
     /// A tensor of this type that stands for what batching puts in its place.

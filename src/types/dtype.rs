@@ -34,6 +34,11 @@ impl DType {
         matches!(self, DType::F32 | DType::F64)
     }
 
+    /// Whether elements are integers, and not truth values.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, DType::I32 | DType::I64)
+    }
+
     /// The name used in messages and dumps: `f32`, `f64`, `i32`, `i64`, `bool`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -29,6 +29,7 @@ pub const ELEMENTWISE: &[Case] = &[
     ("cosh", |x, _| x.cosh()),
     ("tanh", |x, _| x.tanh()),
     ("erf", |x, _| x.erf()),
+    ("erf_inv", |x, _| x.erf_inv()),
     ("sigmoid", |x, _| x.sigmoid()),
     ("relu", |x, _| (x - 0.5).relu()),
     ("clamp", |x, _| x.clamp(0.4, 0.6)),

@@ -4,7 +4,7 @@ use ndarray::{ArrayD, Zip};
 use num_traits::Float;
 
 use super::Elementwise;
-use crate::loops::{Binary, Compare, Unary};
+use crate::loops::{Binary, Compare, Special, Unary};
 use crate::types::{Element, Value, map_value};
 
 /// Applies a well-typed operator.
@@ -15,7 +15,7 @@ pub(super) fn elementwise(op: Elementwise, operands: &[&Value]) -> Value {
         Elementwise::Compare(f) => compare(f, operands[0], operands[1]),
         Elementwise::Select => select(operands[0], operands[1], operands[2]),
         Elementwise::Cast(dtype) => operands[0].cast(dtype),
-        Elementwise::StopGradient => operands[0].clone(),
+        Elementwise::StopGradient | Elementwise::Barrier => operands[0].clone(),
     }
 }
 
@@ -26,18 +26,20 @@ fn unary(f: Unary, x: &Value) -> Value {
         Value::I32(x) => Value::I32(x.mapv(|x| match f {
             Unary::Neg => x.wrapping_neg(),
             Unary::Abs => x.wrapping_abs(),
+            Unary::Not => !x,
             _ => x.signum(),
         })),
         Value::I64(x) => Value::I64(x.mapv(|x| match f {
             Unary::Neg => x.wrapping_neg(),
             Unary::Abs => x.wrapping_abs(),
+            Unary::Not => !x,
             _ => x.signum(),
         })),
         Value::Bool(x) => Value::Bool(x.mapv(|x| !x)),
     }
 }
 
-fn unary_float<T: Float>(f: Unary, x: T) -> T {
+fn unary_float<T: Special>(f: Unary, x: T) -> T {
     match f {
         Unary::Neg => -x,
         Unary::Abs => x.abs(),
@@ -58,10 +60,11 @@ fn unary_float<T: Float>(f: Unary, x: T) -> T {
         Unary::Cosh => x.cosh(),
         Unary::Tanh => x.tanh(),
         Unary::Erf => erf(x),
+        Unary::ErfInv => x.erf_inv(),
         Unary::Floor => x.floor(),
         Unary::Ceil => x.ceil(),
         Unary::Round => round_half_even(x),
-        Unary::Not => unreachable!("the type rule admits bool only"),
+        Unary::Not => unreachable!("the type rule admits bool and integers only"),
     }
 }
 
@@ -80,7 +83,7 @@ fn round_half_even<T: Float>(x: T) -> T {
 /// Applies a binary function to two arrays of one type.
 pub(crate) fn binary(f: Binary, a: &Value, b: &Value) -> Value {
     macro_rules! integers {
-        ($variant:ident, $a:ident, $b:ident) => {
+        ($variant:ident, $unsigned:ty, $a:ident, $b:ident) => {
             Value::$variant(zip($a, $b, |a, b| match f {
                 Binary::Add => a.wrapping_add(b),
                 Binary::Sub => a.wrapping_sub(b),
@@ -91,20 +94,31 @@ pub(crate) fn binary(f: Binary, a: &Value, b: &Value) -> Value {
                 Binary::Rem => a.wrapping_rem(b),
                 Binary::Max => a.max(b),
                 Binary::Min => a.min(b),
-                Binary::Pow | Binary::Atan2 | Binary::And | Binary::Or => {
-                    unreachable!("refused by the type rule")
+                Binary::And => a & b,
+                Binary::Or => a | b,
+                Binary::Xor => a ^ b,
+                Binary::ShiftLeft => bits_of(b).and_then(|bits| a.checked_shl(bits)).unwrap_or(0),
+                Binary::ShiftRight => {
+                    bits_of(b).and_then(|bits| a.checked_shr(bits)).unwrap_or(a.signum().min(0))
                 }
+                Binary::ShiftRightLogical => {
+                    bits_of(b).and_then(|bits| (a as $unsigned).checked_shr(bits)).unwrap_or(0) as _
+                }
+                Binary::RotateLeft => a.rotate_left(b as u32 % <$unsigned>::BITS),
+                Binary::Pow | Binary::Atan2 => unreachable!("refused by the type rule"),
             }))
         };
     }
     match (a, b) {
         (Value::F32(a), Value::F32(b)) => Value::F32(zip(a, b, |a, b| binary_float(f, a, b))),
         (Value::F64(a), Value::F64(b)) => Value::F64(zip(a, b, |a, b| binary_float(f, a, b))),
-        (Value::I32(a), Value::I32(b)) => integers!(I32, a, b),
-        (Value::I64(a), Value::I64(b)) => integers!(I64, a, b),
-        (Value::Bool(a), Value::Bool(b)) => {
-            Value::Bool(zip(a, b, |a, b| if f == Binary::And { a && b } else { a || b }))
-        }
+        (Value::I32(a), Value::I32(b)) => integers!(I32, u32, a, b),
+        (Value::I64(a), Value::I64(b)) => integers!(I64, u64, a, b),
+        (Value::Bool(a), Value::Bool(b)) => Value::Bool(zip(a, b, |a, b| match f {
+            Binary::And => a && b,
+            Binary::Or => a || b,
+            _ => a != b,
+        })),
         _ => unreachable!("the type rule wants equal types"),
     }
 }
@@ -123,8 +137,18 @@ fn binary_float<T: Float>(f: Binary, a: T, b: T) -> T {
         Binary::Max if a > b || a == b && a.is_sign_positive() => a,
         Binary::Min if a < b || a == b && a.is_sign_negative() => a,
         Binary::Max | Binary::Min => b,
-        Binary::And | Binary::Or => unreachable!("refused by the type rule"),
+        Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => {
+            unreachable!("refused by the type rule")
+        }
+        Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => {
+            unreachable!("refused by the type rule")
+        }
     }
+}
+
+/// An amount to shift by, if it is one.
+fn bits_of(amount: impl TryInto<u32>) -> Option<u32> {
+    amount.try_into().ok()
 }
 
 fn compare(f: Compare, a: &Value, b: &Value) -> Value {

@@ -6,6 +6,7 @@ use crate::ops::{Elementwise, Op, Tensor};
 use crate::types::{DType, Scalar};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule { name: "derived already", rewrite: derived_already },
     Rule { name: "fold constants", rewrite: fold_constants },
     Rule { name: "constant first", rewrite: constant_first },
     Rule { name: "identity", rewrite: identity },
@@ -20,9 +21,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "decided select", rewrite: decided_select },
 ];
 
+/// A value with a reverse rule → the value: nothing is derived from a simplified graph.
+fn derived_already<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    matches!(m.op, Op::Custom(_)).then(|| m.operands[0])
+}
+
 /// An elementwise operator over constants → the constant.
 fn fold_constants<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let Op::Elementwise(op) = m.op else { return None };
+    if op == Elementwise::Barrier {
+        return None;
+    }
     let operands: Option<Vec<Scalar>> = m.operands.iter().map(|x| x.as_constant()).collect();
     Some(constant(m.node, op.fold(&operands?)))
 }
@@ -46,7 +55,9 @@ fn identity<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         Binary::Mul => is(a, 1.0).then_some(b),
         Binary::Sub => is(b, 0.0).then_some(a),
         Binary::Div | Binary::Pow => is(b, 1.0).then_some(a),
-        Binary::Max | Binary::Min | Binary::Rem | Binary::Atan2 | Binary::And | Binary::Or => None,
+        Binary::Max | Binary::Min | Binary::Rem | Binary::Atan2 => None,
+        Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => None,
+        Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => None,
     }
 }
 

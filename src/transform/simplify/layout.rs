@@ -79,7 +79,7 @@ fn axes_without_ones(source: Tensor<'_>, reshaped: Tensor<'_>, axes: &[usize]) -
 /// constants: the work shrinks to the smaller shape.
 fn broadcast_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let Op::Elementwise(op) = m.op else { return None };
-    if matches!(op, Elementwise::StopGradient) {
+    if matches!(op, Elementwise::StopGradient | Elementwise::Barrier) {
         return None;
     }
     let views: Vec<Match<'g>> = m.operands.iter().map(|&x| matched(x)).collect();
