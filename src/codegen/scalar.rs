@@ -8,7 +8,7 @@ use cranelift_module::ModuleError;
 
 use super::entry::Library;
 use super::host::Features;
-use super::math::{self, Function};
+use super::math;
 use crate::loops::{Binary, Combine, Compare, Tables, Unary};
 use crate::types::{DType, Scalar};
 
@@ -64,8 +64,13 @@ impl Emit<'_, '_> {
 
     /// The constant in every lane.
     pub fn splat_constant(&mut self, value: Scalar, vector: Type) -> Value {
-        let bytes = value.bits().to_le_bytes();
-        let bytes = bytes[..value.dtype().size()].repeat(vector.lane_count() as usize);
+        self.splat_bits(value.bits(), vector)
+    }
+
+    /// A constant in every lane, by its bits.
+    pub fn splat_bits(&mut self, bits: u64, vector: Type) -> Value {
+        let lane = &bits.to_le_bytes()[..vector.lane_type().bytes() as usize];
+        let bytes = lane.repeat(vector.lane_count() as usize);
         let data = self.builder.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
         self.builder.ins().vconst(vector, data)
     }
@@ -88,24 +93,7 @@ impl Emit<'_, '_> {
             Unary::Ceil if self.features.rounding => self.builder.ins().ceil(x),
             Unary::Round if self.features.rounding => self.builder.ins().nearest(x),
             Unary::Sign => self.sign(x, dtype),
-            Unary::Exp => self.call(Function::Exp, &[x]),
-            Unary::Expm1 => self.call(Function::Expm1, &[x]),
-            Unary::Log => self.call(Function::Log, &[x]),
-            Unary::Log1p => self.call(Function::Log1p, &[x]),
-            Unary::Sin => self.call(Function::Sin, &[x]),
-            Unary::Cos => self.call(Function::Cos, &[x]),
-            Unary::Tan => self.call(Function::Tan, &[x]),
-            Unary::Asin => self.call(Function::Asin, &[x]),
-            Unary::Acos => self.call(Function::Acos, &[x]),
-            Unary::Atan => self.call(Function::Atan, &[x]),
-            Unary::Sinh => self.call(Function::Sinh, &[x]),
-            Unary::Cosh => self.call(Function::Cosh, &[x]),
-            Unary::Tanh => self.call(Function::Tanh, &[x]),
-            Unary::Erf => self.call(Function::Erf, &[x]),
-            Unary::Floor => self.call(Function::Floor, &[x]),
-            Unary::Ceil => self.call(Function::Ceil, &[x]),
-            Unary::Round => self.call(Function::Round, &[x]),
-            Unary::Not => x, // refused by the type rule
+            f => math::unary(self, f, x),
         }
     }
 
@@ -147,9 +135,7 @@ impl Emit<'_, '_> {
             Binary::Div => self.builder.ins().fdiv(a, b),
             Binary::Max => self.builder.ins().fmax(a, b),
             Binary::Min => self.builder.ins().fmin(a, b),
-            Binary::Rem => self.call(Function::Rem, &[a, b]),
-            Binary::Atan2 => self.call(Function::Atan2, &[a, b]),
-            Binary::Pow | Binary::And | Binary::Or => self.call(Function::Pow, &[a, b]),
+            f => math::binary(self, f, a, b),
         }
     }
 
@@ -230,7 +216,7 @@ impl Emit<'_, '_> {
         self.builder.ins().bitselect(mask, a, b)
     }
 
-    fn cast_bits(&mut self, x: Value, ty: Type) -> Value {
+    pub fn cast_bits(&mut self, x: Value, ty: Type) -> Value {
         if self.ty(x) == ty {
             return x;
         }
@@ -281,15 +267,9 @@ impl Emit<'_, '_> {
         }
         lanes[0]
     }
-
-    fn call(&mut self, function: Function, args: &[Value]) -> Value {
-        math::call(self.module, self.builder, function, args).unwrap_or_else(|error| {
-            self.error.get_or_insert(error);
-            args[0]
-        })
-    }
 }
 
-fn mask_type(vector: Type) -> Type {
+/// The type of masks for vectors of this type: integers of the same width.
+pub(super) fn mask_type(vector: Type) -> Type {
     if vector.lane_bits() == 32 { types::I32X4 } else { types::I64X2 }
 }
