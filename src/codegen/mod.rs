@@ -7,6 +7,7 @@ mod entry;
 mod host;
 mod math;
 mod nest;
+mod packing;
 mod scalar;
 mod straight;
 mod tape;

@@ -1,6 +1,8 @@
 //! Loop nests as CLIF: counted loops, vectors where the accesses allow, several partial results in
 //! reductions. All extents are known, so remainders need no tests.
 
+mod lanes;
+
 use std::collections::HashMap;
 
 use cranelift::codegen::ir::BlockArg;
@@ -10,11 +12,12 @@ use cranelift_module::Module;
 use super::cost::{CHAINS, UNROLL_BODY};
 use super::entry::Bases;
 use super::scalar::{Emit, clif_type};
-use super::vectorise;
+use super::vectorise::{self, Mode};
 use crate::loops::{
     Access, Affine, Binary, BufferId, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Unary, Var,
 };
 use crate::types::{DType, Scalar};
+use lanes::Vector;
 
 /// Emits one kernel.
 pub(super) fn kernel(program: &Program, kernel: &Kernel, emit: &mut Emit<'_, '_>, bases: &Bases) {
@@ -27,6 +30,8 @@ pub(super) fn kernel(program: &Program, kernel: &Kernel, emit: &mut Emit<'_, '_>
         products: vec![None; kernel.dtypes.len()],
         loops: vec![Position::default(); kernel.extents.len()],
         vector: None,
+        modes: vec![Mode::Fixed; kernel.dtypes.len()],
+        splats: HashMap::new(),
         addresses: vec![HashMap::new()],
     };
     nest.body(&kernel.body);
@@ -48,13 +53,6 @@ struct Walk {
     step: i64,
 }
 
-/// The variable whose consecutive values are the lanes, and the vectors' type.
-#[derive(Clone, Copy)]
-struct Vector {
-    var: LoopVar,
-    ty: Type,
-}
-
 /// The moving part of an address: a buffer and the terms that have a counter.
 type Moving = (BufferId, Vec<(LoopVar, i64)>);
 
@@ -68,6 +66,10 @@ struct Nest<'n, 'e, 'f> {
     products: Vec<Option<(Value, Value)>>,
     loops: Vec<Position>,
     vector: Option<Vector>,
+    /// How each value is held in the loop that runs on vectors.
+    modes: Vec<Mode>,
+    /// Scalars that are in lanes already, in that loop.
+    splats: HashMap<Value, Value>,
     /// Addresses computed, by the open loops they were computed in.
     addresses: Vec<HashMap<Moving, Value>>,
 }
@@ -88,40 +90,50 @@ impl Nest<'_, '_, '_> {
     /// Vectors for as long as they fit, then single elements.
     fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
         let extent = self.kernel.extent(var) as i64;
-        let ty = vectorise::lanes(self.kernel, var, body).map(vector_type);
-        let whole = ty.map_or(0, |ty| extent / i64::from(ty.lane_count()) * i64::from(ty.lane_count()));
-        if let Some(ty) = ty.filter(|_| whole > 0) {
-            self.vector = Some(Vector { var, ty });
-            let walk = Walk { var, from: 0, to: whole, step: i64::from(ty.lane_count()) };
-            self.counted(walk, body, &[], |nest, _| {
+        let mut from = 0;
+        if let Some(vector) = self.enter_lanes(var, body, &[]) {
+            let step = vector.lanes() as i64;
+            from = extent / step * step;
+            self.counted(Walk { var, from: 0, to: from, step }, body, &[], |nest, _| {
                 nest.body(body);
                 vec![]
             });
-            self.vector = None;
+            self.leave_lanes();
         }
-        self.counted(Walk { var, from: whole, to: extent, step: 1 }, body, &[], |nest, _| {
+        self.counted(Walk { var, from, to: extent, step: 1 }, body, &[], |nest, _| {
             nest.body(body);
             vec![]
         });
+    }
+
+    /// Goes over to vectors along `var`, if the loop can run on them and is long enough for one.
+    fn enter_lanes(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) -> Option<Vector> {
+        let plan = vectorise::plan(self.kernel, var, body, parts)?;
+        let vector = Vector { var, width: plan.width };
+        (self.kernel.extent(var) >= vector.lanes()).then_some(())?;
+        self.vector = Some(vector);
+        self.modes = plan.modes;
+        self.prepare_splats(body);
+        Some(vector)
+    }
+
+    fn leave_lanes(&mut self) {
+        self.vector = None;
+        self.splats.clear();
     }
 
     /// Several chains of vectors, a few single vectors, then single elements; combined at the end.
     fn run_reduce(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) {
         let extent = self.kernel.extent(var) as i64;
         let is_innermost = !body.iter().any(Stmt::is_loop);
-        let own = (self.vector.is_none()
-            && is_innermost
-            && parts.iter().all(|part| self.kernel.dtype(part.dst).is_float()))
-        .then(|| vectorise::lanes(self.kernel, var, body).map(vector_type))
-        .flatten()
-        .filter(|ty| extent >= i64::from(ty.lane_count()));
+        let own =
+            if self.vector.is_none() && is_innermost { self.enter_lanes(var, body, parts) } else { None };
         let mut at = 0;
         let mut partial: Vec<Vec<Value>> = Vec::new();
-        if let Some(ty) = own {
-            self.vector = Some(Vector { var, ty });
-            let walk = Walk { var, from: 0, to: extent, step: i64::from(ty.lane_count()) };
+        if let Some(vector) = own {
+            let walk = Walk { var, from: 0, to: extent, step: vector.lanes() as i64 };
             at = self.chains(walk, body, parts, &mut partial);
-            self.vector = None;
+            self.leave_lanes();
             for chain in &mut partial {
                 for (value, part) in chain.iter_mut().zip(parts) {
                     *value = self.emit.combine_lanes(part.combine, *value, self.kernel.dtype(part.dst));
@@ -176,12 +188,12 @@ impl Nest<'_, '_, '_> {
             let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
             match product {
                 Some((a, b)) => {
-                    let (a, b) = (self.widened(a, dtype), self.widened(b, dtype));
+                    let (a, b) = (self.beside(a, sum, dtype), self.beside(b, sum, dtype));
                     self.emit.mul_add(a, b, sum, dtype)
                 }
                 None => {
                     let value = self.value(part.value);
-                    let value = self.widened(value, dtype);
+                    let value = self.beside(value, sum, dtype);
                     self.emit.binary(part.combine.join(), sum, value, dtype)
                 }
             }
@@ -214,12 +226,14 @@ impl Nest<'_, '_, '_> {
         }
     }
 
-    /// What a part starts from: a vector where the loop runs on vectors.
+    /// What a part starts from: a vector where it differs from lane to lane.
     fn identity(&mut self, part: &Part) -> Value {
         let dtype = self.kernel.dtype(part.dst);
         let identity = part.combine.identity(dtype);
         match self.vector {
-            Some(vector) if dtype.is_float() => self.emit.splat_constant(identity, vector.ty),
+            Some(vector) if self.mode(part.dst) != Mode::Fixed => {
+                self.emit.splat_constant(identity, vector.ty(dtype))
+            }
             _ => self.emit.constant(identity),
         }
     }
@@ -272,16 +286,9 @@ impl Nest<'_, '_, '_> {
         }
     }
 
-    /// The value as the loop needs it: in every lane, if the loop runs on vectors.
-    fn widened(&mut self, value: Value, dtype: DType) -> Value {
-        match self.vector {
-            Some(vector)
-                if !self.emit.ty(value).is_vector() && (dtype.is_float() || dtype == DType::Bool) =>
-            {
-                self.emit.splat(value, vector.ty)
-            }
-            _ => value,
-        }
+    /// The value beside another: in lanes, if the other is.
+    fn beside(&mut self, value: Value, other: Value, dtype: DType) -> Value {
+        if self.emit.ty(other).is_vector() { self.widened(value, dtype) } else { value }
     }
 
     /// The operands; all in lanes if one is.
@@ -294,27 +301,39 @@ impl Nest<'_, '_, '_> {
     }
 
     fn assign(&mut self, dst: Var, instr: &Instr) {
-        let dtype = self.kernel.dtype(dst);
-        let vars = instr.operands();
-        let x = self.operands(&vars);
-        let of = |var: Var| self.kernel.dtype(var);
+        let x = self.operands(&instr.operands());
         self.products[dst.0 as usize] = None;
-        let value = match instr {
-            Instr::Load(access) => self.load(access, dtype),
-            Instr::LoadWithin(access, ranges) => self.load_within(access, ranges, dtype),
-            Instr::LoadRow { access, stride, bound, .. } => {
-                self.load_row(access, x[0], *stride, *bound, dtype)
-            }
-            Instr::Within(ranges) => self.within(ranges),
-            Instr::Constant(value) => self.emit.constant(*value),
-            Instr::Index(index) => self.index(index),
-            Instr::Unary(f, _) => self.emit.unary(*f, x[0], dtype),
-            Instr::Binary(f, a, b) => self.binary(*f, (*a, x[0]), (*b, x[1]), dst, dtype),
-            Instr::Compare(f, a, _) => self.emit.compare(*f, x[0], x[1], of(*a)),
-            Instr::Select(..) => self.emit.select(x[0], x[1], x[2]),
-            Instr::Cast(a) => self.emit.cast(x[0], of(*a), dtype),
+        let value = match self.mode(dst) {
+            Mode::OneByOne => self.assign_one_by_one(dst, instr, &x),
+            Mode::Fixed | Mode::Lanes => self.compute(dst, instr, &x),
         };
         self.vars[dst.0 as usize] = Some(value);
+    }
+
+    fn compute(&mut self, dst: Var, instr: &Instr, x: &[Value]) -> Value {
+        let dtype = self.kernel.dtype(dst);
+        let of = |var: Var| self.kernel.dtype(var);
+        let vector = self.vector.filter(|_| self.mode(dst) == Mode::Lanes);
+        match (instr, vector) {
+            (Instr::Load(access), _) => self.load(access, dtype),
+            (Instr::LoadWithin(access, ranges), Some(vector)) => {
+                self.load_within_in_lanes(vector, access, ranges, dtype)
+            }
+            (Instr::LoadWithin(access, ranges), None) => self.load_within(access, ranges, dtype),
+            (Instr::LoadRow { access, stride, bound, .. }, _) => {
+                self.load_row(access, x[0], *stride, *bound, dtype)
+            }
+            (Instr::Within(ranges), Some(vector)) => self.within_in_lanes(vector, ranges),
+            (Instr::Within(ranges), None) => self.within(ranges),
+            (Instr::Constant(value), _) => self.emit.constant(*value),
+            (Instr::Index(index), Some(vector)) => self.index_in_lanes(vector, index),
+            (Instr::Index(index), None) => self.index(index),
+            (Instr::Unary(f, _), _) => self.emit.unary(*f, x[0], dtype),
+            (Instr::Binary(f, a, b), _) => self.binary(*f, (*a, x[0]), (*b, x[1]), dst, dtype),
+            (Instr::Compare(f, a, _), _) => self.emit.compare(*f, x[0], x[1], of(*a)),
+            (Instr::Select(..), _) => self.emit.select(x[0], x[1], x[2]),
+            (Instr::Cast(a), _) => self.emit.cast(x[0], of(*a), dtype),
+        }
     }
 
     /// Products are remembered; a sum or difference with one becomes a multiply-add.
@@ -322,8 +341,7 @@ impl Nest<'_, '_, '_> {
         if dtype.is_float() {
             let product = |nest: &mut Self, var: Var, like: Value| {
                 let (x, y) = nest.products[var.0 as usize]?;
-                let is_vector = nest.emit.ty(like).is_vector();
-                Some(if is_vector { (nest.widened(x, dtype), nest.widened(y, dtype)) } else { (x, y) })
+                Some((nest.beside(x, like, dtype), nest.beside(y, like, dtype)))
             };
             match f {
                 Binary::Mul => self.products[dst.0 as usize] = Some((a.1, b.1)),
@@ -367,16 +385,7 @@ impl Nest<'_, '_, '_> {
 
     fn load(&mut self, access: &Access, dtype: DType) -> Value {
         let (address, offset) = self.address(access);
-        let ty = self.lane_type(access, dtype);
-        self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
-    }
-
-    /// A vector where the access moves along the lanes.
-    fn lane_type(&self, access: &Access, dtype: DType) -> Type {
-        match self.vector {
-            Some(vector) if access.index.coefficient(vector.var) != 0 => vector.ty,
-            _ => clif_type(dtype),
-        }
+        self.load_at(access, address, offset, dtype)
     }
 
     /// Holds the row inside its bounds, whatever its value.
@@ -388,30 +397,38 @@ impl Nest<'_, '_, '_> {
         let (address, offset) = self.address(access);
         let bytes = self.scaled(row, stride * dtype.size() as i64);
         let address = self.emit.builder.ins().iadd(address, bytes);
-        let ty = self.lane_type(access, dtype);
-        self.emit.builder.ins().load(ty, MemFlagsData::new().with_notrap(), address, offset)
+        self.load_at(access, address, offset, dtype)
     }
 
-    /// Whether every expression lies between 0 and its bound: one unsigned comparison each.
+    /// Whether an expression lies between 0 and a bound: one unsigned comparison.
+    fn is_below(&mut self, index: &Affine, bound: i64) -> Value {
+        let index = self.index(index);
+        self.emit.builder.ins().icmp_imm_s(IntCC::UnsignedLessThan, index, bound)
+    }
+
+    /// Whether every expression lies between 0 and its bound.
     fn within(&mut self, ranges: &[(Affine, i64)]) -> Value {
         let mut inside = None;
         for (index, bound) in ranges {
-            let index = self.index(index);
-            let test = self.emit.builder.ins().icmp_imm_s(IntCC::UnsignedLessThan, index, *bound);
+            let test = self.is_below(index, *bound);
             inside = Some(inside.map_or(test, |inside| self.emit.builder.ins().band(inside, test)));
         }
         inside.unwrap_or_else(|| self.emit.constant(Scalar::Bool(true)))
+    }
+
+    /// Whether every expression lies between 0 and its bound and the buffer has the element.
+    fn exists_within(&mut self, access: &Access, ranges: &[(Affine, i64)]) -> Value {
+        let elements = self.program.buffers[access.buffer.index()].elements as i64;
+        let (wanted, exists) = (self.within(ranges), self.is_below(&access.index, elements));
+        self.emit.builder.ins().band(wanted, exists)
     }
 
     /// Reads the buffer's first element instead where the element is not inside, and makes it zero.
     fn load_within(&mut self, access: &Access, ranges: &[(Affine, i64)], dtype: DType) -> Value {
         let buffer = &self.program.buffers[access.buffer.index()];
         let (base, offset) = self.bases.address(buffer.place);
-        let index = self.index(&access.index);
-        let (wanted, elements) = (self.within(ranges), buffer.elements as i64);
-        let exists = self.emit.builder.ins().icmp_imm_s(IntCC::UnsignedLessThan, index, elements);
-        let inside = self.emit.builder.ins().band(wanted, exists);
-        let start = self.emit.builder.ins().iconst(types::I64, 0);
+        let inside = self.exists_within(access, ranges);
+        let (index, start) = (self.index(&access.index), self.emit.builder.ins().iconst(types::I64, 0));
         let index = self.emit.builder.ins().select(inside, index, start);
         let bytes = self.scaled(index, buffer.dtype.size() as i64);
         let address = self.emit.builder.ins().iadd(base, bytes);
@@ -425,8 +442,17 @@ impl Nest<'_, '_, '_> {
         let dtype = self.kernel.dtype(value);
         let value = self.value(value);
         let value = self.widened(value, dtype);
+        match self.vector {
+            Some(vector) if access.index.coefficient(vector.var) != 1 => {
+                self.store_one_by_one(vector, access, value, dtype);
+            }
+            _ => self.store_value(access, value, dtype),
+        }
+    }
+
+    fn store_value(&mut self, access: &Access, value: Value, dtype: DType) {
         let (address, offset) = self.address(access);
-        self.emit.builder.ins().store(MemFlagsData::new().with_notrap(), value, address, offset);
+        self.emit.store(value, dtype, address, offset);
     }
 
     /// A call of the library's kernel. The tables stay where they are for as long as the code.
@@ -513,8 +539,4 @@ impl Nest<'_, '_, '_> {
             }
         }
     }
-}
-
-fn vector_type(dtype: DType) -> Type {
-    if dtype == DType::F32 { types::F32X4 } else { types::F64X2 }
 }

@@ -1,15 +1,14 @@
 //! One scalar instruction of the loop IR as CLIF: on scalars, or on all lanes of 128-bit vectors.
-//! A bool is an i8 of 0 or 1 in scalars, and a mask of all ones or zeros in lanes.
 
-use cranelift::codegen::ir::{ConstantData, Endianness};
+use cranelift::codegen::ir::Endianness;
 use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
 
 use super::entry::Library;
 use super::host::Features;
-use super::math::{self, Function};
-use crate::loops::{Binary, Combine, Compare, Tables, Unary};
+use super::math;
+use crate::loops::{Binary, Compare, Tables, Unary};
 use crate::types::{DType, Scalar};
 
 /// What emitting instructions takes.
@@ -52,24 +51,6 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// The scalar in every lane.
-    pub fn splat(&mut self, x: Value, vector: Type) -> Value {
-        if self.ty(x) == types::I8 {
-            let lane = if vector.lane_bits() == 32 { types::I32 } else { types::I64 };
-            let mask = self.builder.ins().bmask(lane, x);
-            return self.builder.ins().splat(mask_type(vector), mask);
-        }
-        self.builder.ins().splat(vector, x)
-    }
-
-    /// The constant in every lane.
-    pub fn splat_constant(&mut self, value: Scalar, vector: Type) -> Value {
-        let bytes = value.bits().to_le_bytes();
-        let bytes = bytes[..value.dtype().size()].repeat(vector.lane_count() as usize);
-        let data = self.builder.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
-        self.builder.ins().vconst(vector, data)
-    }
-
     fn number(&mut self, value: f64, like: Value, dtype: DType) -> Value {
         let (value, ty) = (Scalar::from_f64(value, dtype), self.ty(like));
         if ty.is_vector() { self.splat_constant(value, ty) } else { self.constant(value) }
@@ -88,25 +69,7 @@ impl Emit<'_, '_> {
             Unary::Ceil if self.features.rounding => self.builder.ins().ceil(x),
             Unary::Round if self.features.rounding => self.builder.ins().nearest(x),
             Unary::Sign => self.sign(x, dtype),
-            Unary::Exp => self.call(Function::Exp, &[x]),
-            Unary::Expm1 => self.call(Function::Expm1, &[x]),
-            Unary::Log => self.call(Function::Log, &[x]),
-            Unary::Log1p => self.call(Function::Log1p, &[x]),
-            Unary::Sin => self.call(Function::Sin, &[x]),
-            Unary::Cos => self.call(Function::Cos, &[x]),
-            Unary::Tan => self.call(Function::Tan, &[x]),
-            Unary::Asin => self.call(Function::Asin, &[x]),
-            Unary::Acos => self.call(Function::Acos, &[x]),
-            Unary::Atan => self.call(Function::Atan, &[x]),
-            Unary::Sinh => self.call(Function::Sinh, &[x]),
-            Unary::Cosh => self.call(Function::Cosh, &[x]),
-            Unary::Tanh => self.call(Function::Tanh, &[x]),
-            Unary::Erf => self.call(Function::Erf, &[x]),
-            Unary::ErfInv => self.call(Function::ErfInv, &[x]),
-            Unary::Floor => self.call(Function::Floor, &[x]),
-            Unary::Ceil => self.call(Function::Ceil, &[x]),
-            Unary::Round => self.call(Function::Round, &[x]),
-            Unary::Not => x, // refused by the type rule
+            f => math::unary(self, f, x),
         }
     }
 
@@ -142,14 +105,46 @@ impl Emit<'_, '_> {
             Binary::Sub => self.builder.ins().fsub(a, b),
             Binary::Mul => self.builder.ins().fmul(a, b),
             Binary::Div => self.builder.ins().fdiv(a, b),
-            Binary::Max => self.builder.ins().fmax(a, b),
-            Binary::Min => self.builder.ins().fmin(a, b),
-            Binary::Rem => self.call(Function::Rem, &[a, b]),
-            Binary::Atan2 => self.call(Function::Atan2, &[a, b]),
-            Binary::Pow => self.call(Function::Pow, &[a, b]),
-            Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => a, // refused by the type rule
-            Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => a,
+            Binary::Max | Binary::Min => self.extremum(f, a, b),
+            f => math::binary(self, f, a, b),
         }
+    }
+
+    /// `a` where the comparison holds, else `b`.
+    fn chosen(&mut self, f: Compare, a: Value, b: Value, dtype: DType) -> Value {
+        let condition = self.compare(f, a, b, dtype);
+        self.select(condition, a, b)
+    }
+
+    /// IEEE 754-2019's maximum or minimum: NaN if either is, and +0 is larger than −0. The processor's gives the second
+    /// operand for NaN and for two zeros; taken both ways round, the two results differ only there. Or-ed they are
+    /// NaN and −0, which is the minimum; and-ed they are +0.
+    fn extremum(&mut self, f: Binary, a: Value, b: Value) -> Value {
+        let ty = self.ty(a);
+        if !ty.is_vector() {
+            let [a, b] = [a, b].map(|x| self.in_lane(x));
+            let result = self.extremum(f, a, b);
+            return self.builder.ins().extractlane(result, 0);
+        }
+        let (a, b) = (self.loaded(a), self.loaded(b));
+        let [one, other] = [(a, b), (b, a)].map(|(a, b)| {
+            let (low, high) = if f == Binary::Max { (b, a) } else { (a, b) };
+            let condition = self.builder.ins().fcmp(FloatCC::LessThan, low, high);
+            self.select(condition, a, b)
+        });
+        if f == Binary::Min {
+            return self.builder.ins().bor(one, other);
+        }
+        let common = self.builder.ins().band(one, other);
+        let is_nan = self.builder.ins().fcmp(FloatCC::Unordered, a, b);
+        let is_nan = self.cast_bits(is_nan, ty);
+        self.builder.ins().bor(common, is_nan)
+    }
+
+    /// A float in the lowest lane of a vector; the other lanes do not matter.
+    fn in_lane(&mut self, x: Value) -> Value {
+        let vector = if self.ty(x) == types::F32 { types::F32X4 } else { types::F64X2 };
+        self.builder.ins().scalar_to_vector(vector, x)
     }
 
     fn binary_integer(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
@@ -157,6 +152,8 @@ impl Emit<'_, '_> {
             Binary::Add => self.builder.ins().iadd(a, b),
             Binary::Sub => self.builder.ins().isub(a, b),
             Binary::Mul => self.builder.ins().imul(a, b),
+            Binary::Max if self.ty(a) == types::I64X2 => self.chosen(Compare::Gt, a, b, dtype),
+            Binary::Min if self.ty(a) == types::I64X2 => self.chosen(Compare::Lt, a, b, dtype),
             Binary::Max => self.builder.ins().smax(a, b),
             Binary::Min => self.builder.ins().smin(a, b),
             Binary::Div => self.divide_integer(a, b, dtype),
@@ -217,8 +214,9 @@ impl Emit<'_, '_> {
                 Compare::Ne => FloatCC::NotEqual,
                 Compare::Lt => FloatCC::LessThan,
                 Compare::Le => FloatCC::LessThanOrEqual,
-                Compare::Gt => FloatCC::GreaterThan,
-                Compare::Ge => FloatCC::GreaterThanOrEqual,
+                // Turned around: `select(x > 0, x, 0)` becomes one instruction only as `0 < x`.
+                Compare::Gt => return self.compare(Compare::Lt, b, a, dtype),
+                Compare::Ge => return self.compare(Compare::Le, b, a, dtype),
             };
             let (a, b) = (self.loaded(a), self.loaded(b));
             return self.builder.ins().fcmp(condition, a, b);
@@ -250,7 +248,7 @@ impl Emit<'_, '_> {
         self.builder.ins().bitselect(mask, a, b)
     }
 
-    fn cast_bits(&mut self, x: Value, ty: Type) -> Value {
+    pub fn cast_bits(&mut self, x: Value, ty: Type) -> Value {
         if self.ty(x) == ty {
             return x;
         }
@@ -267,8 +265,11 @@ impl Emit<'_, '_> {
         self.binary(Binary::Add, product, c, dtype)
     }
 
-    /// Conversion of a scalar.
+    /// Conversion of a scalar or of lanes.
     pub fn cast(&mut self, x: Value, from: DType, to: DType) -> Value {
+        if self.ty(x).is_vector() {
+            return self.cast_lanes(x, from, to);
+        }
         let (ty, ins) = (clif_type(to), self.builder.ins());
         match (from, to) {
             (DType::F32, DType::F64) => ins.fpromote(ty, x),
@@ -290,26 +291,9 @@ impl Emit<'_, '_> {
             (DType::I32, DType::I32) | (DType::I64, DType::I64) => x,
         }
     }
-
-    /// The lanes of a vector combined, neighbours first.
-    pub fn combine_lanes(&mut self, combine: Combine, x: Value, dtype: DType) -> Value {
-        let mut lanes: Vec<Value> =
-            (0..self.ty(x).lane_count() as u8).map(|lane| self.builder.ins().extractlane(x, lane)).collect();
-        while lanes.len() > 1 {
-            lanes =
-                lanes.chunks(2).map(|pair| self.binary(combine.join(), pair[0], pair[1], dtype)).collect();
-        }
-        lanes[0]
-    }
-
-    fn call(&mut self, function: Function, args: &[Value]) -> Value {
-        math::call(self.module, self.builder, function, args).unwrap_or_else(|error| {
-            self.error.get_or_insert(error);
-            args[0]
-        })
-    }
 }
 
-fn mask_type(vector: Type) -> Type {
+/// The type of masks for vectors of this type: integers of the same width.
+pub(super) fn mask_type(vector: Type) -> Type {
     if vector.lane_bits() == 32 { types::I32X4 } else { types::I64X2 }
 }

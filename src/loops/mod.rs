@@ -233,6 +233,17 @@ impl Kernel {
         (reads, writes)
     }
 
+    /// The smallest and the largest value of an expression; meaningless in a loop without iterations.
+    pub(crate) fn range_of(&self, index: &Affine) -> (i64, i64) {
+        let (mut lowest, mut highest) = (index.offset(), index.offset());
+        for &(var, coefficient) in index.terms() {
+            let span = coefficient * (self.extent(var) as i64 - 1);
+            lowest += span.min(0);
+            highest += span.max(0);
+        }
+        (lowest, highest)
+    }
+
     /// Whether every address is known when loops are written out.
     pub fn has_fixed_addresses(&self) -> bool {
         fn fixed(body: &[Stmt]) -> bool {

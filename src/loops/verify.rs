@@ -78,15 +78,11 @@ impl Checker<'_> {
     /// `beyond` is how far past its index the access may reach.
     fn access(&self, access: &Access, beyond: i64) -> Result<()> {
         let elements = self.program.buffers[access.buffer.index()].elements as i64;
-        let (mut lowest, mut highest) = (access.index.offset(), access.index.offset() + beyond);
-        for &(var, coefficient) in access.index.terms() {
-            let Some(last) = self.kernel.extent(var).checked_sub(1) else {
-                return Ok(()); // A loop without iterations accesses nothing.
-            };
-            let span = coefficient * last as i64;
-            lowest += span.min(0);
-            highest += span.max(0);
+        if access.index.terms().iter().any(|term| self.kernel.extent(term.0) == 0) {
+            return Ok(()); // A loop without iterations accesses nothing.
         }
+        let (lowest, highest) = self.kernel.range_of(&access.index);
+        let highest = highest + beyond;
         if lowest >= 0 && highest < elements {
             return Ok(());
         }

@@ -1,0 +1,73 @@
+//! The functions that processors lack: most as inline code, which works on vectors, with one file a family; the rest
+//! as calls of the library. Errors are at most 2 units in the last place (`tests/accuracy.rs`).
+
+mod error_function;
+mod exp;
+mod hyperbolic;
+mod lanes;
+mod library;
+mod log;
+mod power;
+mod rounding;
+mod trig;
+
+use cranelift::prelude::{Value, types};
+
+pub(super) use library::register;
+
+use super::scalar::Emit;
+use crate::loops::{Binary, Unary};
+use lanes::Real;
+use library::Function;
+
+/// How a function is computed.
+enum Way {
+    Inline(for<'l> fn(Real<'l>) -> Real<'l>),
+    Call(Function),
+    /// By the processor, or not at all.
+    Nothing,
+}
+
+fn way(f: Unary) -> Way {
+    match f {
+        Unary::Exp => Way::Inline(exp::exp),
+        Unary::Expm1 => Way::Inline(exp::expm1),
+        Unary::Tanh => Way::Inline(hyperbolic::tanh),
+        Unary::Sinh => Way::Inline(hyperbolic::sinh),
+        Unary::Cosh => Way::Inline(hyperbolic::cosh),
+        Unary::Log => Way::Inline(log::log),
+        Unary::Log1p => Way::Inline(log::log1p),
+        Unary::Sin => Way::Inline(trig::sin),
+        Unary::Cos => Way::Inline(trig::cos),
+        Unary::Erf => Way::Inline(error_function::erf),
+        Unary::Floor => Way::Inline(rounding::floor),
+        Unary::Ceil => Way::Inline(rounding::ceil),
+        Unary::Round => Way::Inline(rounding::round),
+        Unary::Tan => Way::Call(Function::Tan),
+        Unary::Asin => Way::Call(Function::Asin),
+        Unary::Acos => Way::Call(Function::Acos),
+        Unary::Atan => Way::Call(Function::Atan),
+        Unary::ErfInv => Way::Call(Function::ErfInv),
+        Unary::Neg | Unary::Abs | Unary::Sign | Unary::Sqrt | Unary::Not => Way::Nothing,
+    }
+}
+
+/// Emits a function of floats, on a scalar or on all lanes of a vector.
+pub(super) fn unary(emit: &mut Emit<'_, '_>, f: Unary, x: Value) -> Value {
+    match way(f) {
+        Way::Inline(formula) => lanes::evaluate(emit, [x], |[x]| formula(x)),
+        Way::Call(function) => library::call(emit, function, &[x]),
+        Way::Nothing => x,
+    }
+}
+
+/// As [`unary`], for functions of two numbers.
+pub(super) fn binary(emit: &mut Emit<'_, '_>, f: Binary, a: Value, b: Value) -> Value {
+    let is_narrow = emit.ty(a).lane_type() == types::F32;
+    match f {
+        Binary::Pow if is_narrow => lanes::evaluate(emit, [a, b], |[x, y]| power::pow(x, y)),
+        Binary::Rem => library::call(emit, Function::Rem, &[a, b]),
+        Binary::Atan2 => library::call(emit, Function::Atan2, &[a, b]),
+        _ => library::call(emit, Function::Pow, &[a, b]),
+    }
+}

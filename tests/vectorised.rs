@@ -1,0 +1,179 @@
+//! Loops that run on vectors against the interpreter: every kind of value in lanes, accesses that do not move by one,
+//! conditions on indices, and every number of elements left over.
+
+mod common;
+
+use common::{assert_compiles_right, values};
+use hitofude::ops::Slide;
+use hitofude::prelude::*;
+use hitofude::{Listing, Options, Scalar, TensorType};
+
+/// A body over tensors of floats `x`, `y` and integers `i`, `j` of one width.
+type Body = for<'g> fn(Operands<'g>) -> Tensor<'g>;
+
+#[derive(Clone, Copy)]
+struct Operands<'g> {
+    x: Tensor<'g>,
+    y: Tensor<'g>,
+    i: Tensor<'g>,
+    j: Tensor<'g>,
+    /// Of one dimension, to be broadcast along the rows.
+    row: Tensor<'g>,
+    /// One element a row.
+    column: Tensor<'g>,
+}
+
+const BODIES: &[(&str, Body)] = &[
+    ("floats", |o| (o.x * o.y + o.x).tanh() - o.y.exp()),
+    ("integers", |o| o.i * o.j - (o.i + 3.0) * 2.0),
+    ("negative integers", |o| -o.i.abs() + o.j.sign()),
+    ("extrema of integers", |o| o.i.maximum(o.j) - o.i.minimum(3.0)),
+    ("extrema of floats", |o| o.x.maximum(o.y) * o.x.minimum(0.0)),
+    ("division of integers", |o| (o.i * 3.0) / o.j + (o.i % o.j) * o.i - o.j + 1.0),
+    ("comparison of integers", |o| o.i.less(o.j).select(o.i + 1.0, o.j - 1.0)),
+    ("comparison into bools", |o| o.i.greater_equal(o.j)),
+    ("bools", |o| (o.x.less(o.y) & o.i.not_equal(o.j)) | !o.x.greater(0.5)),
+    ("exclusive or", |o| o.x.less(o.y) ^ o.i.less(o.j)),
+    ("bools to floats", |o| o.x.less(o.y).cast(o.x.dtype()) * o.x),
+    ("bools to integers", |o| o.x.less(o.y).cast(o.i.dtype()) + o.i),
+    ("floats to bools", |o| (o.x * o.i.cast(o.x.dtype())).cast(Bool)),
+    ("integers to bools", |o| o.i.cast(Bool)),
+    ("floats to integers", |o| (o.x * 7.5 + o.y).cast(o.i.dtype()) + o.j),
+    ("integers to floats", |o| (o.i * 3.0 + o.j).cast(o.x.dtype()) * o.x),
+    ("select of floats by integers", |o| o.i.equal(o.j).select(o.x, -o.y)),
+    ("select of zero", |o| o.x.greater(o.y).select(o.x, 0.0) + o.x.less(0.0).select(0.0, o.y)),
+    ("indices", |o| {
+        let (shape, graph) = (o.x.shape(), o.x.graph());
+        (graph.iota(shape, 1, o.x.dtype()) * 2.0 + o.x) * graph.iota(shape, 0, o.x.dtype())
+    }),
+    ("integer indices", |o| o.x.graph().iota(o.x.shape(), 1, o.i.dtype()) * 3.0 - o.i),
+    ("compared indices", |o| o.x.graph().iota(o.x.shape(), 1, I32).less(2.0).select(o.x, o.y)),
+    ("rows and columns", |o| o.x * o.row + o.column),
+    ("reversed rows", |o| o.x.reverse(1) * o.y + o.x),
+    ("reversed columns", |o| o.x.reverse(0) * o.y + o.x),
+    ("transposed", |o| (o.x.transpose() + 1.0).exp() * o.y.transpose()),
+    ("every other", |o| {
+        let columns = o.x.shape().extents()[1];
+        o.x.slice_step(1, 0..columns, 2).exp() + 1.0
+    }),
+    ("padded", |o| o.x.pad(1, 2, 1) * 2.0 + o.y.pad(1, 1, 2)),
+    ("padded rows", |o| o.x.pad(0, 1, 1).exp() + o.y.pad(0, 2, 0)),
+    ("padded integers", |o| o.i.pad(1, 1, 3) + o.j.pad(1, 4, 0)),
+    ("padded bools", |o| o.x.less(o.y).pad(1, 2, 3)),
+    ("joined", |o| o.x.exp().concat(&[o.y, o.x * o.y], 1) + 1.0),
+    ("joined reversed", |o| o.x.reverse(1).concat(&[o.y], 1) * 2.0),
+    ("windows", |o| {
+        let size = o.x.shape().extents()[1].min(3);
+        o.x.windows(&[Slide { axis: 1, size, stride: 1, dilation: 1 }]).sum(-1)
+    }),
+    ("padded windows", |o| {
+        o.x.pad(1, 1, 1).windows(&[Slide { axis: 1, size: 3, stride: 1, dilation: 1 }]).max(-1)
+    }),
+    ("picked rows", |o| o.x.take(0, o.x.graph().iota([5], 0, I32) * 2.0 - 1.0) * o.row),
+    ("picked columns", |o| o.x.take(1, o.x.graph().iota([7], 0, o.i.dtype()) - 1.0) + 1.0),
+    ("one hot", |o| o.i.one_hot(o.x.shape().extents()[1]).cast(o.x.dtype()) * 0.5),
+    ("sums", |o| (o.x * o.y).sum(1)),
+    ("sums of integers", |o| (o.i * o.j).sum(1)),
+    ("products of integers", |o| (o.i * 2.0 + 1.0).prod(1)),
+    ("largest integers", |o| (o.i - o.j).max(1)),
+    ("largest floats", |o| (o.x - o.y).max(1) - (o.x * o.y).min(1)),
+    ("sums of columns", |o| (o.x * o.y).sum(0)),
+    ("sums of integer columns", |o| (o.i * o.j).sum(0)),
+    ("counts", |o| o.x.less(o.y).cast(o.i.dtype()).sum(1)),
+    ("sums over reversed", |o| (o.x.reverse(1) * o.y).sum(1)),
+    ("sums over padded", |o| (o.x.pad(1, 2, 3).exp() - 1.0).sum(1)),
+    ("argmax", |o| o.x.argmax(1)),
+];
+
+/// Floats from -2 to 2, integers from -20 to 20.
+fn spread(tensor: Tensor<'_>, seed: u64) -> Value {
+    let ty = tensor.ty();
+    let scale = if ty.dtype.is_float() { 1.0 } else { 10.0 };
+    let numbers = values(seed, ty.shape.elements()).into_iter().map(|x| Scalar::F64(x * scale));
+    Value::from_elements(TensorType { dtype: F64, ..ty }, numbers).cast(ty.dtype)
+}
+
+fn check(floats: DType, integers: DType, rows: usize, columns: usize, bodies: &[(&str, Body)]) {
+    for (name, body) in bodies {
+        let g = Graph::new();
+        let shape = [rows, columns];
+        let (x, y) = (g.input("x", shape, floats), g.input("y", shape, floats));
+        let (i, j) = (g.input("i", shape, integers), g.input("j", shape, integers));
+        let (row, column) = (g.input("row", [columns], floats), g.input("column", [rows, 1], floats));
+        let z = body(Operands { x, y, i, j, row, column });
+        let named = [("x", x), ("y", y), ("i", i), ("j", j), ("row", row), ("column", column)];
+        let given: Vec<(&str, Value)> = named
+            .iter()
+            .enumerate()
+            .map(|(seed, (name, tensor))| (*name, spread(*tensor, seed as u64 + 1)))
+            .collect();
+        // Elementary functions differ from the interpreter's by a few units in the last place.
+        let tolerance = if floats == F32 { 2e-6 } else { 1e-14 };
+        assert_compiles_right(&g, &[("z", z)], &given, tolerance);
+    }
+}
+
+#[test]
+fn rows_of_every_length_up_to_nine() {
+    for columns in 1..=9 {
+        check(F32, I32, 40, columns, BODIES);
+        check(F64, I64, 40, columns, BODIES);
+    }
+}
+
+#[test]
+fn long_rows_and_widths_that_differ() {
+    for (floats, integers) in [(F32, I32), (F64, I64), (F32, I64), (F64, I32)] {
+        check(floats, integers, 3, 67, BODIES);
+        check(floats, integers, 1, 258, BODIES);
+    }
+}
+
+#[test]
+fn all_but_scattered_rows_run_on_vectors() {
+    let runs_on_scalars = |body: &Body| {
+        let g = Graph::new();
+        let shape = [40, 16];
+        let (x, y) = (g.input("x", shape, F32), g.input("y", shape, F32));
+        let (i, j) = (g.input("i", shape, I32), g.input("j", shape, I32));
+        let (row, column) = (g.input("row", [16], F32), g.input("column", [40, 1], F32));
+        let z = body(Operands { x, y, i, j, row, column });
+        let options = Options { listing: Listing::Full, ..Options::default() };
+        !g.function().output("z", z).compile_with(&options).unwrap().clif().contains("x4")
+    };
+    let scalar: Vec<&str> =
+        BODIES.iter().filter(|(_, body)| runs_on_scalars(body)).map(|(name, _)| *name).collect();
+    assert_eq!(scalar, ["picked columns"]);
+}
+
+/// Every pair of values that arithmetic, comparisons and conversions treat in a special way.
+#[test]
+fn special_values_in_lanes() {
+    let special = [0.0, -0.0, 1.0, -1.5, 1e-40, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e9, -3e18];
+    let bodies: [Body; 10] = [
+        |o| 1.0 / o.x.maximum(o.y),
+        |o| 1.0 / o.x.minimum(o.y),
+        |o| 1.0 / o.x.relu(),
+        |o| o.x.less(o.y).select(o.x, 0.0),
+        |o| o.x.greater(o.y).select(0.0, o.y),
+        |o| 1.0 / o.x.clamp(-1.0, 0.0),
+        |o| o.x.cast(I32),
+        |o| o.x.cast(Bool) ^ o.x.greater_equal(o.y),
+        |o| o.x.max(1),
+        |o| o.x.min(0),
+    ];
+    for dtype in [F32, F64] {
+        for body in bodies {
+            let g = Graph::new();
+            let shape = [50, 10];
+            let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
+            let z = body(Operands { x, y, i: x, j: x, row: x, column: x });
+            let pick = |f: fn(usize) -> usize| {
+                Value::from(ndarray::Array2::from_shape_fn((50, 10), |(a, b)| special[f(a * 10 + b) % 10]))
+                    .cast(dtype)
+            };
+            let given = [("x", pick(|k| k)), ("y", pick(|k| k / 10 + k))];
+            assert_compiles_right(&g, &[("z", z), ("both", x + y)], &given, 0.0);
+        }
+    }
+}
