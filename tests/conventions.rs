@@ -4,6 +4,7 @@ mod common;
 
 use common::assert_compiles_right;
 use hitofude::prelude::*;
+use hitofude::{FastMath, Options};
 
 /// The gradient of the sum of `f(x)` at `at`, interpreted and compiled (which must agree).
 fn gradient_at(at: &[f64], f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> Vec<f64> {
@@ -144,6 +145,26 @@ fn special_values_survive_compilation() {
         assert_compiles_right(&g, &outputs, &leaves, 1e-6);
         assert_signs_of_zero_agree(&g, &outputs, &leaves);
     }
+}
+
+/// Rewrites that lose NaN, ±∞ or −0 are made when they are asked for, and only then.
+#[test]
+fn fast_math_is_off_by_default() {
+    let g = Graph::new();
+    let x = g.input("x", [3], F64);
+    let function = g.function().output("difference", x - x).output("ratio", x / x).output("sum", x + 0.0);
+    let leaves = [("x", Value::from(array![INF, 0.0, -0.0]))];
+    let values = |fast_math| {
+        let options = Options { fast_math, ..Options::default() };
+        let values = common::run(&function.compile_with(&options).unwrap(), &leaves);
+        ["difference", "ratio", "sum"].map(|name| values[name].to_f64())
+    };
+    let [difference, ratio, sum] = values(FastMath::default());
+    assert!(difference[0].is_nan() && ratio.iter().all(|x| x.is_nan()));
+    assert!(sum[2] == 0.0 && sum[2].is_sign_positive());
+    let [difference, ratio, sum] = values(FastMath::On);
+    assert_eq!((difference, ratio), (vec![0.0; 3], vec![1.0; 3]));
+    assert!(sum[2] == 0.0 && sum[2].is_sign_negative());
 }
 
 fn assert_signs_of_zero_agree(g: &Graph, outputs: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::programs::{FLOATS, Line, OTHERS, Program, lines, total, write};
+use common::programs::{EXACT, FLOATS, Line, OTHERS, Program, lines, total, write};
 use common::{distance, leaf_values, run};
 use hitofude::graph::Target;
 use hitofude::prelude::*;
@@ -65,11 +65,14 @@ fn check_passes(lines: &[Line], extents: Extents) {
     let expected = interpreted(&g);
     let simplified = hitofude::transform::simplify(&g);
     simplified.validate().unwrap();
+    let fast = hitofude::transform::simplify_fast(&g);
+    fast.validate().unwrap();
     let read = Graph::parse(&g.to_string()).unwrap_or_else(|error| panic!("{error}\n{g}"));
     assert_eq!(read.outputs().len(), expected.len());
     // Read twice, for what is read has other origins.
     assert_eq!(Graph::parse(&read.to_string()).unwrap().to_string(), read.to_string());
-    for (how, other, tolerance) in [("simplified", &simplified, 1e-9), ("read", &read, 0.0)] {
+    let others = [("simplified", &simplified, 1e-9), ("fast", &fast, 1e-8), ("read", &read, 0.0)];
+    for (how, other, tolerance) in others {
         let actual = interpreted(other);
         for (name, expected) in &expected {
             let apart = distance(expected, &actual[name]);
@@ -78,6 +81,34 @@ fn check_passes(lines: &[Line], extents: Extents) {
     }
     let again = hitofude::transform::simplify(&simplified);
     assert_eq!(again.len(), simplified.len(), "simplified twice is simpler\n{simplified}\n{again}");
+}
+
+/// The simplifier keeps NaN, ±∞ and the sign of zero.
+fn check_special(lines: &[Line], turn: usize) {
+    const SPECIAL: [f64; 9] =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.5, -2.0, 0.75, -0.125];
+    let g = Graph::new();
+    let written = write(&g, lines, F64, (3, 3, 3), &[EXACT]);
+    let last = written.pool.iter().rev().take(3).enumerate();
+    let function = last.fold(g.function(), |f, (at, x)| f.output(&format!("last{at}"), *x));
+    let g = function.graph().unwrap();
+    let special = |(at, (name, value)): (usize, (String, Value))| {
+        let element = |i: usize| SPECIAL[(i * (at + 1) + turn * (at + 3)) % SPECIAL.len()];
+        let count = value.ty().shape.elements();
+        (name, Value::from_elements(value.ty(), (0..count).map(|i| Scalar::F64(element(i)))))
+    };
+    let leaves: Vec<(String, Value)> = leaf_values(&g).into_iter().enumerate().map(special).collect();
+    let values = |g: &Graph| g.interpret_results(&mut leaves.iter().cloned().collect()).unwrap();
+    let simplified = hitofude::transform::simplify(&g);
+    let (expected, actual) = (values(&g), values(&simplified));
+    for (name, expected) in &expected {
+        for (e, a) in expected.to_f64().into_iter().zip(actual[name].to_f64()) {
+            let is_same = e.is_nan() && a.is_nan()
+                || e == a && e.is_sign_negative() == a.is_sign_negative()
+                || e != 0.0 && (e - a).abs() <= 1e-12 * e.abs();
+            assert!(is_same, "{name}: {e:?} became {a:?} on {leaves:?}\n{g}\n{simplified}");
+        }
+    }
 }
 
 /// Derivatives: reverse mode against forward mode, and against differences where those agree with one another.
@@ -136,7 +167,7 @@ fn text(g: &Graph, y: Tensor<'_>) -> Graph {
 fn config() -> ProptestConfig {
     let count = std::env::var("HITOFUDE_PROGRAMS").ok().and_then(|count| count.parse().ok());
     let rng_seed = if count.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_124) };
-    ProptestConfig { cases: count.unwrap_or(600), rng_seed, failure_persistence: None, ..Default::default() }
+    ProptestConfig { cases: count.unwrap_or(500), rng_seed, failure_persistence: None, ..Default::default() }
 }
 
 proptest! {
@@ -155,6 +186,11 @@ proptest! {
     #[test]
     fn simplified_and_read_is_the_same(lines in lines(5..60), n in 1usize..5, k in 1usize..5, m in 1usize..5) {
         check_passes(&lines, (n, k, m));
+    }
+
+    #[test]
+    fn simplified_keeps_special_values(lines in lines(1..14), turn in 0usize..9) {
+        check_special(&lines, turn);
     }
 
     #[test]

@@ -181,17 +181,17 @@ pub const FLOATS: &[Operator] = &[
 /// What jumps, what has no derivative by intent, and what is of integers and truth values.
 pub const OTHERS: &[Operator] = &[
     |p| both(p, |x, y| (x * 0.7).sin() - y.stop_gradient()),
-    |p| Some((p.x()? * 1.7 + 0.318).floor()),
-    |p| Some((p.x()? * 1.7 + 0.318).ceil()),
-    |p| Some((p.x()? * 1.7 + 0.318).round()),
-    |p| Some((p.x()? * 1.7 + 0.318).trunc()),
-    |p| Some((p.x()? + 0.0318).sign()),
-    |p| both(p, |x, y| (x * 1.3 + 0.318) % (y * y + 1.57)),
-    |p| both(p, |x, y| x.less(y + 0.0318)),
-    |p| both(p, |x, y| x.greater_equal(y * 0.9 + 0.0318)),
-    |p| both(p, |x, y| (x - 0.0318).less_equal(y) & y.not_equal(x + 0.0173)),
-    |p| Some((p.x()?.tanh() * 7.3 + 0.318).cast(I32)),
-    |p| Some((p.x()?.tanh() * 7.3 + 0.318).cast(I64)),
+    |p| Some((p.x()? * 1.7 + 0.323).floor()),
+    |p| Some((p.x()? * 1.7 + 0.323).ceil()),
+    |p| Some((p.x()? * 1.7 + 0.323).round()),
+    |p| Some((p.x()? * 1.7 + 0.323).trunc()),
+    |p| Some((p.x()? + 0.0323).sign()),
+    |p| both(p, |x, y| (x * 1.3 + 0.323) % (y * y + 1.57)),
+    |p| both(p, |x, y| x.less(y + 0.0323)),
+    |p| both(p, |x, y| x.greater_equal(y * 0.9 + 0.0323)),
+    |p| both(p, |x, y| (x - 0.0323).less_equal(y) & y.not_equal(x + 0.0173)),
+    |p| Some((p.x()?.tanh() * 7.3 + 0.323).cast(I32)),
+    |p| Some((p.x()?.tanh() * 7.3 + 0.323).cast(I64)),
     |p| Some(p.x()?.is_finite()),
     |p| p.wide().filter(|x| x.shape().elements() > 0).map(|x| (x * 1.1).argmax(p.axis(x))),
     |p| integers(p, |n, m| n + m),
@@ -225,6 +225,64 @@ pub const OTHERS: &[Operator] = &[
     |p| p.p().filter(|a| a.shape().rank() > 0).map(|a| a.any(p.axis(a))),
     |p| p.p().filter(|a| a.shape().rank() > 0).map(|a| a.all(p.axis(a)).cast(I64)),
     |p| p.p().filter(|a| a.shape().rank() > 1).map(|a| a.reshape([a.shape().elements()])),
+];
+
+/// Operators that keep their meaning at NaN, ±∞ and −0, with the constants that rewrites look for.
+pub const EXACT: &[Operator] = &[
+    |p| both(p, |x, y| x + y),
+    |p| both(p, |x, y| x - y),
+    |p| both(p, |x, y| x * y),
+    |p| both(p, |x, y| x / y),
+    |p| both(p, |x, y| x.maximum(y)),
+    |p| both(p, |x, y| x.minimum(y)),
+    |p| both(p, |x, y| x.less(y).select(x, y)),
+    |p| both(p, |x, y| (!x.greater_equal(y)).select(-x, y)),
+    |p| both(p, |x, y| x.equal(y).select(x, y.equal(y).select(x, -y))),
+    |p| both(p, |x, y| x + (-y)),
+    |p| both(p, |x, y| (2.0 * x) * y),
+    |p| Some(-p.x()?),
+    |p| Some(p.x()? + p.x()?),
+    |p| Some(p.x()? + 0.0),
+    |p| Some(p.x()? - 0.0),
+    |p| Some(-0.0 + p.x()?),
+    |p| Some(0.0 - p.x()?),
+    |p| Some(p.x()? * 0.0),
+    |p| Some(p.x()? * 1.0),
+    |p| Some(p.x()? * 2.0),
+    |p| Some(p.x()? * -0.5),
+    |p| Some(p.x()? / 4.0),
+    |p| Some(p.x()? / 3.0),
+    |p| Some(1.0 / p.x()?),
+    |p| Some(p.x()?.pow(0.0)),
+    |p| Some(p.x()?.pow(1.0)),
+    |p| Some(p.x()?.pow(2.0)),
+    |p| Some(p.x()?.pow(-1.0)),
+    |p| Some(p.x()?.abs()),
+    |p| Some(p.x()?.sign()),
+    |p| Some(p.x()?.floor()),
+    |p| Some(p.x()?.sqrt()),
+    |p| Some(p.x()?.relu()),
+    |p| Some(p.x()?.cast(F32).cast(F64)),
+    |p| Some(p.x()?.cast(I32).cast(F64)),
+    |p| Some(p.x()?.is_nan().cast(F64)),
+    |p| p.matrix(p.line.1, None).map(|x| x.transpose()),
+    |p| p.matrix(p.line.1, None).map(|x| (x * 2.0).matmul(x.constant_like(0.5).transpose())),
+    |p| Some(p.wide()?.reshape([p.wide()?.shape().elements()])),
+    |p| p.x().filter(|x| x.shape().rank() < 4).map(|x| x.unsqueeze(0)),
+    |p| {
+        p.x()
+            .filter(|x| x.shape().elements() <= MOST / 3 && x.shape().rank() < 4)
+            .map(|x| x.broadcast_to(Shape::new(&[&[3], x.shape().extents()].concat()).expect("small")))
+    },
+    |p| Some(p.wide()?.sum(p.axis(p.wide()?))),
+    |p| Some(p.wide()?.max(p.axis(p.wide()?))),
+    |p| Some(p.wide()?.pad(p.axis(p.wide()?), 1, p.line.2 as usize % 2)),
+    |p| Some(p.wide()?.slice(p.axis(p.wide()?), p.extent(p.wide()?) / 2..p.extent(p.wide()?))),
+    |p| Some(p.wide()?.reverse(p.axis(p.wide()?))),
+    |p| {
+        let x = p.wide().filter(|x| x.shape().elements() <= MOST / 2)?;
+        Some(x.concat(&[-x], p.axis(x)))
+    },
 ];
 
 /// A program: its graph, its inputs and everything it computes, in order.
