@@ -247,6 +247,22 @@ fn rows_out_of_range_are_the_nearest() {
     assert_compiles_right(&g, &outputs, &leaves, 0.0);
 }
 
+/// Rows are picked from memory: what is computed on the spot elsewhere must be stored for it.
+#[test]
+fn rows_of_constants_and_indices_are_picked() {
+    let g = Graph::new();
+    let (x, rows) = (g.input("x", [3], F64), g.input("rows", [4], I32));
+    let outputs = [
+        ("constant", x.constant_like(0.5).take(0, rows)),
+        ("iota", g.iota([3], 0, F64).take(0, rows)),
+        ("both", g.iota([2, 3], 1, I64).take(1, rows) + g.iota([3], 0, I64).take(0, rows)),
+        ("reshaped", g.iota([6, 4], 1, F64).reshape([3, 8]).take(0, rows)),
+        ("other", x.sin()),
+    ];
+    let leaves = [("x", Value::from(array![1.0, 2.0, 3.0])), ("rows", array![2, -1, 7, 0].into())];
+    assert_compiles_right(&g, &outputs, &leaves, 1e-15);
+}
+
 #[test]
 fn the_first_of_equals_is_found() {
     let g = Graph::new();
