@@ -4,15 +4,13 @@
 
 mod common;
 
-use common::programs::{EXACT, FLOATS, Line, OTHERS, Program, lines, total, write};
+use common::programs::{EXACT, Extents, FLOATS, Line, OTHERS, Program, lines, total, write};
 use common::{distance, leaf_values, run};
 use hitofude::graph::Target;
 use hitofude::prelude::*;
 use hitofude::{Cpu, Options};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-
-type Extents = (usize, usize, usize);
 
 /// The last tensors of each kind, the scalar of all, and its gradient, as results of a graph of their own.
 fn program(lines: &[Line], float: DType, extents: Extents) -> Graph {
@@ -164,14 +162,19 @@ fn text(g: &Graph, y: Tensor<'_>) -> Graph {
 }
 
 /// The same programs every time, unless a number of them is asked for.
-fn config() -> ProptestConfig {
+fn config(fewer: u32) -> ProptestConfig {
     let count = std::env::var("HITOFUDE_PROGRAMS").ok().and_then(|count| count.parse().ok());
     let rng_seed = if count.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_124) };
-    ProptestConfig { cases: count.unwrap_or(500), rng_seed, failure_persistence: None, ..Default::default() }
+    ProptestConfig {
+        cases: count.unwrap_or(500) / fewer,
+        rng_seed,
+        failure_persistence: None,
+        ..Default::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1))]
 
     #[test]
     fn compiled_is_interpreted_in_f64(lines in lines(5..60), n in 1usize..6, k in 1usize..5, m in 1usize..10) {
@@ -196,5 +199,16 @@ proptest! {
     #[test]
     fn derivatives_are_differences(lines in lines(5..30), n in 1usize..4, k in 1usize..4, m in 1usize..4) {
         check_derivatives(&lines, (n, k, m));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(5))]
+
+    /// Extents at which contractions go to library kernels and loops have vectors and remainders.
+    #[test]
+    fn compiled_is_interpreted_in_large(lines in lines(5..16), n in 6usize..40, k in 6usize..40, m in 6usize..40) {
+        check_compiled(&lines, F64, (n, k, m), 1e-9);
+        check_compiled(&lines, F32, (n, k, m), 5e-3);
     }
 }
