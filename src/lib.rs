@@ -63,7 +63,7 @@ pub mod train;
 pub mod transform;
 pub mod types;
 
-pub use compile::{Cpu, Function, Listing, Options, Verification};
+pub use compile::{Cpu, FastMath, Function, Listing, Options, Verification};
 pub use error::{Error, Result};
 pub use ops::{Graph, Tensor};
 pub use runtime::{CompileReport, Executable, Inputs, Report, Signature, State};

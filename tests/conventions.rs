@@ -4,6 +4,7 @@ mod common;
 
 use common::assert_compiles_right;
 use hitofude::prelude::*;
+use hitofude::{FastMath, Options};
 
 /// The gradient of the sum of `f(x)` at `at`, interpreted and compiled (which must agree).
 fn gradient_at(at: &[f64], f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> Vec<f64> {
@@ -147,6 +148,26 @@ fn special_values_survive_compilation() {
     }
 }
 
+/// Rewrites that lose NaN, ±∞ or −0 are made when they are asked for, and only then.
+#[test]
+fn fast_math_is_off_by_default() {
+    let g = Graph::new();
+    let x = g.input("x", [3], F64);
+    let function = g.function().output("difference", x - x).output("ratio", x / x).output("sum", x + 0.0);
+    let leaves = [("x", Value::from(array![INF, 0.0, -0.0]))];
+    let values = |fast_math| {
+        let options = Options { fast_math, ..Options::default() };
+        let values = common::run(&function.compile_with(&options).unwrap(), &leaves);
+        ["difference", "ratio", "sum"].map(|name| values[name].to_f64())
+    };
+    let [difference, ratio, sum] = values(FastMath::default());
+    assert!(difference[0].is_nan() && ratio.iter().all(|x| x.is_nan()));
+    assert!(sum[2] == 0.0 && sum[2].is_sign_positive());
+    let [difference, ratio, sum] = values(FastMath::On);
+    assert_eq!((difference, ratio), (vec![0.0; 3], vec![1.0; 3]));
+    assert!(sum[2] == 0.0 && sum[2].is_sign_negative());
+}
+
 fn assert_signs_of_zero_agree(g: &Graph, outputs: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {
     let expected = g.interpret(outputs, leaves).unwrap();
     let actual = common::run(&g.compile(outputs).unwrap(), leaves);
@@ -275,6 +296,22 @@ fn rows_out_of_range_are_the_nearest() {
     assert_eq!(values["y"], array![[1.0, 2.0], [1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [5.0, 6.0]].into());
     assert_eq!(values["dx"], array![[3.0, 0.0], [4.0, 1.0], [24.0, 3.0]].into());
     assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
+/// Rows are picked from memory: what is computed on the spot elsewhere must be stored for it.
+#[test]
+fn rows_of_constants_and_indices_are_picked() {
+    let g = Graph::new();
+    let (x, rows) = (g.input("x", [3], F64), g.input("rows", [4], I32));
+    let outputs = [
+        ("constant", x.constant_like(0.5).take(0, rows)),
+        ("iota", g.iota([3], 0, F64).take(0, rows)),
+        ("both", g.iota([2, 3], 1, I64).take(1, rows) + g.iota([3], 0, I64).take(0, rows)),
+        ("reshaped", g.iota([6, 4], 1, F64).reshape([3, 8]).take(0, rows)),
+        ("other", x.sin()),
+    ];
+    let leaves = [("x", Value::from(array![1.0, 2.0, 3.0])), ("rows", array![2, -1, 7, 0].into())];
+    assert_compiles_right(&g, &outputs, &leaves, 1e-15);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::cases::{Case, ELEMENTWISE, STRUCTURAL, tame};
+use common::cases::{ANY_RANK, Case, ELEMENTWISE, STRUCTURAL, name_of, operator_names, tame};
 use common::{assert_compiles_right, assert_gradient_right, value_for};
 use hitofude::prelude::*;
 
@@ -19,8 +19,8 @@ fn check((name, build): &Case, x_shape: &[usize], y_shape: &[usize]) {
     let with_weights = [&leaves[..], &[("weights", value_for(weights, 5))]].concat();
     let total = (z * weights).sum(..);
     let wrt = [("x", x), ("y", y)];
-    // Rounding to f32 hides small differences.
-    if *name != "cast" {
+    // Rounding to f32 hides small differences; what is stopped has some, and no derivative.
+    if !["cast", "stop_gradient"].contains(name) {
         assert_gradient_right(&g, total, &wrt, &with_weights);
         let first = g.grad(total, &[x, y]).unwrap();
         let slope = (first[0].sin()).sum(..) + (first[1].sin()).sum(..);
@@ -58,12 +58,20 @@ fn assert_adjoint<'g>(
 
 #[test]
 fn elementwise_operators() {
+    // Scalars, an axis of one element, a prime number of elements, and broadcasting on either side and on both.
+    let shapes: [(&[usize], &[usize]); 9] = [
+        (&[], &[]),
+        (&[1], &[1]),
+        (&[7], &[7]),
+        (&[], &[5]),
+        (&[5], &[]),
+        (&[2, 1], &[3]),
+        (&[3, 4], &[1, 4]),
+        (&[1, 2], &[3, 2]),
+        (&[2, 1, 3], &[5, 1]),
+    ];
     for case in ELEMENTWISE {
-        for (x, y) in
-            [(&[][..], &[][..]), (&[1], &[1]), (&[7], &[7]), (&[2, 1], &[3]), (&[], &[5]), (&[3, 4], &[1, 4])]
-        {
-            check(case, x, y);
-        }
+        shapes.iter().for_each(|(x, y)| check(case, x, y));
     }
 }
 
@@ -74,4 +82,26 @@ fn structural_operators() {
             check(case, &shape, &shape);
         }
     }
+}
+
+#[test]
+fn operators_at_any_rank() {
+    for case in ANY_RANK {
+        for shape in [&[][..], &[1], &[7], &[2, 3, 5], &[1, 1, 2, 1]] {
+            check(case, shape, shape);
+        }
+    }
+}
+
+#[test]
+fn every_operator_is_among_them() {
+    let g = Graph::new();
+    let (x, y) = (g.input("x", [3, 4], F64), g.input("y", [3, 4], F64));
+    for (_, build) in [ELEMENTWISE, ANY_RANK, STRUCTURAL].into_iter().flatten() {
+        build(x, y);
+    }
+    g.check().unwrap();
+    let found: std::collections::BTreeSet<&str> = g.nodes().map(|node| name_of(&node.op)).collect();
+    let missing: Vec<&str> = operator_names().into_iter().filter(|name| !found.contains(name)).collect();
+    assert!(missing.is_empty(), "without a test of their derivatives: {missing:?}");
 }

@@ -4,10 +4,10 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::cases::{name_of, operator_names};
 use common::run;
 use hitofude::TensorType;
-use hitofude::loops::{Binary, Combine, Compare, Unary};
-use hitofude::ops::{Elementwise, Layout, Leaf, Op, Section, Slide, Window};
+use hitofude::ops::Slide;
 use hitofude::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
@@ -94,6 +94,8 @@ const ROWS: &[Row] = &[
     ("reverse", "wide", 0.0, |_, l| l[0].reverse(0)),
     ("gather", "wide rows", 1.0, |_, l| l[0].take(0, l[1])),
     ("gather columns", "matrix rows", 1.0, |_, l| l[0].take(1, l[1])),
+    ("pad with a number", "wide", 0.0, |_, l| l[0].pad_with(0, 0, 1, 1.5).pad_with(1, 2, 0, 1.5)),
+    ("fold", "frames", 1.0, |_, l| l[0].fold(&[Slide { axis: 1, size: 3, stride: 2, dilation: 2 }], [2, 11])),
     ("window", "line", 1.0, |_, l| l[0].windows(&[Slide { axis: 1, size: 3, stride: 2, dilation: 2 }])),
     ("window of two axes", "wide", 1.0, |_, l| {
         let slide = |axis, size| Slide { axis, size, stride: 1, dilation: 1 };
@@ -376,64 +378,6 @@ fn where_jax_differs_the_convention_is_ours() {
     }
 }
 
-/// The name of each operator that must have a row. Exhaustive: a new operator must be thought of here.
-fn name_of(op: &Op) -> &'static str {
-    match op {
-        Op::Leaf(Leaf::Input { .. } | Leaf::State { .. } | Leaf::Poison) => "",
-        Op::Leaf(Leaf::Constant { .. }) => "constant",
-        Op::Leaf(Leaf::Iota { .. }) => "iota",
-        Op::Elementwise(Elementwise::Unary(f)) => f.name(),
-        Op::Elementwise(Elementwise::Binary(f)) => f.name(),
-        Op::Elementwise(Elementwise::Compare(f)) => f.name(),
-        Op::Elementwise(Elementwise::Select) => "select",
-        Op::Elementwise(Elementwise::Cast(_)) => "cast",
-        Op::Elementwise(Elementwise::StopGradient) => "stop_gradient",
-        Op::Reduce(reduce) => combine_name(reduce.combine),
-        Op::Dot(_) => "dot",
-        Op::Layout(Layout::Reshape(_)) => "reshape",
-        Op::Layout(Layout::Transpose(_)) => "transpose",
-        Op::Layout(Layout::Broadcast { .. }) => "broadcast",
-        Op::Section(Section::Slice { .. }) => "slice",
-        Op::Section(Section::Pad { .. }) => "pad",
-        Op::Section(Section::Concat { .. }) => "concat",
-        Op::Section(Section::Reverse { .. }) => "reverse",
-        Op::Gather(_) => "gather",
-        Op::Window(Window::Unfold(_)) => "window",
-        // Fixtures of their own: convolutions in `composites.rs`, draws in `random.rs`.
-        Op::Window(Window::Fold(..)) | Op::Random(_) => "",
-        // What they stand for is written out of the others.
-        Op::Custom(_) | Op::Elementwise(Elementwise::Barrier) => "",
-    }
-}
-
-fn combine_name(combine: Combine) -> &'static str {
-    match combine {
-        Combine::Sum => "sum",
-        Combine::Prod => "prod",
-        Combine::Max => "reduce_max",
-        Combine::Min => "reduce_min",
-    }
-}
-
-/// The operators without a vocabulary of their own in `loops`.
-const OTHERS: [&str; 15] = [
-    "constant",
-    "iota",
-    "select",
-    "cast",
-    "stop_gradient",
-    "dot",
-    "reshape",
-    "transpose",
-    "broadcast",
-    "slice",
-    "pad",
-    "concat",
-    "reverse",
-    "gather",
-    "window",
-];
-
 #[test]
 fn every_operator_has_a_row_here_and_in_the_fixture() {
     let file = SafeTensors::deserialize(FIXTURES).unwrap();
@@ -442,12 +386,7 @@ fn every_operator_has_a_row_here_and_in_the_fixture() {
     let rows = ROWS.iter().map(|row| row.0).chain(DIFFERENT.iter().map(|row| row.0));
     assert_eq!(fixtures, rows.collect());
 
-    let mut wanted: BTreeSet<&str> = OTHERS.into_iter().collect();
-    wanted.extend(Unary::ALL.iter().map(|f| f.name()));
-    wanted.extend(Binary::ALL.iter().map(|f| f.name()));
-    wanted.extend(Compare::ALL.iter().map(|f| f.name()));
-    wanted.extend(Combine::ALL.iter().map(|&combine| combine_name(combine)));
-    for name in wanted {
+    for name in operator_names() {
         let row = ROWS.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("no row for `{name}`"));
         let computed = compute(&file, row.0, row.1, row.3, F64);
         assert!(computed.operators.contains(name), "the row `{name}` is without that operator");

@@ -4,15 +4,13 @@
 
 mod common;
 
-use common::programs::{FLOATS, Line, OTHERS, Program, lines, total, write};
+use common::programs::{EXACT, Extents, FLOATS, Line, OTHERS, Program, lines, total, write};
 use common::{distance, leaf_values, run};
 use hitofude::graph::Target;
 use hitofude::prelude::*;
 use hitofude::{Cpu, Options};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-
-type Extents = (usize, usize, usize);
 
 /// The last tensors of each kind, the scalar of all, and its gradient, as results of a graph of their own.
 fn program(lines: &[Line], float: DType, extents: Extents) -> Graph {
@@ -65,11 +63,14 @@ fn check_passes(lines: &[Line], extents: Extents) {
     let expected = interpreted(&g);
     let simplified = hitofude::transform::simplify(&g);
     simplified.validate().unwrap();
+    let fast = hitofude::transform::simplify_fast(&g);
+    fast.validate().unwrap();
     let read = Graph::parse(&g.to_string()).unwrap_or_else(|error| panic!("{error}\n{g}"));
     assert_eq!(read.outputs().len(), expected.len());
     // Read twice, for what is read has other origins.
     assert_eq!(Graph::parse(&read.to_string()).unwrap().to_string(), read.to_string());
-    for (how, other, tolerance) in [("simplified", &simplified, 1e-9), ("read", &read, 0.0)] {
+    let others = [("simplified", &simplified, 1e-9), ("fast", &fast, 1e-8), ("read", &read, 0.0)];
+    for (how, other, tolerance) in others {
         let actual = interpreted(other);
         for (name, expected) in &expected {
             let apart = distance(expected, &actual[name]);
@@ -78,6 +79,34 @@ fn check_passes(lines: &[Line], extents: Extents) {
     }
     let again = hitofude::transform::simplify(&simplified);
     assert_eq!(again.len(), simplified.len(), "simplified twice is simpler\n{simplified}\n{again}");
+}
+
+/// The simplifier keeps NaN, ±∞ and the sign of zero.
+fn check_special(lines: &[Line], turn: usize) {
+    const SPECIAL: [f64; 9] =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1.5, -2.0, 0.75, -0.125];
+    let g = Graph::new();
+    let written = write(&g, lines, F64, (3, 3, 3), &[EXACT]);
+    let last = written.pool.iter().rev().take(3).enumerate();
+    let function = last.fold(g.function(), |f, (at, x)| f.output(&format!("last{at}"), *x));
+    let g = function.graph().unwrap();
+    let special = |(at, (name, value)): (usize, (String, Value))| {
+        let element = |i: usize| SPECIAL[(i * (at + 1) + turn * (at + 3)) % SPECIAL.len()];
+        let count = value.ty().shape.elements();
+        (name, Value::from_elements(value.ty(), (0..count).map(|i| Scalar::F64(element(i)))))
+    };
+    let leaves: Vec<(String, Value)> = leaf_values(&g).into_iter().enumerate().map(special).collect();
+    let values = |g: &Graph| g.interpret_results(&mut leaves.iter().cloned().collect()).unwrap();
+    let simplified = hitofude::transform::simplify(&g);
+    let (expected, actual) = (values(&g), values(&simplified));
+    for (name, expected) in &expected {
+        for (e, a) in expected.to_f64().into_iter().zip(actual[name].to_f64()) {
+            let is_same = e.is_nan() && a.is_nan()
+                || e == a && e.is_sign_negative() == a.is_sign_negative()
+                || e != 0.0 && (e - a).abs() <= 1e-12 * e.abs();
+            assert!(is_same, "{name}: {e:?} became {a:?} on {leaves:?}\n{g}\n{simplified}");
+        }
+    }
 }
 
 /// Derivatives: reverse mode against forward mode, and against differences where those agree with one another.
@@ -133,14 +162,19 @@ fn text(g: &Graph, y: Tensor<'_>) -> Graph {
 }
 
 /// The same programs every time, unless a number of them is asked for.
-fn config() -> ProptestConfig {
+fn config(fewer: u32) -> ProptestConfig {
     let count = std::env::var("HITOFUDE_PROGRAMS").ok().and_then(|count| count.parse().ok());
     let rng_seed = if count.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_124) };
-    ProptestConfig { cases: count.unwrap_or(600), rng_seed, failure_persistence: None, ..Default::default() }
+    ProptestConfig {
+        cases: count.unwrap_or(500) / fewer,
+        rng_seed,
+        failure_persistence: None,
+        ..Default::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1))]
 
     #[test]
     fn compiled_is_interpreted_in_f64(lines in lines(5..60), n in 1usize..6, k in 1usize..5, m in 1usize..10) {
@@ -158,7 +192,23 @@ proptest! {
     }
 
     #[test]
+    fn simplified_keeps_special_values(lines in lines(1..14), turn in 0usize..9) {
+        check_special(&lines, turn);
+    }
+
+    #[test]
     fn derivatives_are_differences(lines in lines(5..30), n in 1usize..4, k in 1usize..4, m in 1usize..4) {
         check_derivatives(&lines, (n, k, m));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(5))]
+
+    /// Extents at which contractions go to library kernels and loops have vectors and remainders.
+    #[test]
+    fn compiled_is_interpreted_in_large(lines in lines(5..16), n in 6usize..40, k in 6usize..40, m in 6usize..40) {
+        check_compiled(&lines, F64, (n, k, m), 1e-9);
+        check_compiled(&lines, F32, (n, k, m), 5e-3);
     }
 }

@@ -57,6 +57,8 @@ fn every_operator_is_read_as_it_prints() {
         g.iota([3, 2], 1, F32).cast(F64) + 0.1 + f64::NAN + f64::NEG_INFINITY + 1e-300,
         x.min(..).broadcast_to([2, 1, 3]) - -0.0,
         x.sum(&[][..]),
+        x.pad_with(0, 1, 0, f64::NEG_INFINITY).max(..),
+        x.reshape([4, 2, 3]).fold(&[slide(1, 3)], [4, 5]),
     ];
     let names: Vec<String> = (0..tensors.len()).map(|number| format!("result {number}")).collect();
     let outputs: Vec<(&str, Tensor<'_>)> = names.iter().map(String::as_str).zip(tensors).collect();

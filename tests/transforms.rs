@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::cases::{Case, ELEMENTWISE, STRUCTURAL, tame};
+use common::cases::{ANY_RANK, Case, ELEMENTWISE, STRUCTURAL, tame};
 use common::{assert_compiles_right, distance};
 use hitofude::prelude::*;
 
@@ -48,6 +48,10 @@ fn a_batch_is_each_sample() {
     for y_is_mapped in [true, false] {
         for case in ELEMENTWISE {
             check_batch(case, &[4], y_is_mapped);
+            check_batch(case, &[], y_is_mapped);
+        }
+        for case in ANY_RANK {
+            check_batch(case, &[2, 1, 3], y_is_mapped);
             check_batch(case, &[], y_is_mapped);
         }
         for case in STRUCTURAL {

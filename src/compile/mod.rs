@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::ops::Graph;
 use crate::runtime::{CompileReport, Executable, library};
 use crate::schedule::schedule;
-use crate::transform::{copy_leaf_results, simplify};
+use crate::transform::{copy_leaf_results, simplify, simplify_fast};
 
 pub use crate::codegen::{Cpu, Listing};
 
@@ -27,11 +27,26 @@ pub struct Pass {
 /// The passes between derivation and scheduling, in order.
 pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }];
 
+/// The pass before all others under [`FastMath::On`].
+pub const FAST_MATH: Pass = Pass { name: "fast_math", run: simplify_fast };
+
+/// Whether arithmetic may be rewritten as if floats were real numbers: `x · 0` → `0`, `x / x` → `1`, `x / 3` →
+/// `x · (1/3)` and the like ([`crate::transform::FAST_RULES`]). Results then differ where NaN, ±∞, −0 or the ends of the
+/// range come up, and in the last bits elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FastMath {
+    #[default]
+    Off,
+    On,
+}
+
 /// How to compile.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Names of [`PASSES`] to leave out.
     pub without: Vec<&'static str>,
+    /// Whether rewrites may lose NaN, ±∞ and −0.
+    pub fast_math: FastMath,
     /// The processors to generate code for.
     pub cpu: Cpu,
     /// Whether to keep CLIF and assembly.
@@ -41,8 +56,9 @@ pub struct Options {
 impl Options {
     /// Runs the passes that are not left out.
     pub fn optimise(&self, graph: Graph) -> Graph {
+        let fast = (self.fast_math == FastMath::On).then_some(&FAST_MATH);
         let wanted = PASSES.iter().filter(|pass| !self.without.contains(&pass.name));
-        wanted.fold(graph, |graph, pass| (pass.run)(&graph))
+        fast.into_iter().chain(wanted).fold(graph, |graph, pass| (pass.run)(&graph))
     }
 }
 

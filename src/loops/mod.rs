@@ -27,6 +27,9 @@ pub struct Var(pub u32);
 pub struct BufferId(pub u32);
 
 impl BufferId {
+    /// No buffer of any program.
+    pub const NONE: BufferId = BufferId(u32::MAX);
+
     pub fn index(self) -> usize {
         self.0 as usize
     }

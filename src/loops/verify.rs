@@ -1,7 +1,7 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{Access, Contraction, Instr, Kernel, Program, Stmt, Var};
+use super::{Access, Buffer, Contraction, Instr, Kernel, Program, Stmt, Var};
 use crate::error::{Error, Result};
 
 impl Program {
@@ -34,6 +34,7 @@ impl Checker<'_> {
                     Instr::LoadRow { access, stride, bound, .. } => {
                         self.access(access, stride * (bound - 1))?
                     }
+                    Instr::LoadWithin(access, _) => drop(self.buffer(access)?),
                     _ => {}
                 }
                 self.define(*dst);
@@ -58,7 +59,7 @@ impl Checker<'_> {
         let Contraction { lhs, rhs, out, scale, scratch, dtype, .. } = contraction;
         scale.map_or(Ok(()), |var| self.used(var))?;
         for access in [lhs, rhs, out, scratch] {
-            if self.program.buffers[access.buffer.index()].dtype != *dtype {
+            if self.buffer(access)?.dtype != *dtype {
                 return Err(self.fault(format!("{access} is not of {dtype}")));
             }
             self.access(access, 0)?;
@@ -75,9 +76,14 @@ impl Checker<'_> {
         if defined { Ok(()) } else { Err(self.fault(format!("{var} is used before it is computed"))) }
     }
 
+    fn buffer(&self, access: &Access) -> Result<&Buffer> {
+        let buffer = self.program.buffers.get(access.buffer.index());
+        buffer.ok_or_else(|| self.fault("reads a node that is not in memory".into()))
+    }
+
     /// `beyond` is how far past its index the access may reach.
     fn access(&self, access: &Access, beyond: i64) -> Result<()> {
-        let elements = self.program.buffers[access.buffer.index()].elements as i64;
+        let elements = self.buffer(access)?.elements as i64;
         if access.index.terms().iter().any(|term| self.kernel.extent(term.0) == 0) {
             return Ok(()); // A loop without iterations accesses nothing.
         }

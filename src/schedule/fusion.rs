@@ -161,8 +161,11 @@ impl<'g> Planner<'g> {
     }
 
     fn must_store(&self, id: NodeId, readers: &Readers) -> bool {
-        if matches!(self.graph.node(id).op, Op::Leaf(_)) {
+        if is_memory_leaf(self.graph, id) {
             return false;
+        }
+        if matches!(self.graph.node(id).op, Op::Leaf(_)) {
+            return readers.values().any(|path| path.linear);
         }
         // The address of a picked row cannot be guarded.
         let is_picked = matches!(self.graph.node(id).op, Op::Gather(_));

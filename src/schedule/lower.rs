@@ -145,10 +145,14 @@ impl<'a> Lowering<'a> {
         var
     }
 
+    /// The buffer that holds a node. A node without one would be a defect, which the program's verification reports.
+    fn home(&self, node: NodeId) -> BufferId {
+        self.memory.home.get(&node).copied().unwrap_or(BufferId::NONE)
+    }
+
     fn load(&mut self, node: NodeId, index: Affine) -> Var {
         let dtype = self.graph.ty(node).dtype;
-        let buffer = self.memory.home.get(&node).copied().unwrap_or(BufferId(0));
-        let access = Access { buffer, index };
+        let access = Access { buffer: self.home(node), index };
         match self.guards.is_empty() {
             true => self.instr(Instr::Load(access), dtype),
             false => self.instr(Instr::LoadWithin(access, self.guards.clone()), dtype),
@@ -193,8 +197,7 @@ impl Emitter for At<'_, '_> {
 
     fn picked(&mut self, operand: usize, offset: Affine, row: Var, stride: i64, bound: i64) -> Var {
         let node = self.operands[operand];
-        let buffer = self.lowering.memory.home.get(&node).copied().unwrap_or(BufferId(0));
-        let access = Access { buffer, index: offset };
+        let access = Access { buffer: self.lowering.home(node), index: offset };
         let dtype = self.lowering.graph.ty(node).dtype;
         self.lowering.instr(Instr::LoadRow { access, row, stride, bound }, dtype)
     }

@@ -75,6 +75,7 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
         })
         .collect();
     memory.program.kernels = lowered;
+    memory.program.verify()?; // the passes rely on it
     PASSES.iter().for_each(|pass| pass(&mut memory.program));
     memory.program.verify()?;
     Ok(memory.into_schedule())

@@ -10,4 +10,4 @@ mod vmap;
 
 pub(crate) use extract::rebuild;
 pub use extract::{copy_leaf_results, extract};
-pub use simplify::{RULES, Rule, simplify};
+pub use simplify::{FAST_RULES, RULES, Rule, simplify, simplify_fast};

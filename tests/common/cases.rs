@@ -1,6 +1,9 @@
 //! Operators to be tested, each over two tensors.
 
-use hitofude::ops::Slide;
+use std::collections::BTreeSet;
+
+use hitofude::loops::{Binary, Combine, Compare, Unary};
+use hitofude::ops::{Elementwise, Layout, Leaf, Op, Section, Slide, Window};
 use hitofude::prelude::*;
 
 use super::value_for;
@@ -33,6 +36,16 @@ pub const ELEMENTWISE: &[Case] = &[
     ("sigmoid", |x, _| x.sigmoid()),
     ("relu", |x, _| (x - 0.5).relu()),
     ("clamp", |x, _| x.clamp(0.4, 0.6)),
+    ("sign", |x, y| x.sign() * y),
+    ("floor", |x, y| (x * 0.9).floor() + y),
+    ("ceil", |x, y| (x * 0.9).ceil() * y),
+    ("round", |x, y| (x * 0.6).round() * y),
+    ("trunc", |x, y| (x + 0.9).trunc() * y),
+    ("stop_gradient", |x, y| x.stop_gradient() * y),
+    ("comparisons", |x, y| {
+        let truth = (x.less_equal(y) | x.greater(y * 1.01)) & !(x.equal(y) & x.not_equal(y + 1.0));
+        truth.select(x.greater_equal(y).select(x, y), x * y)
+    }),
     ("add", |x, y| x + y),
     ("sub", |x, y| x - y),
     ("mul", |x, y| x * y),
@@ -45,6 +58,33 @@ pub const ELEMENTWISE: &[Case] = &[
     ("min", |x, y| x.minimum(y)),
     ("select", |x, y| x.less(y).select(x * x, y.exp())),
     ("cast", |x, _| x.cast(F32).cast(F64)),
+    ("bits of integers", |x, _| {
+        let n = (x * 8.0).cast(I32);
+        let mixed = (n ^ n.rotate_left(n)) + (n << 2) + (n >> 1) + n.shift_right_logical(n);
+        mixed.cast(F64) * x
+    }),
+];
+
+/// Operators on tensors `x` and `y` of the same shape, of any rank.
+pub const ANY_RANK: &[Case] = &[
+    ("sum of all", |x, _| x.sin().sum(..)),
+    ("product of all", |x, y| (x * y).prod(..)),
+    ("largest of all", |x, y| (x - y).max(..)),
+    ("smallest of all", |x, y| x.min(..) * y),
+    ("mean of all", |x, y| x.mean(..) - y),
+    ("variance of all", |x, _| x.variance(..)),
+    ("flat", |x, _| x.reshape([x.shape().elements()]).exp()),
+    ("new axes", |x, y| x.unsqueeze(0).unsqueeze(-1) * y.unsqueeze(-1)),
+    ("repeated", |x, y| x.unsqueeze(0).tile(0, 3) * y),
+    ("stacked", |x, y| x.stack(&[y.sin(), x * y], 0)),
+    ("turned round", |x, y| {
+        let axes: Vec<usize> = (0..x.shape().rank()).rev().collect();
+        x.permute(&axes) * y.tanh().permute(&axes)
+    }),
+    ("inner product of all", |x, y| {
+        let flat = |t: Tensor<'_>| t.shape().elements();
+        x.reshape([flat(x)]).einsum("a,a->", y.reshape([flat(y)]))
+    }),
 ];
 
 /// Reductions, layouts and contractions of a matrix `x` and a matrix `y` of the same shape.
@@ -149,4 +189,74 @@ fn slide(axis: usize, size: usize, stride: usize, dilation: usize) -> Slide {
 pub fn tame(tensor: Tensor<'_>, seed: u64) -> Value {
     let Value::F64(values) = value_for(tensor, seed) else { unreachable!("the tests use f64") };
     Value::F64(values.mapv(|x| 0.5 + 0.1 * x))
+}
+
+/// The name of each operator that must have tests. Exhaustive: a new operator must be thought of here.
+pub fn name_of(op: &Op) -> &'static str {
+    match op {
+        Op::Leaf(Leaf::Input { .. } | Leaf::State { .. } | Leaf::Poison) => "",
+        Op::Leaf(Leaf::Constant { .. }) => "constant",
+        Op::Leaf(Leaf::Iota { .. }) => "iota",
+        Op::Elementwise(Elementwise::Unary(f)) => f.name(),
+        Op::Elementwise(Elementwise::Binary(f)) => f.name(),
+        Op::Elementwise(Elementwise::Compare(f)) => f.name(),
+        Op::Elementwise(Elementwise::Select) => "select",
+        Op::Elementwise(Elementwise::Cast(_)) => "cast",
+        Op::Elementwise(Elementwise::StopGradient) => "stop_gradient",
+        Op::Reduce(reduce) => combine_name(reduce.combine),
+        Op::Dot(_) => "dot",
+        Op::Layout(Layout::Reshape(_)) => "reshape",
+        Op::Layout(Layout::Transpose(_)) => "transpose",
+        Op::Layout(Layout::Broadcast { .. }) => "broadcast",
+        Op::Section(Section::Slice { .. }) => "slice",
+        Op::Section(Section::Pad { .. }) => "pad",
+        Op::Section(Section::Concat { .. }) => "concat",
+        Op::Section(Section::Reverse { .. }) => "reverse",
+        Op::Gather(_) => "gather",
+        Op::Window(Window::Unfold(_)) => "window",
+        Op::Window(Window::Fold(..)) => "fold",
+        // Draws have fixtures of their own, in `random.rs`.
+        Op::Random(_) => "",
+        // What they stand for is written out of the others.
+        Op::Custom(_) | Op::Elementwise(Elementwise::Barrier) => "",
+    }
+}
+
+fn combine_name(combine: Combine) -> &'static str {
+    match combine {
+        Combine::Sum => "sum",
+        Combine::Prod => "prod",
+        Combine::Max => "reduce_max",
+        Combine::Min => "reduce_min",
+    }
+}
+
+/// The operators without a vocabulary of their own in `loops`.
+const OTHERS: [&str; 16] = [
+    "constant",
+    "iota",
+    "select",
+    "cast",
+    "stop_gradient",
+    "dot",
+    "reshape",
+    "transpose",
+    "broadcast",
+    "slice",
+    "pad",
+    "concat",
+    "reverse",
+    "gather",
+    "window",
+    "fold",
+];
+
+/// Every operator's name.
+pub fn operator_names() -> BTreeSet<&'static str> {
+    let mut names: BTreeSet<&str> = OTHERS.into_iter().collect();
+    names.extend(Unary::ALL.iter().map(|f| f.name()));
+    names.extend(Binary::ALL.iter().map(|f| f.name()));
+    names.extend(Compare::ALL.iter().map(|f| f.name()));
+    names.extend(Combine::ALL.iter().map(|&combine| combine_name(combine)));
+    names
 }

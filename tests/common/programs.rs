@@ -8,14 +8,16 @@ use proptest::prelude::*;
 /// A choice of operator, and of operands among the tensors so far.
 pub type Line = (u8, u8, u8, u8);
 
-/// Tensors grow no larger.
-const MOST: usize = 512;
+/// The extents of the inputs.
+pub type Extents = (usize, usize, usize);
 
 /// The tensors a line may use.
 pub struct Pick<'p, 'g> {
     pool: &'p [Tensor<'g>],
     float: DType,
     line: Line,
+    /// Elements that no tensor has more of.
+    most: usize,
 }
 
 impl<'g> Pick<'_, 'g> {
@@ -36,7 +38,7 @@ impl<'g> Pick<'_, 'g> {
 
     /// A tensor of the same type that broadcasts with another.
     fn beside(&self, x: Tensor<'g>) -> Option<Tensor<'g>> {
-        let fits = |shape: Shape| shape.elements() <= MOST;
+        let fits = |shape: Shape| shape.elements() <= self.most;
         self.choose(self.line.2, |y| {
             y.dtype() == x.dtype() && x.shape().broadcast(y.shape()).is_some_and(fits)
         })
@@ -143,7 +145,7 @@ pub const FLOATS: &[Operator] = &[
         Some(x.unsqueeze((p.line.3 as usize % (x.shape().rank() + 1)) as isize))
     },
     |p| {
-        let x = p.wide().filter(|x| x.shape().elements() <= MOST / 3)?;
+        let x = p.wide().filter(|x| x.shape().elements() <= p.most / 3)?;
         Some(x.tile(p.axis(x), 3))
     },
     |p| Some(p.wide()?.pad(p.axis(p.wide()?), 1, p.line.2 as usize % 2)),
@@ -151,16 +153,16 @@ pub const FLOATS: &[Operator] = &[
     |p| Some(p.wide()?.slice_step(p.axis(p.wide()?), 0..p.extent(p.wide()?), 2)),
     |p| Some(p.wide()?.reverse(p.axis(p.wide()?))),
     |p| {
-        let x = p.wide().filter(|x| x.shape().elements() <= MOST / 2)?;
+        let x = p.wide().filter(|x| x.shape().elements() <= p.most / 2)?;
         Some(x.concat(&[x.sin()], p.axis(x)))
     },
     |p| {
-        let x = p.wide().filter(|x| x.shape().elements() <= MOST / 2)?;
+        let x = p.wide().filter(|x| x.shape().elements() <= p.most / 2)?;
         let rows = p.choose(p.line.2, |n| matches!(n.dtype(), I32 | I64) && n.shape().elements() <= 8)?;
         (x.shape().rank() + rows.shape().rank() <= MAX_RANK - 3).then(|| x.take(p.axis(x), rows))
     },
     |p| {
-        let x = p.wide().filter(|x| x.shape().rank() < MAX_RANK - 3 && x.shape().elements() <= MOST / 2)?;
+        let x = p.wide().filter(|x| x.shape().rank() < MAX_RANK - 3 && x.shape().elements() <= p.most / 2)?;
         let (axis, size) = (p.axis(x) as usize, p.extent(x).min(2));
         Some(x.windows(&[Slide { axis, size, stride: 1 + p.line.2 as usize % 2, dilation: 1 }]))
     },
@@ -169,7 +171,7 @@ pub const FLOATS: &[Operator] = &[
     |p| {
         let (x, condition) = (p.x()?, p.choose(p.line.2, |q| q.dtype() == Bool)?);
         let shape = x.shape().broadcast(condition.shape())?;
-        (shape.elements() <= MOST).then(|| condition.select(x, x.sin()))
+        (shape.elements() <= p.most).then(|| condition.select(x, x.sin()))
     },
     |p| {
         p.x()
@@ -181,17 +183,17 @@ pub const FLOATS: &[Operator] = &[
 /// What jumps, what has no derivative by intent, and what is of integers and truth values.
 pub const OTHERS: &[Operator] = &[
     |p| both(p, |x, y| (x * 0.7).sin() - y.stop_gradient()),
-    |p| Some((p.x()? * 1.7 + 0.318).floor()),
-    |p| Some((p.x()? * 1.7 + 0.318).ceil()),
-    |p| Some((p.x()? * 1.7 + 0.318).round()),
-    |p| Some((p.x()? * 1.7 + 0.318).trunc()),
-    |p| Some((p.x()? + 0.0318).sign()),
-    |p| both(p, |x, y| (x * 1.3 + 0.318) % (y * y + 1.57)),
-    |p| both(p, |x, y| x.less(y + 0.0318)),
-    |p| both(p, |x, y| x.greater_equal(y * 0.9 + 0.0318)),
-    |p| both(p, |x, y| (x - 0.0318).less_equal(y) & y.not_equal(x + 0.0173)),
-    |p| Some((p.x()?.tanh() * 7.3 + 0.318).cast(I32)),
-    |p| Some((p.x()?.tanh() * 7.3 + 0.318).cast(I64)),
+    |p| Some((p.x()? * 1.7 + 0.323).floor()),
+    |p| Some((p.x()? * 1.7 + 0.323).ceil()),
+    |p| Some((p.x()? * 1.7 + 0.323).round()),
+    |p| Some((p.x()? * 1.7 + 0.323).trunc()),
+    |p| Some((p.x()? + 0.0323).sign()),
+    |p| both(p, |x, y| (x * 1.3 + 0.323) % (y * y + 1.57)),
+    |p| both(p, |x, y| x.less(y + 0.0323)),
+    |p| both(p, |x, y| x.greater_equal(y * 0.9 + 0.0323)),
+    |p| both(p, |x, y| (x - 0.0323).less_equal(y) & y.not_equal(x + 0.0173)),
+    |p| Some((p.x()?.tanh() * 7.3 + 0.323).cast(I32)),
+    |p| Some((p.x()?.tanh() * 7.3 + 0.323).cast(I64)),
     |p| Some(p.x()?.is_finite()),
     |p| p.wide().filter(|x| x.shape().elements() > 0).map(|x| (x * 1.1).argmax(p.axis(x))),
     |p| integers(p, |n, m| n + m),
@@ -227,6 +229,64 @@ pub const OTHERS: &[Operator] = &[
     |p| p.p().filter(|a| a.shape().rank() > 1).map(|a| a.reshape([a.shape().elements()])),
 ];
 
+/// Operators that keep their meaning at NaN, ±∞ and −0, with the constants that rewrites look for.
+pub const EXACT: &[Operator] = &[
+    |p| both(p, |x, y| x + y),
+    |p| both(p, |x, y| x - y),
+    |p| both(p, |x, y| x * y),
+    |p| both(p, |x, y| x / y),
+    |p| both(p, |x, y| x.maximum(y)),
+    |p| both(p, |x, y| x.minimum(y)),
+    |p| both(p, |x, y| x.less(y).select(x, y)),
+    |p| both(p, |x, y| (!x.greater_equal(y)).select(-x, y)),
+    |p| both(p, |x, y| x.equal(y).select(x, y.equal(y).select(x, -y))),
+    |p| both(p, |x, y| x + (-y)),
+    |p| both(p, |x, y| (2.0 * x) * y),
+    |p| Some(-p.x()?),
+    |p| Some(p.x()? + p.x()?),
+    |p| Some(p.x()? + 0.0),
+    |p| Some(p.x()? - 0.0),
+    |p| Some(-0.0 + p.x()?),
+    |p| Some(0.0 - p.x()?),
+    |p| Some(p.x()? * 0.0),
+    |p| Some(p.x()? * 1.0),
+    |p| Some(p.x()? * 2.0),
+    |p| Some(p.x()? * -0.5),
+    |p| Some(p.x()? / 4.0),
+    |p| Some(p.x()? / 3.0),
+    |p| Some(1.0 / p.x()?),
+    |p| Some(p.x()?.pow(0.0)),
+    |p| Some(p.x()?.pow(1.0)),
+    |p| Some(p.x()?.pow(2.0)),
+    |p| Some(p.x()?.pow(-1.0)),
+    |p| Some(p.x()?.abs()),
+    |p| Some(p.x()?.sign()),
+    |p| Some(p.x()?.floor()),
+    |p| Some(p.x()?.sqrt()),
+    |p| Some(p.x()?.relu()),
+    |p| Some(p.x()?.cast(F32).cast(F64)),
+    |p| Some(p.x()?.cast(I32).cast(F64)),
+    |p| Some(p.x()?.is_nan().cast(F64)),
+    |p| p.matrix(p.line.1, None).map(|x| x.transpose()),
+    |p| p.matrix(p.line.1, None).map(|x| (x * 2.0).matmul(x.constant_like(0.5).transpose())),
+    |p| Some(p.wide()?.reshape([p.wide()?.shape().elements()])),
+    |p| p.x().filter(|x| x.shape().rank() < 4).map(|x| x.unsqueeze(0)),
+    |p| {
+        p.x()
+            .filter(|x| x.shape().elements() <= p.most / 3 && x.shape().rank() < 4)
+            .map(|x| x.broadcast_to(Shape::new(&[&[3], x.shape().extents()].concat()).expect("small")))
+    },
+    |p| Some(p.wide()?.sum(p.axis(p.wide()?))),
+    |p| Some(p.wide()?.max(p.axis(p.wide()?))),
+    |p| Some(p.wide()?.pad(p.axis(p.wide()?), 1, p.line.2 as usize % 2)),
+    |p| Some(p.wide()?.slice(p.axis(p.wide()?), p.extent(p.wide()?) / 2..p.extent(p.wide()?))),
+    |p| Some(p.wide()?.reverse(p.axis(p.wide()?))),
+    |p| {
+        let x = p.wide().filter(|x| x.shape().elements() <= p.most / 2)?;
+        Some(x.concat(&[-x], p.axis(x)))
+    },
+];
+
 /// A program: its graph, its inputs and everything it computes, in order.
 pub struct Program<'g> {
     pub inputs: Vec<(&'static str, Tensor<'g>)>,
@@ -238,7 +298,7 @@ pub fn write<'g>(
     g: &'g Graph,
     lines: &[Line],
     float: DType,
-    (n, k, m): (usize, usize, usize),
+    (n, k, m): Extents,
     operators: &[&[Operator]],
 ) -> Program<'g> {
     let inputs = vec![
@@ -251,13 +311,14 @@ pub fn write<'g>(
         ("j", g.input("j", [n, 1], I64)),
         ("t", g.input("t", [n, k], Bool)),
     ];
+    let most = 512.max(4 * n * k).max(4 * k * m);
     let mut pool: Vec<Tensor<'g>> = inputs.iter().map(|input| input.1).collect();
     let count: usize = operators.iter().map(|table| table.len()).sum();
     for &line in lines {
         let operator = operators.iter().copied().flatten().nth(line.0 as usize % count);
-        let pick = Pick { pool: &pool, float, line };
+        let pick = Pick { pool: &pool, float, line, most };
         let next = operator.and_then(|operator| operator(&pick)).or_else(|| Some(pick.x()? + 0.125));
-        pool.extend(next.filter(|x| x.shape().elements() <= MOST));
+        pool.extend(next.filter(|x| x.shape().elements() <= most));
     }
     Program { inputs, pool }
 }

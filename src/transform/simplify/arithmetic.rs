@@ -18,7 +18,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "factor first", rewrite: factor_first },
     Rule { name: "add multiples", rewrite: add_multiples },
     Rule { name: "divide by power of two", rewrite: divide_by_power_of_two },
-    Rule { name: "decided select", rewrite: decided_select },
+    Rule { name: "integer zero", rewrite: integer_zero },
+    Rule { name: "small power", rewrite: small_power },
+    Rule { name: "same operands", rewrite: same_operands },
+    Rule { name: "done already", rewrite: done_already },
+    Rule { name: "negated factors", rewrite: negated_factors },
 ];
 
 /// A value with a reverse rule → the value: nothing is derived from a simplified graph.
@@ -49,12 +53,11 @@ fn constant_first<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
 fn identity<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let Op::Elementwise(Elementwise::Binary(f)) = m.op else { return None };
     let (a, b) = (m.operands[0], m.operands[1]);
-    let is = |x: Tensor<'g>, value: f64| x.as_constant() == Some(Scalar::from_f64(value, x.dtype()));
     match f {
-        Binary::Add => is(a, -0.0).then_some(b),
-        Binary::Mul => is(a, 1.0).then_some(b),
-        Binary::Sub => is(b, 0.0).then_some(a),
-        Binary::Div | Binary::Pow => is(b, 1.0).then_some(a),
+        Binary::Add => is_constant(a, -0.0).then_some(b),
+        Binary::Mul => is_constant(a, 1.0).then_some(b),
+        Binary::Sub => is_constant(b, 0.0).then_some(a),
+        Binary::Div | Binary::Pow => is_constant(b, 1.0).then_some(a),
         Binary::Max | Binary::Min | Binary::Rem | Binary::Atan2 => None,
         Binary::And | Binary::Or | Binary::Xor | Binary::RotateLeft => None,
         Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => None,
@@ -143,18 +146,50 @@ fn divide_by_power_of_two<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     is_exact.then(|| constant(x, reciprocal) * x)
 }
 
-/// `select(true, a, b)` → `a`, `select(false, a, b)` → `b`, `select(c, a, a)` → `a`, `select(!c, a, b)` →
-/// `select(c, b, a)`.
-fn decided_select<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
-    if m.op != Op::Elementwise(Elementwise::Select) {
+/// In integers `0 · x` → `0` and `x - x` → `0`. (In floats NaN and ∞ would be lost.)
+fn integer_zero<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    if m.node.dtype().is_float() {
         return None;
     }
-    let (a, b) = (m.operands[1], m.operands[2]);
-    match m.operands[0].as_constant() {
-        Some(Scalar::Bool(condition)) => Some(if condition { a } else { b }),
-        _ if a.id == b.id => Some(a),
-        _ => matched(m.operands[0]).unary(Unary::Not).map(|condition| condition.select(b, a)),
+    let is_zero = match (m.binary(Binary::Mul), m.binary(Binary::Sub)) {
+        (Some((a, _)), _) => is_constant(a, 0.0),
+        (_, Some((a, b))) => a.id == b.id,
+        _ => false,
+    };
+    is_zero.then(|| m.node.constant_like(0.0))
+}
+
+/// `x ^ 0` → `1` (NaN's too, by IEEE 754), `x ^ 2` → `x · x`, `x ^ -1` → `1 / x`.
+fn small_power<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (x, exponent) = m.binary(Binary::Pow)?;
+    match exponent.as_constant()?.to_f64() {
+        0.0 => Some(m.node.constant_like(1.0)),
+        2.0 => Some(x * x),
+        -1.0 => Some(x.recip()),
+        _ => None,
     }
+}
+
+/// `max(x, x)`, `min(x, x)`, `a & a`, `a | a` → the operand.
+fn same_operands<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let pairs = [Binary::Max, Binary::Min, Binary::And, Binary::Or];
+    let (a, b) = pairs.iter().find_map(|&f| m.binary(f))?;
+    (a.id == b.id).then_some(a)
+}
+
+/// `f (f x)` → `f x` for the functions that change nothing any more, `|-x|` → `|x|`.
+fn done_already<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    const IDEMPOTENT: [Unary; 5] = [Unary::Abs, Unary::Sign, Unary::Floor, Unary::Ceil, Unary::Round];
+    let again = |&f: &Unary| m.unary(f).filter(|&x| matched(x).unary(f).is_some());
+    IDEMPOTENT.iter().find_map(again).or_else(|| Some(matched(m.unary(Unary::Abs)?).unary(Unary::Neg)?.abs()))
+}
+
+/// `(-x) · (-y)` → `x · y`, `(-x) / (-y)` → `x / y`.
+fn negated_factors<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (a, b) =
+        m.binary(Binary::Mul).or_else(|| m.binary(Binary::Div).filter(|_| m.node.dtype().is_float()))?;
+    let (x, y) = (matched(a).unary(Unary::Neg)?, matched(b).unary(Unary::Neg)?);
+    Some(Tensor::apply(m.op.clone(), &[x, y]))
 }
 
 /// The scalar that is repeated all over the tensor.
@@ -166,7 +201,12 @@ pub(super) fn one_number<'g>(x: Tensor<'g>) -> Option<Tensor<'g>> {
     (source.shape().rank() == 0).then_some(source)
 }
 
-fn constant<'g>(like: Tensor<'g>, value: Scalar) -> Tensor<'g> {
+/// Whether all elements are this number; −0 is not 0.
+pub(super) fn is_constant(x: Tensor<'_>, value: f64) -> bool {
+    x.as_constant() == Some(Scalar::from_f64(value, x.dtype()))
+}
+
+pub(super) fn constant<'g>(like: Tensor<'g>, value: Scalar) -> Tensor<'g> {
     like.graph.literal(value, like.shape())
 }
 

@@ -4,7 +4,9 @@
 //! past one another, which can differ only where an intermediate result leaves the range of the type.
 
 mod arithmetic;
+mod fast;
 mod layout;
+mod logic;
 mod reduction;
 mod section;
 mod window;
@@ -26,48 +28,117 @@ pub struct Rule {
 
 /// Every rule, in the order they are tried.
 pub const RULES: &[&[Rule]] =
-    &[arithmetic::RULES, layout::RULES, reduction::RULES, section::RULES, window::RULES];
+    &[arithmetic::RULES, logic::RULES, layout::RULES, section::RULES, window::RULES, reduction::RULES];
+/// Rules that do not keep NaN, ±∞ and −0, tried by [`simplify_fast`] only.
+pub const FAST_RULES: &[&[Rule]] = &[fast::RULES];
 
 /// Rules that undo one another would be a defect; this bounds its cost.
-const MAX_PASSES: usize = 64;
+const MAX_PASSES: usize = 8;
+/// How many rewrites may follow from one another before the rest is left to the next pass.
+const MAX_DEPTH: usize = 64;
 
 /// The graph in simplest form, by [`RULES`].
 pub fn simplify(graph: &Graph) -> Graph {
-    let mut current = pass(graph);
-    for _ in 0..MAX_PASSES {
-        match current {
-            (graph, false) => return graph,
-            (graph, true) => current = pass(&graph),
+    to_fixed_point(graph, RULES).0
+}
+
+/// The graph in simplest form, by [`RULES`] and [`FAST_RULES`].
+pub fn simplify_fast(graph: &Graph) -> Graph {
+    to_fixed_point(graph, &[RULES, FAST_RULES].concat()).0
+}
+
+/// What it took to simplify a graph.
+#[derive(Debug)]
+struct Effort {
+    passes: usize,
+    /// Nodes that the rules were tried on.
+    attempts: usize,
+}
+
+fn to_fixed_point(source: &Graph, tables: &[&[Rule]]) -> (Graph, Effort) {
+    let mut effort = Effort { passes: 0, attempts: 0 };
+    let mut current = None;
+    loop {
+        let graph = current.as_ref().unwrap_or(source);
+        let mut pass = Pass { tables, simplest: Vec::new(), attempts: 0, is_cut_short: false };
+        let simpler = rebuild_with_leaves(graph, |graph, op, operands, origin| {
+            pass.insert(graph, op, operands, origin)
+        });
+        // What was replaced on the way goes.
+        let simpler = rebuild_with_leaves(&simpler, |graph, op, operands, _| {
+            graph.insert(op, operands, Location::caller())
+        });
+        effort = Effort { passes: effort.passes + 1, attempts: effort.attempts + pass.attempts };
+        if !pass.is_cut_short || effort.passes == MAX_PASSES {
+            return (simpler, effort);
         }
+        current = Some(simpler);
     }
-    current.0
 }
 
-/// One walk over the graph in topological order, and whether a rule fired.
-fn pass(source: &Graph) -> (Graph, bool) {
-    let mut fired = false;
-    // The signature stays: inputs and state are kept even if nothing needs them any more.
+/// The signature stays: inputs and state are kept even if nothing needs them any more.
+fn rebuild_with_leaves(
+    source: &Graph,
+    insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
+) -> Graph {
     let leaves: Vec<NodeId> = source.ids().filter(|&id| source.tensor(id).leaf_name().is_some()).collect();
-    let graph = rebuild(source, &source.results(), &leaves, |graph, op, operands, origin| {
-        let mut id = graph.insert(op, operands, Location::caller());
-        for _ in 0..MAX_PASSES {
-            let Some(simpler) = rewrite(graph, id, origin) else { break };
-            fired = true;
-            id = simpler;
-        }
-        id
-    });
-    (graph, fired)
+    rebuild(source, &source.results(), &leaves, insert)
 }
 
-/// The node that the first rule that fits puts in this one's place.
-fn rewrite(graph: &Graph, id: NodeId, origin: &Origin) -> Option<NodeId> {
-    let matched = Match::new(graph.tensor(id));
-    RULES.iter().copied().flatten().find_map(|rule| {
-        let origin = origin.clone().rewritten(rule.name);
-        let simpler = graph.with_origin(origin, || (rule.rewrite)(&matched))?;
-        (simpler.id != id).then_some(simpler.id)
-    })
+/// One walk over a graph in topological order. Rules look at operands only, so that a node whose operands are simple,
+/// and that no rule fits, stays so: one walk is enough.
+struct Pass<'t> {
+    tables: &'t [&'t [Rule]],
+    /// By node of the new graph: its simplest form, where that is known.
+    simplest: Vec<Option<NodeId>>,
+    attempts: usize,
+    is_cut_short: bool,
+}
+
+impl Pass<'_> {
+    fn insert(&mut self, graph: &Graph, op: Op, operands: &[NodeId], origin: &Origin) -> NodeId {
+        let id = graph.insert(op, operands, Location::caller());
+        self.simplest(graph, id, origin, 0)
+    }
+
+    /// The node's simplest form. What a rule made on the way to it is simplified before it.
+    fn simplest(&mut self, graph: &Graph, id: NodeId, origin: &Origin, depth: usize) -> NodeId {
+        if let Some(known) = self.simplest.get(id.index()).copied().flatten() {
+            return known;
+        }
+        if depth == MAX_DEPTH {
+            self.is_cut_short = true;
+            return id;
+        }
+        let operands = graph.operands(id);
+        let simple: Vec<NodeId> =
+            operands.iter().map(|&operand| self.simplest(graph, operand, origin, depth + 1)).collect();
+        let result = if simple != operands {
+            let made = graph.node(id).origin.clone();
+            let op = graph.op(id);
+            let id = graph.with_origin(made, || graph.insert(op, &simple, Location::caller()));
+            self.simplest(graph, id, origin, depth + 1)
+        } else {
+            let simpler = self.rewrite(graph, id, origin);
+            simpler.map_or(id, |simpler| self.simplest(graph, simpler, origin, depth + 1))
+        };
+        self.simplest.resize(graph.len(), None);
+        self.simplest[id.index()] = Some(result);
+        self.simplest[result.index()] = Some(result);
+        result
+    }
+
+    /// The node that the first rule that fits puts in this one's place.
+    fn rewrite(&mut self, graph: &Graph, id: NodeId, origin: &Origin) -> Option<NodeId> {
+        self.attempts += 1;
+        let matched = Match::new(graph.tensor(id));
+        let made = origin.clone().rewritten("no rule");
+        self.tables.iter().copied().flatten().find_map(|rule| {
+            let made = made.clone().rewritten(rule.name);
+            let simpler = graph.with_origin(made, || (rule.rewrite)(&matched))?;
+            (simpler.id != id).then_some(simpler.id)
+        })
+    }
 }
 
 /// A node with what rules ask about it.

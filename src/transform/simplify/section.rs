@@ -7,6 +7,8 @@ use crate::types::{Axes, Shape};
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "merge sections", rewrite: merge_sections },
     Rule { name: "slice of padded", rewrite: slice_of_padded },
+    Rule { name: "section of constant", rewrite: section_of_constant },
+    Rule { name: "slice of concatenation", rewrite: slice_of_concatenation },
 ];
 
 /// Two slices, two pads with the same number, or two reversals → one; a pad of nothing, a slice of everything, a reversal
@@ -60,4 +62,35 @@ fn slice_of_padded<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     }
     let x = Tensor::apply(Op::Section(Section::Slice { start: inner, shape: Shape::of(&extents) }), &[x]);
     Some(Tensor::apply(Op::Section(Section::Pad { start, shape: *shape, value: *value }), &[x]))
+}
+
+/// A section of a constant, padded with the same number if at all → a constant.
+fn section_of_constant<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (section, x) = m.section()?;
+    let constant = x.as_constant()?;
+    let stays = match section {
+        Section::Slice { .. } | Section::Reverse { .. } => true,
+        Section::Pad { value, .. } => constant == *value,
+        Section::Concat { .. } => m.operands.iter().all(|part| part.as_constant() == Some(constant)),
+    };
+    stays.then(|| m.node.graph.literal(constant, m.node.shape()))
+}
+
+/// A slice of a concatenation that lies in one part → a slice of that part.
+fn slice_of_concatenation<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { start, shape }, joined) = m.section()? else { return None };
+    let below = matched(joined);
+    let (Section::Concat { axis }, _) = below.section()? else { return None };
+    let (from, to) = (start[*axis], start[*axis] + shape.extents()[*axis]);
+    let mut begin = 0;
+    for part in &below.operands {
+        let end = begin + part.shape().extents()[*axis];
+        if from >= begin && to <= end {
+            let mut start = start.clone();
+            start[*axis] -= begin;
+            return Some(Tensor::apply(Op::Section(Section::Slice { start, shape: *shape }), &[*part]));
+        }
+        begin = end;
+    }
+    None
 }
