@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::assert_compiles_right;
+use common::{assert_compiles_right, value_for};
+use hitofude::nn::{CrossEntropy, Pool};
+use hitofude::ops::Slide;
 use hitofude::prelude::*;
 use hitofude::{FastMath, Options};
 
@@ -84,6 +86,111 @@ fn saturating_functions_stay_finite() {
         assert_eq!(gradient_at(&[x], |x| x.sigmoid()), [0.0]);
         assert_eq!(gradient_at(&[x], |x| x.tanh()), [0.0]);
     }
+}
+
+#[test]
+fn hard_activations_at_their_bounds() {
+    assert_eq!(gradient_at(&[-1.0, 0.0, 3.0, 6.0, 7.0], |x| x.relu6()), [0.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(gradient_at(&[-2.0, 2.0], |x| x.hard_tanh(-2.0, 2.0)), [0.0, 0.0]);
+    assert_eq!(gradient_at(&[-2.0, 2.0], |x| x.clamp(-2.0, 2.0)), [1.0, 1.0]);
+    assert_eq!(gradient_at(&[-4.0, -3.0, 3.0, 4.0], |x| x.hard_swish()), [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(gradient_at(&[0.0], |x| x.leaky_relu(0.1)), [0.1]);
+    assert_eq!(gradient_at(&[0.0], |x| x.elu(0.7)), [0.7]);
+    assert_eq!(gradient_at(&[0.0], |x| x.softplus()), [0.5]);
+    let nan = gradient_at(&[NAN], |x| x.relu6() * x);
+    assert!(nan[0].is_nan());
+}
+
+#[test]
+fn ties_in_a_pool_share_equally() {
+    assert_eq!(gradient_at(&[3.0, 3.0, 1.0, 2.0], |x| x.max_pool1d(2)), [0.5, 0.5, 0.0, 1.0]);
+    // Each window shares its own: the middle is in both.
+    assert_eq!(gradient_at(&[3.0, 3.0, 3.0], |x| x.max_pool1d(Pool::new(2).stride(1))), [0.5, 1.0, 0.5]);
+}
+
+/// Padding is never the largest, whatever the elements are, and counts in averages unless told otherwise.
+#[test]
+fn padding_of_pools() {
+    let g = Graph::new();
+    let x = g.input("x", [3], F64);
+    let pool = Pool::new(2).padding(1);
+    let outputs = [
+        ("largest", x.max_pool1d(pool)),
+        ("mean", x.avg_pool1d(pool)),
+        ("own mean", x.avg_pool1d(pool.without_counting_padding())),
+    ];
+    let leaves = [("x", Value::from(array![-3.0, -5.0, -4.0]))];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["largest"], array![-3.0, -4.0].into());
+    assert_eq!(values["mean"], array![-1.5, -4.5].into());
+    assert_eq!(values["own mean"], array![-3.0, -4.5].into());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+    // Of integers too.
+    let g = Graph::new();
+    let n = g.input("n", [3], I32);
+    let outputs = [("largest", n.max_pool1d(pool))];
+    let leaves = [("n", Value::from(array![i32::MIN, -5, 7]))];
+    assert_eq!(g.interpret(&outputs, &leaves).unwrap()["largest"], array![i32::MIN, 7].into());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
+/// A fold of integers wraps, and keeps −0 and NaN where they are.
+#[test]
+fn folds_of_special_numbers() {
+    let slide = [Slide { axis: 0, size: 2, stride: 1, dilation: 1 }];
+    let g = Graph::new();
+    let (n, x) = (g.input("n", [2, 2], I32), g.input("x", [2, 2], F64));
+    let outputs = [("n", n.fold(&slide, [3])), ("x", x.fold(&slide, [3]))];
+    let leaves = [
+        ("n", Value::from(array![[1, i32::MAX], [2, -7]])),
+        ("x", Value::from(array![[-0.0, INF], [-INF, NAN]])),
+    ];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["n"], array![1, i32::MIN + 1, -7].into());
+    assert!(values["x"].to_f64()[0].is_sign_negative() && values["x"].to_f64()[1].is_nan());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+    // No samples, and windows of one place.
+    let g = Graph::new();
+    let (none, one) = (g.input("none", [0, 3, 2], F64), g.input("one", [3, 1], F64));
+    let slide = |axis, size| [Slide { axis, size, stride: 1, dilation: 1 }];
+    let outputs = [("none", none.fold(&slide(1, 2), [0, 4])), ("one", one.fold(&slide(0, 1), [3]))];
+    let leaves = [("none", value_for(none, 1)), ("one", value_for(one, 2))];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["one"].to_f64(), leaves[1].1.to_f64());
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
+#[test]
+fn losses_at_their_edges() {
+    // Where the target has no mass, its logarithm is not looked at.
+    let slope = gradient_at(&[0.5, 1.5], |x| x.log_softmax(0).kl_div(x.graph().iota([2], 0, F64)));
+    assert!(slope.iter().all(|d| d.is_finite()), "{slope:?}");
+    // An ignored sample does not count, be it NaN.
+    let g = Graph::new();
+    let (x, t) = (g.input("x", [2, 2], F64), g.input("t", [2], I64));
+    let loss = x.cross_entropy_with(t, CrossEntropy::new().ignore(-100));
+    let dx = g.grad(loss, &[x]).unwrap()[0];
+    let leaves = [("x", Value::from(array![[1.0, 1.0], [NAN, INF]])), ("t", Value::from(array![1i64, -100]))];
+    let values = g.interpret(&[("loss", loss), ("dx", dx)], &leaves).unwrap();
+    assert!((values["loss"].to_f64()[0] - 2f64.ln()).abs() < 1e-15);
+    assert_eq!(values["dx"].to_f64()[..2], [0.5, -0.5]);
+    assert_compiles_right(&g, &[("loss", loss), ("dx", dx)], &leaves, 1e-15);
+}
+
+/// What does not vary is normalised to the bias, with finite gradients.
+#[test]
+fn normalisation_of_what_does_not_vary() {
+    let g = Graph::new();
+    let (x, one, b) = (g.input("x", [2, 1, 3], F64), g.constant(1.0, [1], F64), g.constant(0.25, [1], F64));
+    let y = x.batch_norm(one, b, 1e-5);
+    let dx = g.grad(y.square().sum(..), &[x]).unwrap()[0];
+    let values = g.interpret(&[("y", y), ("dx", dx)], &[("x", x_filled_with(7.0))]).unwrap();
+    assert_eq!(values["y"].to_f64(), [0.25; 6]);
+    assert_eq!(values["dx"].to_f64(), [0.0; 6]);
+}
+
+fn x_filled_with(number: f64) -> Value {
+    Value::splat(Scalar::F64(number), [2, 1, 3].into())
 }
 
 #[test]

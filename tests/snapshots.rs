@@ -66,9 +66,28 @@ lesson!(log_of_sum_of_exponentials, [x [3]] x.exp().sum(..).log());
 lesson!(product_of_elements, [x [3]] x.prod(..));
 
 lesson!(softmax_of_rows, [x [2, 3]] x.softmax(-1).square().sum(..));
+lesson!(log_softmax_of_rows, [x [2, 3]] x.log_softmax(-1).square().sum(..));
+lesson!(logsumexp_of_rows, [x [2, 3]] x.logsumexp(-1).sum(..));
 lesson!(layer_normalisation, [x [2, 3], w [3], b [3]] x.layer_norm(w, b, 1e-5).sin().sum(..));
+lesson!(rms_normalisation, [x [2, 3], w [3]] x.rms_norm(w, 1e-5).sin().sum(..));
+lesson!(batch_normalisation, [x [2, 3, 4], w [3], b [3]] x.batch_norm(w, b, 1e-5).sin().sum(..));
+lesson!(group_normalisation, [x [2, 4, 3], w [4], b [4]] x.group_norm(2, w, b, 1e-5).sin().sum(..));
+lesson!(linear_layer, [x [4, 3], w [2, 3], b [2]] x.linear(w, b).tanh().sum(..));
+lesson!(attention, [q [2, 3, 4], k [2, 5, 4], v [2, 5, 4]] q.attention(k, v, None).tanh().sum(..));
+lesson!(sigmoid, [x [3]] x.sigmoid().sum(..));
+lesson!(softplus, [x [3]] x.softplus().sum(..));
+lesson!(silu, [x [3]] x.silu().sum(..));
+lesson!(mish, [x [3]] x.mish().sum(..));
+lesson!(elu, [x [3]] x.elu(1.0).sum(..));
+lesson!(leaky_relu, [x [3]] x.leaky_relu(0.1).sum(..));
+lesson!(hard_swish, [x [3]] x.hard_swish().sum(..));
+lesson!(gelu, [x [3]] x.gelu().sum(..));
 lesson!(gelu_by_tanh, [x [3]] x.gelu_tanh().sum(..));
-
+lesson!(l1_loss, [x [4, 2], t [4, 2]] x.l1_loss(t));
+lesson!(huber_loss, [x [4, 2], t [4, 2]] x.huber_loss(t, 1.0));
+lesson!(bce_with_logits, [x [4], t [4]] x.bce_with_logits(t));
+lesson!(kl_divergence, [x [2, 3], t [2, 3]] x.log_softmax(-1).kl_div(t.stop_gradient()));
+lesson!(cross_entropy_of_probabilities, [x [2, 3], t [2, 3]] x.cross_entropy_of_probabilities(t.stop_gradient()));
 lesson!(convolution, [x [2, 3, 6, 6], w [4, 3, 3, 3], b [4]] {
     x.conv2d(w, b, Conv::new().padding(1)).tanh().sum(..)
 });

@@ -1,6 +1,7 @@
 //! Activation functions.
 
-use crate::ops::Tensor;
+use crate::ops::{AxisSpec, Tensor};
+use crate::types::Shape;
 
 impl<'g> Tensor<'g> {
     /// `max(x, 0)`, with derivative 0 at 0. NaN stays NaN, as in PyTorch.
@@ -28,10 +29,12 @@ impl<'g> Tensor<'g> {
         (self * 0.5).tanh() * 0.5 + 0.5
     }
 
-    /// `ln(1 + eˣ)`, computed as `max(x, 0) + ln(1 + e^(−|x|))`: finite for every finite input.
+    /// `ln(1 + eˣ)`, computed as `max(x, 0) + ln(1 + e^(−|x|))`: finite for every finite input. (Written with choices,
+    /// whose derivative at 0 is ½.)
     #[track_caller]
     pub fn softplus(self) -> Tensor<'g> {
-        self.maximum(0.0) + (-self.abs()).exp().log1p()
+        let positive = self.greater(0.0);
+        positive.select(self, 0.0) + positive.select(-self, self).exp().log1p()
     }
 
     /// `x · sigmoid(x)`.
@@ -53,35 +56,95 @@ impl<'g> Tensor<'g> {
         self * 0.5 * (1.0 + ((self + self.square() * self * 0.044715) * root).tanh())
     }
 
-    /// `ln Σ eˣ` along an axis, which goes. Computed with the largest element set apart: finite for every finite
-    /// input; −∞, with a gradient of 0, where every element is −∞.
+    /// `x` between 0 and 6: `min(max(x, 0), 6)`, with derivative 0 at both bounds.
     #[track_caller]
-    pub fn logsumexp(self, axis: isize) -> Tensor<'g> {
-        let largest = self.max(axis).stop_gradient();
+    pub fn relu6(self) -> Tensor<'g> {
+        self.hard_tanh(0.0, 6.0)
+    }
+
+    /// `x` between the bounds: `min(max(x, low), high)`, with derivative 0 at the bounds, as PyTorch's `hardtanh`.
+    /// ([`Tensor::clamp`] has derivative 1 there.)
+    #[track_caller]
+    pub fn hard_tanh(self, low: f64, high: f64) -> Tensor<'g> {
+        self.less_equal(low).select(low, self.greater_equal(high).select(high, self))
+    }
+
+    /// `relu6(x + 3)/6`, as PyTorch's `hardsigmoid`.
+    #[track_caller]
+    pub fn hard_sigmoid(self) -> Tensor<'g> {
+        (self + 3.0).relu6() / 6.0
+    }
+
+    /// `x · relu6(x + 3)/6` (Howard et al. 2019), with derivative 0 at −3 and 1 at 3.
+    #[track_caller]
+    pub fn hard_swish(self) -> Tensor<'g> {
+        self * self.hard_sigmoid()
+    }
+
+    /// `x · tanh(softplus(x))` (Misra 2019).
+    #[track_caller]
+    pub fn mish(self) -> Tensor<'g> {
+        self * self.softplus().tanh()
+    }
+
+    /// `ln sigmoid(x)`, computed as `−softplus(−x)`: finite for every finite input.
+    #[track_caller]
+    pub fn log_sigmoid(self) -> Tensor<'g> {
+        -(-self).softplus()
+    }
+
+    /// `ln Σ eˣ` over the axes, which go. Computed with the largest element set apart: finite for every finite input;
+    /// −∞, with a gradient of 0, where every element is −∞.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [2], F32);
+    /// let values = g.interpret(&[("y", x.logsumexp(..))], &[("x", array![1000f32, 1000.0].into())])?;
+    /// assert_eq!(values["y"], Value::from(1000.0 + 2f32.ln()));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn logsumexp(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        let axes = axes.into();
+        let largest = self.max(axes.clone()).stop_gradient();
         let shift = largest.is_finite().select(largest, 0.0);
-        let sum = (self - shift.unsqueeze_reduced(self, axis)).exp().sum(axis);
+        let sum = (self - shift.keeping(self, &axes)).exp().sum(axes);
         // No gradient goes through ln 0.
         sum.greater(0.0).select(sum.log(), f64::NEG_INFINITY) + shift
     }
 
-    /// `eˣ / Σ eˣ` along an axis, computed with the largest element set apart.
+    /// `eˣ / Σ eˣ` over the axes, computed with the largest element set apart.
     #[track_caller]
-    pub fn softmax(self, axis: isize) -> Tensor<'g> {
-        let largest = self.max(axis).stop_gradient().unsqueeze_reduced(self, axis);
-        let exponentials = (self - largest).exp();
-        exponentials / exponentials.sum(axis).unsqueeze_reduced(self, axis)
+    pub fn softmax(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        let axes = axes.into();
+        let exponentials = (self - self.max(axes.clone()).stop_gradient().keeping(self, &axes)).exp();
+        exponentials * exponentials.sum(axes.clone()).keeping(self, &axes).recip()
     }
 
-    /// `ln softmax(x)` along an axis, computed as `x − logsumexp(x)`.
+    /// `ln softmax(x)` over the axes, computed as `x − logsumexp(x)`.
     #[track_caller]
-    pub fn log_softmax(self, axis: isize) -> Tensor<'g> {
-        self - self.logsumexp(axis).unsqueeze_reduced(self, axis)
+    pub fn log_softmax(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        let axes = axes.into();
+        // Of the cotangents, the sum is negated, and not each.
+        self + (-self.logsumexp(axes.clone())).keeping(self, &axes)
     }
 
-    /// Puts the axis back, with extent 1, that a reduction of `original` took.
+    /// Puts axes back, with extent 1, that a reduction of `original` took.
     #[track_caller]
-    fn unsqueeze_reduced(self, original: Tensor<'g>, axis: isize) -> Tensor<'g> {
-        let rank = original.shape().rank() as isize;
-        self.unsqueeze(if axis < 0 { axis + rank } else { axis })
+    pub(super) fn keeping(self, original: Tensor<'g>, axes: &AxisSpec) -> Tensor<'g> {
+        if self.is_poison() {
+            return self;
+        }
+        let mut extents = original.shape().extents().to_vec();
+        match axes {
+            AxisSpec::All => extents.fill(1),
+            AxisSpec::Some(axes) => {
+                let rank = extents.len() as isize;
+                // They are in range, or the reduction would be poisoned.
+                axes.iter().for_each(|axis| extents[axis.rem_euclid(rank) as usize] = 1);
+            }
+        }
+        self.reshape(Shape::of(&extents))
     }
 }

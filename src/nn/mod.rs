@@ -6,7 +6,9 @@ mod convolution;
 mod dropout;
 mod layers;
 mod losses;
+mod normalisation;
 mod pooling;
 mod sliding;
 
+pub use losses::CrossEntropy;
 pub use sliding::{Conv, PerAxis, Pool};

@@ -194,6 +194,12 @@ impl From<&[isize]> for AxisSpec {
     }
 }
 
+impl From<Vec<isize>> for AxisSpec {
+    fn from(axes: Vec<isize>) -> AxisSpec {
+        AxisSpec::Some(axes)
+    }
+}
+
 impl AxisSpec {
     /// The axes of a tensor of this type.
     pub(crate) fn resolve(&self, ty: TensorType) -> Result<Axes, TypeError> {

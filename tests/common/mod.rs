@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod cases;
+pub mod jax;
 pub mod programs;
 
 use std::collections::BTreeMap;

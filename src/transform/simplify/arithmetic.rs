@@ -2,7 +2,7 @@
 
 use super::{Match, Rule, is_safe_scale, matched};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Elementwise, Op, Tensor};
+use crate::ops::{Elementwise, Layout, Op, Tensor};
 use crate::types::{DType, Scalar};
 
 pub(super) const RULES: &[Rule] = &[
@@ -16,7 +16,10 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "negate factor", rewrite: negate_factor },
     Rule { name: "merge factors", rewrite: merge_factors },
     Rule { name: "factor first", rewrite: factor_first },
+    Rule { name: "scale the smaller", rewrite: scale_the_smaller },
+    Rule { name: "scale after select", rewrite: scale_after_select },
     Rule { name: "add multiples", rewrite: add_multiples },
+    Rule { name: "add again", rewrite: add_again },
     Rule { name: "divide by power of two", rewrite: divide_by_power_of_two },
     Rule { name: "integer zero", rewrite: integer_zero },
     Rule { name: "small power", rewrite: small_power },
@@ -131,6 +134,46 @@ fn add_multiples<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let ((first, x), (second, y)) = (parts(a), parts(b));
     let is_float = x.dtype().is_float();
     (x.id == y.id && is_float).then(|| constant(x, Scalar::from_f64(first + second, x.dtype())) * x)
+}
+
+/// `c · (broadcast a · x)` → `broadcast (c · a) · x`: one multiplication an element instead of two.
+fn scale_the_smaller<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (factor, product) = m.scaled()?;
+    let (a, b) = matched(product).binary(Binary::Mul)?;
+    let scale = |small: Tensor<'g>, other: Tensor<'g>| {
+        let below = matched(small);
+        let (layout @ Layout::Broadcast { .. }, source) = below.layout()? else { return None };
+        let is_smaller = source.shape().elements() < small.shape().elements();
+        let scaled = is_smaller.then(|| constant(source, factor) * source)?;
+        Some(Tensor::apply(Op::Layout(layout.clone()), &[scaled]) * other)
+    };
+    scale(a, b).or_else(|| scale(b, a))
+}
+
+/// `select(p, c · x, 0)` → `c · select(p, x, 0)`, and with the branches exchanged.
+fn scale_after_select<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    if m.op != Op::Elementwise(Elementwise::Select) {
+        return None;
+    }
+    let (condition, a, b) = (m.operands[0], m.operands[1], m.operands[2]);
+    let zero = Scalar::from_f64(0.0, a.dtype());
+    if b.as_constant() == Some(zero) {
+        let (factor, rest) = matched(a).scaled()?;
+        return Some(constant(a, factor) * condition.select(rest, b));
+    }
+    let (factor, rest) = matched(b).scaled().filter(|_| a.as_constant() == Some(zero))?;
+    Some(constant(b, factor) * condition.select(a, rest))
+}
+
+/// `(a + b) + b` → `a + 2 · b`.
+fn add_again<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (first, second) = m.binary(Binary::Add)?;
+    let again = |sum: Tensor<'g>, b: Tensor<'g>| match matched(sum).binary(Binary::Add)? {
+        (a, other) if other.id == b.id => Some(a + b.constant_like(2.0) * b),
+        (other, a) if other.id == b.id => Some(a + b.constant_like(2.0) * b),
+        _ => None,
+    };
+    again(first, second).or_else(|| again(second, first)).filter(|_| second.as_constant().is_none())
 }
 
 /// `x / c` → `(1/c) · x`, where the reciprocal is exact.

@@ -8,7 +8,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "arrange constant", rewrite: arrange_constant },
     Rule { name: "arrange in place", rewrite: arrange_in_place },
     Rule { name: "merge layouts", rewrite: merge_layouts },
-    Rule { name: "broadcast last", rewrite: broadcast_last },
+    Rule { name: "layout last", rewrite: layout_last },
     Rule { name: "scale after layout", rewrite: scale_after_layout },
     Rule { name: "absorb transpose", rewrite: absorb_transpose },
     Rule { name: "transpose product", rewrite: transpose_product },
@@ -75,26 +75,30 @@ fn axes_without_ones(source: Tensor<'_>, reshaped: Tensor<'_>, axes: &[usize]) -
     targets.all(|(_, wide)| *wide == 1).then_some(mapped)
 }
 
-/// `f(broadcast x, broadcast y)` → `broadcast f(x, y)`, where all operands are repeated alike or are
-/// constants: the work shrinks to the smaller shape.
-fn broadcast_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+/// `f(broadcast x, broadcast y)` → `broadcast f(x, y)`, where all operands are repeated alike or are constants: the work
+/// shrinks to the smaller shape. So too for reshapes and transposes, which meet others further on.
+fn layout_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let Op::Elementwise(op) = m.op else { return None };
-    if matches!(op, Elementwise::StopGradient | Elementwise::Barrier) {
+    let behind_factor = |x: Tensor<'g>| matched(x).scaled().map_or(x, |(_, rest)| rest);
+    let arranged: Vec<Match<'g>> = m.operands.iter().map(|&x| matched(behind_factor(x))).collect();
+    let (layout, small) =
+        arranged.iter().find_map(Match::layout).map(|(layout, x)| (layout.clone(), x.shape()))?;
+    // Factors are the only ones to go first.
+    let is_factor = m.scaled().is_some() && !matches!(layout, Layout::Broadcast { .. });
+    if is_factor || matches!(op, Elementwise::StopGradient | Elementwise::Barrier) {
         return None;
     }
-    let views: Vec<Match<'g>> = m.operands.iter().map(|&x| matched(x)).collect();
-    let (broadcast, small) = views.iter().find_map(|view| match view.layout()? {
-        (layout @ Layout::Broadcast { .. }, x) => Some((layout.clone(), x.shape())),
-        _ => None,
-    })?;
-    let inner: Option<Vec<Tensor<'g>>> = (views.iter())
-        .map(|view| match view.layout() {
-            Some((layout, x)) if *layout == broadcast && x.shape() == small => Some(x),
-            _ => view.node.as_constant().map(|value| view.node.graph.literal(value, small)),
-        })
-        .collect();
+    let below = |x: Tensor<'g>| match matched(x).layout() {
+        Some((other, source)) if *other == layout && source.shape() == small => Some(source),
+        _ => x.as_constant().map(|value| x.graph.literal(value, small)),
+    };
+    let inner = |&x: &Tensor<'g>| match matched(x).scaled() {
+        Some((factor, rest)) => Some(x.graph.literal(factor, small) * below(rest)?),
+        None => below(x),
+    };
+    let inner: Option<Vec<Tensor<'g>>> = m.operands.iter().map(inner).collect();
     let inner = Tensor::apply(m.op.clone(), &inner?);
-    Some(Tensor::apply(Op::Layout(broadcast), &[inner]))
+    Some(Tensor::apply(Op::Layout(layout), &[inner]))
 }
 
 /// `reshape (c · x)` → `c · reshape x`, and so for a transpose: factors move towards the results.

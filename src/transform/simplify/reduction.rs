@@ -10,6 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "reduce constant", rewrite: reduce_constant },
     Rule { name: "sum of repeats", rewrite: sum_of_repeats },
     Rule { name: "merge sums", rewrite: merge_sums },
+    Rule { name: "reduce rearranged", rewrite: reduce_rearranged },
     Rule { name: "scale after sum", rewrite: scale_after_sum },
     Rule { name: "scale after product", rewrite: scale_after_product },
     Rule { name: "product with constant", rewrite: product_with_constant },
@@ -73,6 +74,15 @@ fn merge_sums<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let remaining: Vec<usize> = (0..source.shape().rank()).filter(|&axis| !inner.contains(axis)).collect();
     let axes: Axes = inner.iter().chain(outer.iter().map(|axis| remaining[axis])).collect();
     Some(Tensor::apply(Op::Reduce(Reduce { combine, axes }), &[source]))
+}
+
+/// A reduction of all elements of a reshape or transpose → of all elements of its operand.
+fn reduce_rearranged<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Reduce { combine, axes }, x) = m.reduce()?;
+    let below = matched(x);
+    let (Layout::Reshape(_) | Layout::Transpose(_), source) = below.layout()? else { return None };
+    let all = Reduce { combine, axes: Axes::all(source.shape().rank()) };
+    (axes == Axes::all(x.shape().rank())).then(|| Tensor::apply(Op::Reduce(all), &[source]))
 }
 
 /// `sum(c · x)` → `c · sum(x)`: one multiplication a result, not one an element.
