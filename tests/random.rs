@@ -244,6 +244,25 @@ fn a_run_can_be_repeated_from_its_key() {
     }
 }
 
+/// Rows drawn in the step itself: many steps of one call, each on its own minibatch, fit a line.
+#[test]
+fn minibatches_are_drawn_in_the_step() {
+    let g = Graph::new();
+    let (x, t) = (g.input("x", [200, 2], F32), g.input("t", [200, 1], F32));
+    let rows = g.random_key("batch", 3).randint(0..200, [16]);
+    let output = x.take(0, rows).linear(g.parameter("w", [1, 2], F32), g.parameter("b", [1], F32));
+    let loss = output.mse_loss(t.take(0, rows));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap().output("rows", rows).compile().unwrap();
+    let points = Array2::from_shape_fn((200, 2), |(i, j)| ((i * (j + 3)) % 17) as f32 / 8.0 - 1.0);
+    let targets = points.dot(&array![[2.0f32], [-1.0]]) + 0.5;
+    let inputs = step.inputs().with("x", points).unwrap().with("t", targets).unwrap();
+    let mut state = step.state();
+    let first = step.run(&mut state, &inputs).unwrap().output("rows").unwrap();
+    assert_ne!(step.run(&mut state, &inputs).unwrap().output("rows").unwrap(), first);
+    assert!(step.run_many(&mut state, &inputs, 1000).unwrap().loss() < 1e-6);
+    assert!(common::distance(&state.get("w").unwrap(), &array![[2.0f32, -1.0]].into()) < 1e-3);
+}
+
 #[test]
 fn the_gradient_of_dropout_is_its_mask() {
     let g = Graph::new();
