@@ -161,6 +161,27 @@ fn many_keys_give_what_each_gives() {
     assert_compiles_right(&g, &outputs, &leaves, 0.0);
 }
 
+/// A probability for each element, of either float type: certain at 0 and at 1.
+#[test]
+fn probabilities_may_be_tensors() {
+    let g = Graph::new();
+    let key = g.input("key", [], I64);
+    let p = g.input("p", [3], F64);
+    let outputs = [
+        ("wide", key.bernoulli(p, [4, 3])),
+        ("same", key.uniform([4, 3], F64).less(p)),
+        ("narrow", key.bernoulli(p.cast(F32), [3])),
+        ("half", key.bernoulli(0.5, [3])),
+    ];
+    let leaves = [("key", Value::from(9i64)), ("p", array![0.0, 0.5, 1.0].into())];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["wide"], values["same"]);
+    let truths = |name: &str| values[name].array::<bool>().unwrap().iter().copied().collect::<Vec<bool>>();
+    assert!(truths("wide").chunks(3).all(|row| !row[0] && row[2]));
+    assert_eq!(truths("narrow"), [false, truths("half")[1], true]);
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
 #[test]
 fn numbers_are_spread_as_they_say() {
     let g = Graph::new();
