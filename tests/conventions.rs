@@ -370,6 +370,42 @@ fn bits_are_shifted_by_any_amount() {
     assert!(truth.contains("expected i32 or i64"), "{truth}");
 }
 
+/// In lanes with remainders: by constants, by one amount known when the code runs, by an amount for each element.
+#[test]
+fn rows_are_shifted_in_lanes() {
+    for dtype in [I32, I64] {
+        for extent in [1, 2, 3, 4, 7, 70] {
+            let g = Graph::new();
+            let (a, bits) = (g.input("a", [extent], dtype), g.input("bits", [extent], dtype));
+            let one = g.input("one", [], dtype);
+            let amounts =
+                [a.constant_like(0.0), a.constant_like(5.0), a.constant_like(64.0), one + a * 0.0, bits];
+            let mut outputs = Vec::new();
+            for amount in amounts {
+                outputs.extend([
+                    a << amount,
+                    a >> amount,
+                    a.shift_right_logical(amount),
+                    a.rotate_left(amount),
+                ]);
+            }
+            outputs.extend([a << one, a >> one, a.shift_right_logical(one), a.rotate_left(one)]);
+            let names: Vec<String> = (0..outputs.len()).map(|number| number.to_string()).collect();
+            let outputs: Vec<_> = names.iter().map(String::as_str).zip(outputs).collect();
+            let column =
+                |f: fn(i64) -> i64| Value::from(Array1::from_iter((0..extent as i64).map(f))).cast(dtype);
+            for amount in [-1i64, 0, 3, 31, 32, 63, 64] {
+                let leaves = [
+                    ("a", column(|i| (i - 2) * 0x1234_5678_9abc)),
+                    ("bits", column(|i| i * 7 - 20)),
+                    ("one", Value::from(amount).cast(dtype)),
+                ];
+                assert_compiles_right(&g, &outputs, &leaves, 0.0);
+            }
+        }
+    }
+}
+
 #[test]
 fn empty_axes_sum_to_nothing() {
     let g = Graph::new();

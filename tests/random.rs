@@ -161,6 +161,27 @@ fn many_keys_give_what_each_gives() {
     assert_compiles_right(&g, &outputs, &leaves, 0.0);
 }
 
+/// A probability for each element, of either float type: certain at 0 and at 1.
+#[test]
+fn probabilities_may_be_tensors() {
+    let g = Graph::new();
+    let key = g.input("key", [], I64);
+    let p = g.input("p", [3], F64);
+    let outputs = [
+        ("wide", key.bernoulli(p, [4, 3])),
+        ("same", key.uniform([4, 3], F64).less(p)),
+        ("narrow", key.bernoulli(p.cast(F32), [3])),
+        ("half", key.bernoulli(0.5, [3])),
+    ];
+    let leaves = [("key", Value::from(9i64)), ("p", array![0.0, 0.5, 1.0].into())];
+    let values = g.interpret(&outputs, &leaves).unwrap();
+    assert_eq!(values["wide"], values["same"]);
+    let truths = |name: &str| values[name].array::<bool>().unwrap().iter().copied().collect::<Vec<bool>>();
+    assert!(truths("wide").chunks(3).all(|row| !row[0] && row[2]));
+    assert_eq!(truths("narrow"), [false, truths("half")[1], true]);
+    assert_compiles_right(&g, &outputs, &leaves, 0.0);
+}
+
 #[test]
 fn numbers_are_spread_as_they_say() {
     let g = Graph::new();
@@ -242,6 +263,25 @@ fn a_run_can_be_repeated_from_its_key() {
         let roles: Vec<String> = step.state().signature().iter().map(|entry| entry.name.clone()).collect();
         assert!(roles.contains(&"dropout".to_string()));
     }
+}
+
+/// Rows drawn in the step itself: many steps of one call, each on its own minibatch, fit a line.
+#[test]
+fn minibatches_are_drawn_in_the_step() {
+    let g = Graph::new();
+    let (x, t) = (g.input("x", [200, 2], F32), g.input("t", [200, 1], F32));
+    let rows = g.random_key("batch", 3).randint(0..200, [16]);
+    let output = x.take(0, rows).linear(g.parameter("w", [1, 2], F32), g.parameter("b", [1], F32));
+    let loss = output.mse_loss(t.take(0, rows));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap().output("rows", rows).compile().unwrap();
+    let points = Array2::from_shape_fn((200, 2), |(i, j)| ((i * (j + 3)) % 17) as f32 / 8.0 - 1.0);
+    let targets = points.dot(&array![[2.0f32], [-1.0]]) + 0.5;
+    let inputs = step.inputs().with("x", points).unwrap().with("t", targets).unwrap();
+    let mut state = step.state();
+    let first = step.run(&mut state, &inputs).unwrap().output("rows").unwrap();
+    assert_ne!(step.run(&mut state, &inputs).unwrap().output("rows").unwrap(), first);
+    assert!(step.run_many(&mut state, &inputs, 1000).unwrap().loss() < 1e-6);
+    assert!(common::distance(&state.get("w").unwrap(), &array![[2.0f32, -1.0]].into()) < 1e-3);
 }
 
 #[test]

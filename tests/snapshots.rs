@@ -58,6 +58,17 @@ lesson!(maximum_shares_a_tie, [a [3], b [3]] a.maximum(b).sum(..));
 lesson!(largest_element, [x [2, 3]] x.max(1).sum(..));
 lesson!(quotient, [a[3], b[3]](a / b).sum(..));
 lesson!(power, [x [3]] x.pow(3.0).sum(..));
+lesson!(
+    dropout_shares_its_mask,
+    /// The mask is drawn once, and taken by the value and by the gradient.
+    [x [3]] x.dropout(0.25, x.graph().random_key("key", 7)).square().sum(..)
+);
+lesson!(a_given_rule_is_written_out, [x [3]] x.exp().log1p().custom_vjp(&[x], |x, _, dy| vec![dy * x[0].sigmoid()]).sum(..));
+lesson!(
+    a_section_is_computed_anew,
+    /// `exp` stands there twice: for the gradient behind the barrier.
+    [x [3]] x.exp().sin().checkpoint(&[x]).sum(..)
+);
 lesson!(transpose_is_absorbed, [a [2, 3], b [2, 4]] a.transpose().matmul(b).square().sum(..));
 lesson!(reshape_is_undone, [x [2, 3]] x.reshape([6]).exp().sum(..));
 lesson!(stopped_gradient, [x[3]](x * x.stop_gradient()).sum(..));

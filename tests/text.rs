@@ -59,6 +59,10 @@ fn every_operator_is_read_as_it_prints() {
         x.sum(&[][..]),
         x.pad_with(0, 1, 0, f64::NEG_INFINITY).max(..),
         x.reshape([4, 2, 3]).fold(&[slide(1, 3)], [4, 5]),
+        n.random_bits([2], I32).cast(F64) + g.random_key("key", 42).uniform([4, 6, 2], F64),
+        (n << 3 >> 1 ^ n.rotate_left(n) | !n).shift_right_logical(2.0).cast(F64) + x.erf_inv(),
+        x.exp().custom_vjp(&[x, y], |x, y, dy| vec![dy * y.sum(0), x[1] * dy.slice(0, 1..3).max(..)]),
+        x.tanh().checkpoint(&[x]).sin().checkpoint(&[x, y]),
     ];
     let names: Vec<String> = (0..tensors.len()).map(|number| format!("result {number}")).collect();
     let outputs: Vec<(&str, Tensor<'_>)> = names.iter().map(String::as_str).zip(tensors).collect();
@@ -128,6 +132,14 @@ fn what_cannot_be_read_is_told() {
         (
             "%0 = input a b f32[2]",
             "line 1 of the graph's text: `input a b` is no operator as graphs print it, such as `add` or `sum[0]`",
+        ),
+        (
+            "%0 = input x f32[2]\n%1 = custom_vjp[$0 f32[2], $1 f32[2]; $2] f32[2] (%0)",
+            "line 2 of the graph's text: `custom_vjp[$0 f32[2], $1 f32[2]; $2]` is no operator as graphs print it, such as `add` or `sum[0]`",
+        ),
+        (
+            "%0 = input x f32[2]\n%1 = custom_vjp[$0 f32[3], $1 f32[2], $2 f32[2]; $2] f32[2] (%0, %0)",
+            "line 2 of the graph's text: `custom_vjp[$0 f32[3], $1 f32[2], $2 f32[2]; $2]`: the rule is for operands of other types",
         ),
         (
             "%0 = input x f32[2]\n%1 = sin f32[2] (%7)",

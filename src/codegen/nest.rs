@@ -329,6 +329,10 @@ impl Nest<'_, '_, '_> {
             (Instr::Index(index), Some(vector)) => self.index_in_lanes(vector, index),
             (Instr::Index(index), None) => self.index(index),
             (Instr::Unary(f, _), _) => self.emit.unary(*f, x[0], dtype),
+            (Instr::Binary(f, _, bits), Some(_)) if f.is_shift() => {
+                let bits = self.value(*bits);
+                self.emit.binary(*f, x[0], bits, dtype)
+            }
             (Instr::Binary(f, a, b), _) => self.binary(*f, (*a, x[0]), (*b, x[1]), dst, dtype),
             (Instr::Compare(f, a, _), _) => self.emit.compare(*f, x[0], x[1], of(*a)),
             (Instr::Select(..), _) => self.emit.select(x[0], x[1], x[2]),

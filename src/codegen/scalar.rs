@@ -1,6 +1,6 @@
 //! One scalar instruction of the loop IR as CLIF: on scalars, or on all lanes of 128-bit vectors.
 
-use cranelift::codegen::ir::Endianness;
+use cranelift::codegen::ir::{Endianness, InstructionData, Opcode};
 use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
@@ -162,24 +162,52 @@ impl Emit<'_, '_> {
             Binary::Or => self.builder.ins().bor(a, b),
             Binary::Xor => self.builder.ins().bxor(a, b),
             Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical => self.shift(f, a, b, dtype),
-            Binary::RotateLeft => self.builder.ins().rotl(a, b),
+            Binary::RotateLeft => self.rotate_left(a, b, dtype),
             Binary::Pow | Binary::Atan2 => a, // refused by the type rule
         }
     }
 
-    /// A shift. The processor takes the amount modulo the width; larger ones shift everything out.
-    fn shift(&mut self, f: Binary, a: Value, b: Value, dtype: DType) -> Value {
+    /// A shift by a scalar amount. The processor takes it modulo the width; larger ones shift everything out.
+    fn shift(&mut self, f: Binary, a: Value, bits: Value, dtype: DType) -> Value {
         let last = dtype.size() as i64 * 8 - 1;
-        let ins = self.builder.ins();
+        let is_known = self.known(bits).is_some_and(|bits| (0..=last).contains(&bits));
         if f == Binary::ShiftRight {
-            let most = ins.iconst(clif_type(dtype), last);
-            let held = self.builder.ins().umin(b, most);
+            let most = self.builder.ins().iconst(clif_type(dtype), last);
+            let held = if is_known { bits } else { self.builder.ins().umin(bits, most) };
             return self.builder.ins().sshr(a, held);
         }
-        let shifted = if f == Binary::ShiftLeft { ins.ishl(a, b) } else { ins.ushr(a, b) };
-        let zero = self.number(0.0, a, dtype);
-        let fits = self.builder.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, b, last);
-        self.builder.ins().select(fits, shifted, zero)
+        let ins = self.builder.ins();
+        let shifted = if f == Binary::ShiftLeft { ins.ishl(a, bits) } else { ins.ushr(a, bits) };
+        if is_known {
+            return shifted;
+        }
+        let fits = self.builder.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, bits, last);
+        let mask = self.builder.ins().bmask(clif_type(dtype), fits);
+        let ty = self.ty(a);
+        let mask = if ty.is_vector() { self.builder.ins().splat(ty, mask) } else { mask };
+        self.builder.ins().band(shifted, mask)
+    }
+
+    /// A rotation by a scalar amount; on vectors, which have none, by two shifts.
+    fn rotate_left(&mut self, a: Value, bits: Value, dtype: DType) -> Value {
+        if !self.ty(a).is_vector() {
+            return self.builder.ins().rotl(a, bits);
+        }
+        let back = match self.known(bits) {
+            Some(bits) => self.builder.ins().iconst(clif_type(dtype), -bits & (dtype.size() as i64 * 8 - 1)),
+            None => self.builder.ins().ineg(bits),
+        };
+        let (left, right) = (self.builder.ins().ishl(a, bits), self.builder.ins().ushr(a, back));
+        self.builder.ins().bor(left, right)
+    }
+
+    /// The number, if the value is an integer constant.
+    fn known(&self, x: Value) -> Option<i64> {
+        let inst = self.builder.func.dfg.value_def(x).inst()?;
+        match self.builder.func.dfg.insts[inst] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
+            _ => None,
+        }
     }
 
     /// The remainder that never traps: 0 for the divisors 0 and -1.

@@ -108,10 +108,8 @@ impl Check<'_> {
                 .all(|(index, bound)| self.width == 4 && self.is_narrow(index) && *bound <= i32::MAX.into()),
             Instr::Cast(a) => return self.cast(self.kernel.dtype(*a), self.kernel.dtype(dst)),
             Instr::Binary(Binary::Div | Binary::Rem, ..) => self.kernel.dtype(dst).is_float(),
-            Instr::Binary(
-                Binary::ShiftLeft | Binary::ShiftRight | Binary::ShiftRightLogical | Binary::RotateLeft,
-                ..,
-            ) => false,
+            // By one amount for all lanes.
+            Instr::Binary(f, _, bits) if f.is_shift() => !self.varies(*bits),
             Instr::Compare(f, a, _) => {
                 self.kernel.dtype(*a) != DType::Bool || matches!(f, Compare::Eq | Compare::Ne)
             }

@@ -79,7 +79,7 @@ impl<'g> Function<'g> {
         self
     }
 
-    /// Makes `value` the new value of a parameter, slot or setting, after everything has read the old one.
+    /// Makes `value` the new value of a parameter, slot, setting or key, after everything has read the old one.
     pub fn update(mut self, state: Tensor<'_>, value: Tensor<'_>) -> Function<'g> {
         let is_state = matches!(state.graph().node(state.id()).op, Op::Leaf(Leaf::State { .. }));
         if !std::ptr::eq(value.graph(), self.graph) || !std::ptr::eq(state.graph(), self.graph) {
@@ -87,7 +87,8 @@ impl<'g> Function<'g> {
         } else if let Some(name) = state.leaf_name().filter(|_| is_state) {
             self.results.push((Target::Update(name.to_string()), value.id()));
         } else if !state.is_poison() {
-            let message = format!("{state:?} is not a parameter, slot or setting, and cannot be updated");
+            let message =
+                format!("{state:?} is not a parameter, slot, setting or key, and cannot be updated");
             self.error.get_or_insert(Error::Value(message));
         }
         self

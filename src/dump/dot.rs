@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::escaped;
-use crate::graph::{NodeId, Origin, Phase, Target};
+use crate::graph::{NodeId, Operator, Origin, Phase, Target};
 use crate::ops::{Graph, Leaf, Op, Role};
 
 /// The look of a phase.
@@ -72,7 +72,11 @@ fn cluster(graph: &Graph, look: &Look, text: &mut String) {
 
 /// Operator and number; below, for what was derived, the rule and the node it comes from.
 fn label(id: NodeId, op: &Op, origin: &Origin) -> String {
-    let head = format!("{}\\n%{}", escaped(&op.to_string()), id.index());
+    let op = match op {
+        Op::Custom(_) => op.name().to_string(), // The rule would fill the page.
+        op => op.to_string(),
+    };
+    let head = format!("{}\\n%{}", escaped(&op), id.index());
     let source = match origin {
         Origin::Rewrite { of, .. } => of,
         origin => origin,

@@ -140,7 +140,7 @@ impl<O: Operator> Reader<O> {
 }
 
 /// The operator that prints as this text.
-fn read_operator<O: Operator>(text: &str, ty: TensorType) -> Line<O> {
+pub(crate) fn read_operator<O: Operator>(text: &str, ty: TensorType) -> Result<O, String> {
     let plain = |text: &str| text.replace(' ', "");
     let op = O::parse(&OpText::new(text, ty));
     let op =

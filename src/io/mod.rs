@@ -10,7 +10,7 @@ use crate::runtime::State;
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
 impl State {
-    /// Writes every parameter, slot and setting to a safetensors file.
+    /// Writes every parameter, slot, setting and key to a safetensors file.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -49,7 +49,7 @@ impl State {
         std::fs::write(path, file).map_err(|error| fault(error.to_string()))
     }
 
-    /// Reads parameters, slots and settings from a safetensors file. Names that the file lacks keep their
+    /// Reads parameters, slots, settings and keys from a safetensors file. Names that the file lacks keep their
     /// values. Nothing changes unless the whole file fits.
     ///
     /// # Errors

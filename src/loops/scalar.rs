@@ -97,6 +97,14 @@ vocabulary! {
     }
 }
 
+impl Binary {
+    /// Whether the second value is a number of bits to move the first one's by.
+    pub const fn is_shift(self) -> bool {
+        use Binary::{RotateLeft, ShiftLeft, ShiftRight, ShiftRightLogical};
+        matches!(self, ShiftLeft | ShiftRight | ShiftRightLogical | RotateLeft)
+    }
+}
+
 vocabulary! {
     /// Comparisons of two values; all but `ne` are false for NaN.
     Compare {

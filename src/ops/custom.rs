@@ -1,14 +1,12 @@
 //! Values with a reverse rule of their own: the caller's, or one that computes the value anew.
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
 
-use super::{
-    Elementwise, Emitter, Graph, Leaf, Mapped, Op, Rules, Site, Tensor, Types, with_axes, with_leading,
-};
+use super::expression::{Expression, captured, needed, placeholder};
+use super::{Elementwise, Emitter, Mapped, Op, Rules, Site, Tensor, Types, with_axes};
 use crate::error::{Result, TypeError};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, OpText};
 use crate::loops::{Affine, Var};
 use crate::types::{TensorType, Value};
 
@@ -30,19 +28,25 @@ enum Kind {
     Recomputed,
 }
 
-impl Rules for Custom {
-    fn name(&self) -> &'static str {
-        match self.kind {
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
             Kind::Given => "custom_vjp",
             Kind::Recomputed => "checkpoint",
         }
+    }
+}
+
+impl Rules for Custom {
+    fn name(&self) -> &'static str {
+        self.kind.name()
     }
 
     fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
         let [value, others @ ..] = operands else {
             return Err(TypeError::Invalid("there is no value".into()));
         };
-        match self.rule.inputs.split_last_chunk() {
+        match self.rule.inputs().split_last_chunk() {
             Some((expected, [of_value, _])) if expected == others && of_value == value => Ok(*value),
             _ => Err(TypeError::Invalid("the rule is for operands of other types".into())),
         }
@@ -84,100 +88,18 @@ impl Custom {
     pub(crate) fn is_reverse_only(&self) -> bool {
         self.kind == Kind::Given
     }
+
+    /// The operator that prints as this text.
+    pub(super) fn parse(text: &OpText<'_>) -> Option<Custom> {
+        let kind = [Kind::Given, Kind::Recomputed].into_iter().find(|kind| kind.name() == text.name)?;
+        Some(Custom { rule: Arc::new(Expression::parse(text.attributes)?), kind })
+    }
 }
 
 impl fmt::Display for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        write!(f, "{}[{}]", self.name(), self.rule)
     }
-}
-
-/// An expression over inputs as a plain value, to be compared, and to be written out over any tensors.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Expression {
-    inputs: Vec<TensorType>,
-    /// In topological order. Operands are numbered through: first the inputs, then the nodes.
-    nodes: Vec<(Op, Vec<usize>)>,
-    results: Vec<usize>,
-}
-
-impl Expression {
-    /// What `results` are over `inputs`. All else that they need must be constants: see [`captured`].
-    fn of(inputs: &[Tensor<'_>], results: &[Tensor<'_>]) -> Expression {
-        let mut expression =
-            Expression { inputs: inputs.iter().map(|x| x.ty()).collect(), nodes: vec![], results: vec![] };
-        let Some(graph) = results.first().map(|result| result.graph) else { return expression };
-        let mut numbers: Vec<Option<usize>> = vec![None; graph.len()];
-        for (number, input) in inputs.iter().enumerate() {
-            numbers[input.id.index()] = Some(number);
-        }
-        for id in needed(graph, results, |id| numbers[id.index()].is_some()) {
-            let operands = graph.operands(id);
-            let operands = operands.iter().filter_map(|operand| numbers[operand.index()]).collect();
-            numbers[id.index()] = Some(inputs.len() + expression.nodes.len());
-            expression.nodes.push((graph.op(id), operands));
-        }
-        expression.results = results.iter().filter_map(|result| numbers[result.id.index()]).collect();
-        expression
-    }
-
-    /// The results over these tensors.
-    fn over<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        let mut ids: Vec<NodeId> = inputs.iter().map(|input| input.id).collect();
-        for (op, operands) in &self.nodes {
-            let operands: Vec<NodeId> = operands.iter().map(|&operand| ids[operand]).collect();
-            ids.push(graph.insert(op.clone(), &operands, Location::caller()));
-        }
-        self.results.iter().map(|&result| graph.tensor(ids[result])).collect()
-    }
-
-    /// The expression for every sample at once: inputs and results have a leading axis.
-    fn batched(&self, samples: usize) -> Result<Expression> {
-        let graph = Graph::new();
-        let one: Vec<Tensor<'_>> = self.inputs.iter().map(|&ty| placeholder(&graph, ty)).collect();
-        let wide = |ty: &TensorType| TensorType { shape: with_leading(samples, ty.shape), ..*ty };
-        let all: Vec<Tensor<'_>> = self.inputs.iter().map(|ty| placeholder(&graph, wide(ty))).collect();
-        let pairs: Vec<(Tensor<'_>, Tensor<'_>)> = one.iter().copied().zip(all.iter().copied()).collect();
-        let results = self.over(&graph, &one).into_iter().map(|result| graph.vmap(result, &pairs));
-        let results = results.collect::<Result<Vec<Tensor<'_>>>>()?;
-        Ok(Expression::of(&all, &results))
-    }
-}
-
-/// The nodes that `results` need, operands first, down to those where `is_end` holds: the order is the same for the same
-/// expression, whatever else is in the graph.
-fn needed(graph: &Graph, results: &[Tensor<'_>], is_end: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-    let (mut seen, mut order) = (vec![false; graph.len()], Vec::new());
-    // A node is met twice: before its operands and after them.
-    let mut stack: Vec<(NodeId, bool)> = results.iter().rev().map(|result| (result.id, false)).collect();
-    while let Some((id, has_operands)) = stack.pop() {
-        if has_operands {
-            order.push(id);
-        } else if !is_end(id) && !std::mem::replace(&mut seen[id.index()], true) {
-            stack.push((id, true));
-            stack.extend(graph.operands(id).into_iter().rev().map(|operand| (operand, false)));
-        }
-    }
-    order
-}
-
-/// What `results` use that does not depend on `inputs` and is no constant.
-fn captured<'g>(graph: &'g Graph, inputs: &[Tensor<'g>], results: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-    let depends = graph.depends_on(inputs);
-    let is_constant =
-        |id: NodeId| matches!(graph.node(id).op, Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. }));
-    let inside = needed(graph, results, |id| !depends[id.index()] || inputs.iter().any(|x| x.id == id));
-    let used = inside.into_iter().flat_map(|id| graph.operands(id));
-    let mut free: Vec<NodeId> = used.chain(results.iter().map(|result| result.id)).collect();
-    free.retain(|&id| !depends[id.index()] && !is_constant(id));
-    free.sort_unstable();
-    free.dedup();
-    free.into_iter().map(|id| graph.tensor(id)).collect()
-}
-
-/// A tensor of this type for a rule to be written over.
-fn placeholder(graph: &Graph, ty: TensorType) -> Tensor<'_> {
-    graph.input(&format!("placeholder {}", graph.len()), ty.shape, ty.dtype)
 }
 
 impl<'g> Tensor<'g> {
@@ -275,7 +197,7 @@ impl<'g> Tensor<'g> {
         operands: &[Tensor<'g>],
         rule: impl FnOnce(&[Tensor<'g>], Tensor<'g>, Tensor<'g>) -> Vec<Tensor<'g>>,
     ) -> Tensor<'g> {
-        let (graph, name) = (self.graph, if kind == Kind::Given { "custom_vjp" } else { "checkpoint" });
+        let (graph, name) = (self.graph, kind.name());
         if !self.dtype().is_float() {
             return self.poison(name, TypeError::DType { ty: self.ty(), expected: "f32 or f64" });
         }

@@ -236,7 +236,8 @@ impl Elementwise {
         let functions = (Unary::ALL.iter().copied().map(Elementwise::Unary))
             .chain(Binary::ALL.iter().copied().map(Elementwise::Binary))
             .chain(Compare::ALL.iter().copied().map(Elementwise::Compare))
-            .chain([Elementwise::Select, Elementwise::Cast(text.ty.dtype), Elementwise::StopGradient]);
+            .chain([Elementwise::Select, Elementwise::Cast(text.ty.dtype)])
+            .chain([Elementwise::StopGradient, Elementwise::Barrier]);
         functions.into_iter().find(|f| f.name() == text.name)
     }
 }

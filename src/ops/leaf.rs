@@ -1,4 +1,4 @@
-//! Leaves: inputs, state (parameters, optimiser slots, settings) and constants.
+//! Leaves: inputs, state (parameters, optimiser slots, settings, keys) and constants.
 
 use std::fmt;
 use std::panic::Location;
@@ -145,7 +145,7 @@ impl Leaf {
             }
             "iota" => Leaf::Iota { ty, axis: text.attributes.parse().ok()? },
             role => {
-                let role = [Role::Parameter, Role::Slot, Role::Setting]
+                let role = [Role::Parameter, Role::Slot, Role::Setting, Role::Key]
                     .into_iter()
                     .find(|r| r.to_string() == role)?;
                 let from = text.attributes.rsplit_once(" from ");

@@ -4,6 +4,7 @@
 mod contraction;
 mod custom;
 mod elementwise;
+mod expression;
 mod gather;
 mod layout;
 mod leaf;
@@ -212,6 +213,7 @@ const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
     |text| Gather::parse(text).map(Op::Gather),
     |text| Window::parse(text).map(Op::Window),
     |text| Random::parse(text).map(Op::Random),
+    |text| Custom::parse(text).map(Op::Custom),
 ];
 
 impl graph::Operator for Op {

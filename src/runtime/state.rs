@@ -9,7 +9,7 @@ use super::{Layout, Signature, check_type, find, initial_value, signatures};
 use crate::error::{Error, Result};
 use crate::types::{Element, Scalar, Value};
 
-/// Parameters, optimiser slots and settings of one model, owned by the caller.
+/// Parameters, optimiser slots, settings and random keys of one model, owned by the caller.
 ///
 /// One compiled program can train many states at once, from many threads. Each carries the scratch memory
 /// and the outputs of its own calls, so that a call allocates nothing. The addresses of parameters never
@@ -34,7 +34,7 @@ impl State {
         State { layout: layout.clone(), memory, outputs, arena }
     }
 
-    /// Sets a parameter, slot or setting.
+    /// Sets a parameter, slot, setting or key.
     ///
     /// # Errors
     /// An unknown name; a value of another element type or shape. The state is unchanged then.
@@ -62,7 +62,7 @@ impl State {
         Ok(())
     }
 
-    /// A copy of a parameter, slot or setting.
+    /// A copy of a parameter, slot, setting or key.
     ///
     /// # Errors
     /// An unknown name.
@@ -73,7 +73,7 @@ impl State {
             .ok_or_else(|| Error::Internal(format!("state `{name}` lies outside its memory")))
     }
 
-    /// A parameter, slot or setting in place, without a copy.
+    /// A parameter, slot, setting or key in place, without a copy.
     ///
     /// # Errors
     /// An unknown name; elements of another type than `T`.

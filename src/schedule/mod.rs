@@ -28,7 +28,7 @@ pub use memory::ALIGNMENT;
 pub struct Schedule {
     /// Kernels and buffers.
     pub program: Program,
-    /// Parameters, slots and settings. Each `at` is an offset in bytes.
+    /// Parameters, slots, settings and keys. Each `at` is an offset in bytes.
     pub state: Vec<Entry>,
     /// Values given at every call. Each `at` is the input's number.
     pub inputs: Vec<Entry>,
