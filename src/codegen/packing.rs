@@ -56,6 +56,13 @@ impl Emit<'_, '_> {
         self.lane_constants(&vec![bits; vector.lane_count() as usize], vector)
     }
 
+    /// A constant in every lane, by its bits, as an operand of the next instruction.
+    pub fn constant_operand(&mut self, bits: u64, vector: Type) -> Value {
+        let width = vector.lane_type().bytes() as usize;
+        let bytes = std::array::from_fn(|at| bits.to_le_bytes()[at % width]);
+        self.constants.load(self.builder, self.constants_base, bytes, vector)
+    }
+
     /// A constant for each lane, by its bits.
     pub fn lane_constants(&mut self, bits: &[u64], vector: Type) -> Value {
         let width = vector.lane_type().bytes() as usize;

@@ -5,6 +5,7 @@ use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsD
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
 
+use super::constants::Constants;
 use super::entry::Library;
 use super::host::Features;
 use super::math;
@@ -16,6 +17,9 @@ pub(super) struct Emit<'e, 'f> {
     pub builder: &'e mut FunctionBuilder<'f>,
     pub module: &'e mut JITModule,
     pub features: Features,
+    pub constants: &'e mut Constants,
+    /// Their address in this function.
+    pub constants_base: Value,
     pub library: Library,
     /// What calls of library kernels refer to by address.
     pub tables: &'e mut Vec<Box<Tables>>,

@@ -3,6 +3,7 @@
 //! as in a vectorised loop, and no branches.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Shl, Shr, Sub};
 
 use cranelift::codegen::ir::Opcode;
@@ -50,6 +51,8 @@ pub(super) struct Lanes<'l> {
     target: RefCell<&'l mut dyn Target>,
     ty: Type,
     shape: Shape,
+    /// Results computed already, by operation and operands: formulas need not say what they share.
+    known: RefCell<HashMap<(Opcode, Value, Value), Value>>,
 }
 
 /// Emits a formula on scalars or on vectors.
@@ -65,7 +68,7 @@ pub(super) fn evaluate<const N: usize>(
         vector => (Shape::Vector, vector),
     };
     let operands = operands.map(|x| if shape == Shape::Scalar { emit.splat(x, ty) } else { x });
-    let lanes = Lanes { target: RefCell::new(emit), ty, shape };
+    let lanes = Lanes { target: RefCell::new(emit), ty, shape, known: RefCell::default() };
     let result = formula(operands.map(|value| Real { lanes: &lanes, value })).value;
     match shape {
         Shape::Scalar => emit.builder.ins().extractlane(result, 0),
@@ -124,7 +127,8 @@ impl<'l> Lanes<'l> {
     }
 
     fn binary(&self, opcode: Opcode, ty: Type, a: Value, b: Value) -> Value {
-        self.target.borrow_mut().binary(opcode, ty, a, b)
+        let compute = || self.target.borrow_mut().binary(opcode, ty, a, b);
+        *self.known.borrow_mut().entry((opcode, a, b)).or_insert_with(compute)
     }
 }
 
@@ -241,7 +245,8 @@ impl<'l> Real<'l> {
         let shape = self.lanes.shape;
         let mut half = |upper| {
             let (x, y) = (target.promoted(self.value, upper), target.promoted(other.value, upper));
-            let wide = Lanes { target: RefCell::new(&mut **target), ty: types::F64X2, shape };
+            let target = RefCell::new(&mut **target);
+            let wide = Lanes { target, ty: types::F64X2, shape, known: RefCell::default() };
             formula(Real { lanes: &wide, value: x }, Real { lanes: &wide, value: y }).value
         };
         let low = half(Half::Low);
@@ -441,7 +446,7 @@ impl Target for Emit<'_, '_> {
     }
 
     fn constant(&mut self, bits: u64, ty: Type) -> Value {
-        self.splat_bits(bits, ty)
+        self.constant_operand(bits, ty)
     }
 
     fn shift(&mut self, opcode: Opcode, x: Value, by: u8) -> Value {
