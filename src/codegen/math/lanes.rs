@@ -24,10 +24,6 @@ trait Target {
     fn select(&mut self, mask: Value, a: Value, b: Value) -> Value;
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value;
     fn reinterpret(&mut self, x: Value, ty: Type) -> Value;
-    /// Two f32 lanes as f64.
-    fn promoted(&mut self, x: Value, half: Half) -> Value;
-    /// Four f64 lanes as f32.
-    fn demoted(&mut self, low: Value, high: Value) -> Value;
     fn has_rounding(&self) -> bool;
     fn patch(&mut self, mask: Value, function: Function, x: Value, otherwise: Value, shape: Shape) -> Value;
 }
@@ -37,13 +33,6 @@ trait Target {
 pub(in crate::codegen) enum Shape {
     Scalar,
     Vector,
-}
-
-/// Which lanes of a vector.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Low,
-    High,
 }
 
 /// Where a formula is being emitted, and the type of its lanes.
@@ -201,11 +190,6 @@ impl<'l> Real<'l> {
         self.compare(FloatCC::Equal, other)
     }
 
-    /// True for NaN too.
-    pub fn not_equal(self, other: impl Into<Term<'l>>) -> Mask<'l> {
-        self.compare(FloatCC::NotEqual, other)
-    }
-
     fn compare(self, condition: FloatCC, other: impl Into<Term<'l>>) -> Mask<'l> {
         let other = other.into().beside(self);
         let value = self.lanes.target.borrow_mut().compare(condition, self.value, other.value);
@@ -233,25 +217,6 @@ impl<'l> Real<'l> {
         let (magnitude, sign) = (self.abs(), self.sign());
         let rounded = (((magnitude + step) - step).bits() | sign).real();
         magnitude.less(step).select(rounded, self)
-    }
-
-    /// A formula on lanes of f32 computed in f64, one half of the lanes after the other.
-    pub fn in_f64(
-        self,
-        other: Real<'l>,
-        formula: impl for<'w> Fn(Real<'w>, Real<'w>) -> Real<'w>,
-    ) -> Real<'l> {
-        let mut target = self.lanes.target.borrow_mut();
-        let shape = self.lanes.shape;
-        let mut half = |upper| {
-            let (x, y) = (target.promoted(self.value, upper), target.promoted(other.value, upper));
-            let target = RefCell::new(&mut **target);
-            let wide = Lanes { target, ty: types::F64X2, shape, known: RefCell::default() };
-            formula(Real { lanes: &wide, value: x }, Real { lanes: &wide, value: y }).value
-        };
-        let low = half(Half::Low);
-        let high = if shape == Shape::Scalar { low } else { half(Half::High) };
-        Real { value: target.demoted(low, high), ..self }
     }
 
     /// The library's value where the mask is set, computed lane by lane and only if it is set anywhere.
@@ -411,29 +376,6 @@ impl<'l> Shr<u8> for Bits<'l> {
     }
 }
 
-macro_rules! mask_operators {
-    ($($trait:ident $method:ident $opcode:ident;)*) => {$(
-        impl<'l> $trait for Mask<'l> {
-            type Output = Mask<'l>;
-            fn $method(self, other: Mask<'l>) -> Mask<'l> {
-                let ty = self.lanes.integers();
-                Mask { value: self.lanes.binary(Opcode::$opcode, ty, self.value, other.value), ..self }
-            }
-        }
-    )*};
-}
-mask_operators! {
-    BitAnd bitand Band;
-    BitOr bitor Bor;
-}
-
-impl<'l> Not for Mask<'l> {
-    type Output = Mask<'l>;
-    fn not(self) -> Mask<'l> {
-        Mask { value: self.lanes.unary(Opcode::Bnot, self.lanes.integers(), self.value), ..self }
-    }
-}
-
 impl Target for Emit<'_, '_> {
     fn unary(&mut self, opcode: Opcode, ty: Type, x: Value) -> Value {
         let (inst, dfg) = self.builder.ins().Unary(opcode, ty, x);
@@ -482,26 +424,6 @@ impl Target for Emit<'_, '_> {
 
     fn has_rounding(&self) -> bool {
         self.features.rounding
-    }
-
-    fn promoted(&mut self, x: Value, half: Half) -> Value {
-        let mut x = self.cast_bits(x, types::F64X2);
-        if half == Half::High {
-            let upper = self.builder.ins().extractlane(x, 1);
-            x = self.builder.ins().splat(types::F64X2, upper);
-        }
-        let low = self.cast_bits(x, types::F32X4);
-        self.builder.ins().fvpromote_low(low)
-    }
-
-    fn demoted(&mut self, low: Value, high: Value) -> Value {
-        let [low, high] = [low, high].map(|x| {
-            let narrow = self.builder.ins().fvdemote(x);
-            self.cast_bits(narrow, types::F64X2)
-        });
-        let upper = self.builder.ins().extractlane(high, 0);
-        let both = self.builder.ins().insertlane(low, upper, 1);
-        self.cast_bits(both, types::F32X4)
     }
 
     fn patch(&mut self, mask: Value, function: Function, x: Value, otherwise: Value, shape: Shape) -> Value {
