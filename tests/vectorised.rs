@@ -109,7 +109,7 @@ fn check(floats: DType, integers: DType, rows: usize, columns: usize, bodies: &[
             .collect();
         // Elementary functions differ from the interpreter's by a few units in the last place.
         let tolerance = if floats == F32 { 2e-6 } else { 1e-14 };
-        assert_compiles_right(&g, &[("z", z)], &given, tolerance);
+        assert_compiles_right(&g, &[(name, z)], &given, tolerance);
     }
 }
 

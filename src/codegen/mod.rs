@@ -2,6 +2,7 @@
 //! ([`tape`], [`straight`]); all others become vectorised loop nests ([`nest`]). Never sees a tensor
 //! operator.
 
+mod constants;
 mod cost;
 mod entry;
 mod host;
@@ -25,6 +26,7 @@ pub use host::Cpu;
 
 use crate::error::{Error, Result};
 use crate::loops::{Program, Tables};
+use constants::Constants;
 use entry::Bases;
 use host::Features;
 use scalar::Emit;
@@ -92,6 +94,7 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
         program,
         library,
         tables: Vec::new(),
+        constants: Constants::default(),
         listing,
         clif: String::new(),
         asm: String::new(),
@@ -120,6 +123,7 @@ struct Compiler<'p> {
     program: &'p Program,
     library: Library,
     tables: Vec<Box<Tables>>,
+    constants: Constants,
     module: JITModule,
     tape: Option<&'p Tape>,
     features: Features,
@@ -141,6 +145,7 @@ impl Compiler<'_> {
         let step = self.define("step", false, |compiler, context| compiler.build_step(context, &kernels))?;
         let steps = self.define("steps", true, |compiler, context| compiler.build_steps(context, step))?;
         let finalising = Instant::now();
+        self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
         self.cranelift += finalising.elapsed();
         let (step, steps) =
@@ -236,8 +241,11 @@ impl Compiler<'_> {
         builder.append_block_params_for_function_params(block);
         builder.switch_to_block(block);
         let params = builder.block_params(block).to_vec();
+        let constants_base = self.constants.base(&mut self.module, &mut builder)?;
         let mut emit = Emit {
             builder: &mut builder,
+            constants: &mut self.constants,
+            constants_base,
             module: &mut self.module,
             features: self.features,
             library: self.library,

@@ -1,7 +1,7 @@
 //! Scalars into lanes and out again, conversions between lanes of one width, and lanes in memory. A bool is an i8 of 0
 //! or 1 in scalars and in memory, and a mask of all ones or zeros in lanes.
 
-use cranelift::codegen::ir::{ConstantData, InstructionData, Opcode, ValueDef};
+use cranelift::codegen::ir::{ConstantData, InstructionData};
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 
 use super::scalar::Emit;
@@ -32,16 +32,10 @@ impl Emit<'_, '_> {
     }
 
     /// What the value is, if it is a constant float.
-    fn literal(&self, x: Value) -> Option<Scalar> {
-        let dfg = &self.builder.func.dfg;
-        let ValueDef::Result(inst, _) = dfg.value_def(x) else { return None };
-        match dfg.insts[inst] {
-            InstructionData::UnaryIeee32 { opcode: Opcode::F32const, imm } => {
-                Some(Scalar::F32(f32::from_bits(imm.bits())))
-            }
-            InstructionData::UnaryIeee64 { opcode: Opcode::F64const, imm } => {
-                Some(Scalar::F64(f64::from_bits(imm.bits())))
-            }
+    pub fn literal(&self, x: Value) -> Option<Scalar> {
+        match self.defined_by(x)? {
+            InstructionData::UnaryIeee32 { imm, .. } => Some(Scalar::F32(f32::from_bits(imm.bits()))),
+            InstructionData::UnaryIeee64 { imm, .. } => Some(Scalar::F64(f64::from_bits(imm.bits()))),
             _ => None,
         }
     }
@@ -54,6 +48,13 @@ impl Emit<'_, '_> {
     /// A constant in every lane, by its bits.
     pub fn splat_bits(&mut self, bits: u64, vector: Type) -> Value {
         self.lane_constants(&vec![bits; vector.lane_count() as usize], vector)
+    }
+
+    /// A constant in every lane, by its bits, as an operand of the next instruction.
+    pub fn constant_operand(&mut self, bits: u64, vector: Type) -> Value {
+        let width = vector.lane_type().bytes() as usize;
+        let bytes = std::array::from_fn(|at| bits.to_le_bytes()[at % width]);
+        self.constants.load(self.builder, self.constants_base, bytes, vector)
     }
 
     /// A constant for each lane, by its bits.

@@ -5,6 +5,7 @@ use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsD
 use cranelift_jit::JITModule;
 use cranelift_module::ModuleError;
 
+use super::constants::Constants;
 use super::entry::Library;
 use super::host::Features;
 use super::math;
@@ -16,6 +17,9 @@ pub(super) struct Emit<'e, 'f> {
     pub builder: &'e mut FunctionBuilder<'f>,
     pub module: &'e mut JITModule,
     pub features: Features,
+    pub constants: &'e mut Constants,
+    /// Their address in this function.
+    pub constants_base: Value,
     pub library: Library,
     /// What calls of library kernels refer to by address.
     pub tables: &'e mut Vec<Box<Tables>>,
@@ -267,13 +271,64 @@ impl Emit<'_, '_> {
         if may_fault { self.builder.ins().bor(x, x) } else { x }
     }
 
+    /// `a` where the condition holds, else `b`. Floats are selected by masks: of scalars Cranelift makes a branch.
     pub fn select(&mut self, condition: Value, a: Value, b: Value) -> Value {
         let ty = self.ty(a);
-        if !ty.is_vector() {
-            return self.builder.ins().select(condition, a, b);
+        if ty.is_vector() {
+            return self.select_lanes(condition, a, b);
         }
-        let mask = self.cast_bits(condition, ty);
+        let Some((test, [x, y])) = self.float_comparison(condition).filter(|(_, [x, _])| self.ty(*x) == ty)
+        else {
+            return self.builder.ins().select(condition, a, b);
+        };
+        let (x_lane, y_lane) = (self.in_lane(x), self.in_lane(y));
+        // One value stays one: maxima and minima are known by that.
+        let [a, b] = [a, b].map(|value| match value {
+            _ if value == x => x_lane,
+            _ if value == y => y_lane,
+            _ => self.in_lane(value),
+        });
+        let mask = self.builder.ins().fcmp(test, x_lane, y_lane);
+        let result = self.select_lanes(mask, a, b);
+        self.builder.ins().extractlane(result, 0)
+    }
+
+    fn select_lanes(&mut self, condition: Value, a: Value, b: Value) -> Value {
+        let mask = self.cast_bits(condition, self.ty(a));
+        let is_maximum =
+            self.float_comparison(condition).is_some_and(|(_, [low, high])| [high, low] == [a, b]);
+        if self.is_zero(b) && !is_maximum {
+            return self.builder.ins().band(a, mask);
+        }
         self.builder.ins().bitselect(mask, a, b)
+    }
+
+    /// The comparison of floats that gave a condition.
+    fn float_comparison(&self, condition: Value) -> Option<(FloatCC, [Value; 2])> {
+        match self.defined_by(condition)? {
+            InstructionData::FloatCompare { args, cond, .. } => Some((*cond, *args)),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a vector of zeros, and known to be.
+    fn is_zero(&self, x: Value) -> bool {
+        let dfg = &self.builder.func.dfg;
+        match self.defined_by(x) {
+            Some(InstructionData::UnaryConst { constant_handle, .. }) => {
+                dfg.constants.get(*constant_handle).iter().all(|&byte| byte == 0)
+            }
+            Some(InstructionData::Unary { opcode: Opcode::ScalarToVector, arg }) => {
+                self.literal(*arg).is_some_and(|literal| literal.bits() == 0)
+            }
+            _ => false,
+        }
+    }
+
+    /// The instruction whose result this is.
+    pub fn defined_by(&self, x: Value) -> Option<&InstructionData> {
+        let dfg = &self.builder.func.dfg;
+        dfg.value_def(x).inst().map(|inst| &dfg.insts[inst])
     }
 
     pub fn cast_bits(&mut self, x: Value, ty: Type) -> Value {

@@ -98,7 +98,7 @@ impl<'t> Straight<'t> {
             Op::Unary(f, a) => emit.unary(f, self.value(a), dtype),
             Op::Binary(f, a, b) => emit.binary(f, self.value(a), self.value(b), dtype),
             Op::Compare(f, a, b) => emit.compare(f, self.value(a), self.value(b), of(a)),
-            Op::Select(c, a, b) => emit.builder.ins().select(self.value(c), self.value(a), self.value(b)),
+            Op::Select(c, a, b) => emit.select(self.value(c), self.value(a), self.value(b)),
             Op::Cast(a) => emit.cast(self.value(a), of(a), dtype),
             Op::MulAdd(a, b, c) => emit.mul_add(self.value(a), self.value(b), self.value(c), dtype),
         }

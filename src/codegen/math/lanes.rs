@@ -3,6 +3,7 @@
 //! as in a vectorised loop, and no branches.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Shl, Shr, Sub};
 
 use cranelift::codegen::ir::Opcode;
@@ -23,10 +24,6 @@ trait Target {
     fn select(&mut self, mask: Value, a: Value, b: Value) -> Value;
     fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value;
     fn reinterpret(&mut self, x: Value, ty: Type) -> Value;
-    /// Two f32 lanes as f64.
-    fn promoted(&mut self, x: Value, half: Half) -> Value;
-    /// Four f64 lanes as f32.
-    fn demoted(&mut self, low: Value, high: Value) -> Value;
     fn has_rounding(&self) -> bool;
     fn patch(&mut self, mask: Value, function: Function, x: Value, otherwise: Value, shape: Shape) -> Value;
 }
@@ -38,18 +35,13 @@ pub(in crate::codegen) enum Shape {
     Vector,
 }
 
-/// Which lanes of a vector.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Low,
-    High,
-}
-
 /// Where a formula is being emitted, and the type of its lanes.
 pub(super) struct Lanes<'l> {
     target: RefCell<&'l mut dyn Target>,
     ty: Type,
     shape: Shape,
+    /// Results computed already, by operation and operands: formulas need not say what they share.
+    known: RefCell<HashMap<(Opcode, Value, Value), Value>>,
 }
 
 /// Emits a formula on scalars or on vectors.
@@ -65,7 +57,7 @@ pub(super) fn evaluate<const N: usize>(
         vector => (Shape::Vector, vector),
     };
     let operands = operands.map(|x| if shape == Shape::Scalar { emit.splat(x, ty) } else { x });
-    let lanes = Lanes { target: RefCell::new(emit), ty, shape };
+    let lanes = Lanes { target: RefCell::new(emit), ty, shape, known: RefCell::default() };
     let result = formula(operands.map(|value| Real { lanes: &lanes, value })).value;
     match shape {
         Shape::Scalar => emit.builder.ins().extractlane(result, 0),
@@ -124,7 +116,8 @@ impl<'l> Lanes<'l> {
     }
 
     fn binary(&self, opcode: Opcode, ty: Type, a: Value, b: Value) -> Value {
-        self.target.borrow_mut().binary(opcode, ty, a, b)
+        let compute = || self.target.borrow_mut().binary(opcode, ty, a, b);
+        *self.known.borrow_mut().entry((opcode, a, b)).or_insert_with(compute)
     }
 }
 
@@ -197,11 +190,6 @@ impl<'l> Real<'l> {
         self.compare(FloatCC::Equal, other)
     }
 
-    /// True for NaN too.
-    pub fn not_equal(self, other: impl Into<Term<'l>>) -> Mask<'l> {
-        self.compare(FloatCC::NotEqual, other)
-    }
-
     fn compare(self, condition: FloatCC, other: impl Into<Term<'l>>) -> Mask<'l> {
         let other = other.into().beside(self);
         let value = self.lanes.target.borrow_mut().compare(condition, self.value, other.value);
@@ -229,24 +217,6 @@ impl<'l> Real<'l> {
         let (magnitude, sign) = (self.abs(), self.sign());
         let rounded = (((magnitude + step) - step).bits() | sign).real();
         magnitude.less(step).select(rounded, self)
-    }
-
-    /// A formula on lanes of f32 computed in f64, one half of the lanes after the other.
-    pub fn in_f64(
-        self,
-        other: Real<'l>,
-        formula: impl for<'w> Fn(Real<'w>, Real<'w>) -> Real<'w>,
-    ) -> Real<'l> {
-        let mut target = self.lanes.target.borrow_mut();
-        let shape = self.lanes.shape;
-        let mut half = |upper| {
-            let (x, y) = (target.promoted(self.value, upper), target.promoted(other.value, upper));
-            let wide = Lanes { target: RefCell::new(&mut **target), ty: types::F64X2, shape };
-            formula(Real { lanes: &wide, value: x }, Real { lanes: &wide, value: y }).value
-        };
-        let low = half(Half::Low);
-        let high = if shape == Shape::Scalar { low } else { half(Half::High) };
-        Real { value: target.demoted(low, high), ..self }
     }
 
     /// The library's value where the mask is set, computed lane by lane and only if it is set anywhere.
@@ -406,29 +376,6 @@ impl<'l> Shr<u8> for Bits<'l> {
     }
 }
 
-macro_rules! mask_operators {
-    ($($trait:ident $method:ident $opcode:ident;)*) => {$(
-        impl<'l> $trait for Mask<'l> {
-            type Output = Mask<'l>;
-            fn $method(self, other: Mask<'l>) -> Mask<'l> {
-                let ty = self.lanes.integers();
-                Mask { value: self.lanes.binary(Opcode::$opcode, ty, self.value, other.value), ..self }
-            }
-        }
-    )*};
-}
-mask_operators! {
-    BitAnd bitand Band;
-    BitOr bitor Bor;
-}
-
-impl<'l> Not for Mask<'l> {
-    type Output = Mask<'l>;
-    fn not(self) -> Mask<'l> {
-        Mask { value: self.lanes.unary(Opcode::Bnot, self.lanes.integers(), self.value), ..self }
-    }
-}
-
 impl Target for Emit<'_, '_> {
     fn unary(&mut self, opcode: Opcode, ty: Type, x: Value) -> Value {
         let (inst, dfg) = self.builder.ins().Unary(opcode, ty, x);
@@ -441,7 +388,7 @@ impl Target for Emit<'_, '_> {
     }
 
     fn constant(&mut self, bits: u64, ty: Type) -> Value {
-        self.splat_bits(bits, ty)
+        self.constant_operand(bits, ty)
     }
 
     fn shift(&mut self, opcode: Opcode, x: Value, by: u8) -> Value {
@@ -477,26 +424,6 @@ impl Target for Emit<'_, '_> {
 
     fn has_rounding(&self) -> bool {
         self.features.rounding
-    }
-
-    fn promoted(&mut self, x: Value, half: Half) -> Value {
-        let mut x = self.cast_bits(x, types::F64X2);
-        if half == Half::High {
-            let upper = self.builder.ins().extractlane(x, 1);
-            x = self.builder.ins().splat(types::F64X2, upper);
-        }
-        let low = self.cast_bits(x, types::F32X4);
-        self.builder.ins().fvpromote_low(low)
-    }
-
-    fn demoted(&mut self, low: Value, high: Value) -> Value {
-        let [low, high] = [low, high].map(|x| {
-            let narrow = self.builder.ins().fvdemote(x);
-            self.cast_bits(narrow, types::F64X2)
-        });
-        let upper = self.builder.ins().extractlane(high, 0);
-        let both = self.builder.ins().insertlane(low, upper, 1);
-        self.cast_bits(both, types::F32X4)
     }
 
     fn patch(&mut self, mask: Value, function: Function, x: Value, otherwise: Value, shape: Shape) -> Value {

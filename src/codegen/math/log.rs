@@ -46,7 +46,7 @@ fn table(x: Real<'_>) -> &'static Table {
 }
 
 /// `x = 2ᵏ·m` with m from √½ to √2, for positive normal numbers: k, and m.
-pub fn split(x: Real<'_>) -> (Real<'_>, Real<'_>) {
+fn split(x: Real<'_>) -> (Real<'_>, Real<'_>) {
     let (format, least) = (x.format(), table(x).least_significand);
     let one = format.bias << format.precision;
     let shifted = x.bits() + (one - least);
