@@ -403,6 +403,8 @@ fn name_of(op: &Op) -> &'static str {
         Op::Window(Window::Fold(..)) | Op::Random(_) => "",
         // What they stand for is written out of the others.
         Op::Custom(_) | Op::Elementwise(Elementwise::Barrier) => "",
+        // Held against their turns in `control.rs`, and in `loops_of_jax.rs`.
+        Op::Scan(_) => "",
     }
 }
 

@@ -11,6 +11,7 @@ mod window;
 
 use std::panic::Location;
 
+use super::bodies::{in_bodies, named_leaves};
 use super::rebuild;
 use crate::graph::{NodeId, Origin};
 use crate::loops::{Binary, Unary};
@@ -31,9 +32,12 @@ pub const RULES: &[&[Rule]] =
 /// Rules that undo one another would be a defect; this bounds its cost.
 const MAX_PASSES: usize = 64;
 
-/// The graph in simplest form, by [`RULES`].
+/// The graph, and the bodies of its loops, in simplest form, by [`RULES`].
 pub fn simplify(graph: &Graph) -> Graph {
-    let mut current = pass(graph);
+    let mut current = match in_bodies(graph, simplify) {
+        Some(graph) => pass(&graph),
+        None => pass(graph),
+    };
     for _ in 0..MAX_PASSES {
         match current {
             (graph, false) => return graph,
@@ -46,9 +50,7 @@ pub fn simplify(graph: &Graph) -> Graph {
 /// One walk over the graph in topological order, and whether a rule fired.
 fn pass(source: &Graph) -> (Graph, bool) {
     let mut fired = false;
-    // The signature stays: inputs and state are kept even if nothing needs them any more.
-    let leaves: Vec<NodeId> = source.ids().filter(|&id| source.tensor(id).leaf_name().is_some()).collect();
-    let graph = rebuild(source, &source.results(), &leaves, |graph, op, operands, origin| {
+    let graph = rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, origin| {
         let mut id = graph.insert(op, operands, Location::caller());
         for _ in 0..MAX_PASSES {
             let Some(simpler) = rewrite(graph, id, origin) else { break };
