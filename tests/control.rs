@@ -419,6 +419,11 @@ fn a_while_loop_has_forward_derivatives_only() {
     // 8 f⁵, of which the derivative is 40 f⁴.
     assert_eq!(g.interpret(&[("d", slope)], &given).unwrap()["d"], array![2.5, -0.3125].into());
     assert_compiles_right(&g, &[("d", slope)], &given, 1e-14);
+    // What has no derivative, or is not to have one, is no obstacle.
+    let fixed = halved(&g, start.stop_gradient(), factor.stop_gradient(), 100);
+    let scaled = (end[1].cast(F64) * factor + fixed[0].sum(..)) * factor;
+    let slope = g.grad(scaled, &[factor]).unwrap()[0];
+    assert_eq!(g.interpret(&[("d", slope)], &given).unwrap()["d"], (5.0 + 0.25 - 0.03125).into());
     let message = g.grad(end[0].sum(..), &[factor]).unwrap_err().to_string();
     assert!(message.contains("while") && message.contains("`scan` or `repeat`"), "{message}");
 }

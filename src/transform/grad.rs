@@ -119,7 +119,7 @@ impl Graph {
     ) -> Vec<Option<Tensor<'g>>> {
         let count = results.iter().map(|(y, _)| y.id.index() + 1).max().unwrap_or(0);
         let mut walk =
-            Walk { active: self.depends_on(wrt), cotangents: vec![None; count], loops: HashMap::new() };
+            Walk { active: self.has_cotangent(wrt), cotangents: vec![None; count], loops: HashMap::new() };
         for (y, dy) in results {
             walk.add(*y, Cotangent { value: *dy, gate: None });
         }
@@ -136,6 +136,20 @@ impl Graph {
             Some(self.with_origin(origin, || cotangent.gated()))
         };
         wrt.iter().map(gradient).collect()
+    }
+
+    /// One flag a node: whether `wrt` gets a share of its cotangent.
+    fn has_cotangent(&self, wrt: &[Tensor<'_>]) -> Vec<bool> {
+        let mut active = vec![false; self.len()];
+        for x in wrt {
+            active[x.id.index()] = true;
+        }
+        for id in self.ids() {
+            let passes = self.ty(id).dtype.is_float()
+                && self.node(id).op != Op::Elementwise(Elementwise::StopGradient);
+            active[id.index()] |= passes && self.operands(id).iter().any(|operand| active[operand.index()]);
+        }
+        active
     }
 
     /// One flag a node: whether a change of `wrt` could change it.
