@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Target};
-use crate::ops::{Graph, Leaf, Op, Tensor};
+use crate::ops::{Graph, Leaf, Op, Runs, Tensor};
 use crate::types::Value;
 
 impl Graph {
@@ -67,15 +67,16 @@ impl Graph {
         }
         let needed = self.reachable(nodes.iter().copied());
         let mut values: Vec<Option<Value>> = vec![None; self.len()];
+        let mut runs = Runs::default();
         for id in self.ids().filter(|id| needed[id.index()]) {
             let node = self.node(id).clone();
             let value = match &node.op {
                 Op::Leaf(leaf) => self.leaf_value(leaf, id, leaves)?,
                 op => {
-                    let operands = self.operands(id);
+                    let ids = self.operands(id);
                     let operands: Vec<&Value> =
-                        operands.iter().filter_map(|operand| values[operand.index()].as_ref()).collect();
-                    op.rules().evaluate(&operands, node.ty)
+                        ids.iter().filter_map(|operand| values[operand.index()].as_ref()).collect();
+                    runs.evaluate(op, &ids, &operands, node.ty)
                 }
             };
             values[id.index()] = Some(value);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::programs::{EXACT, Extents, FLOATS, Line, OTHERS, Program, lines, total, write};
+use common::programs::{EXACT, Extents, FLOATS, LOOPS, Line, OTHERS, Program, lines, total, write};
 use common::{distance, leaf_values, run};
 use hitofude::graph::Target;
 use hitofude::prelude::*;
@@ -15,7 +15,7 @@ use proptest::test_runner::RngSeed;
 /// The last tensors of each kind, the scalar of all, and its gradient, as results of a graph of their own.
 fn program(lines: &[Line], float: DType, extents: Extents) -> Graph {
     let g = Graph::new();
-    let program = write(&g, lines, float, extents, &[FLOATS, OTHERS]);
+    let program = write(&g, lines, float, extents, &[FLOATS, OTHERS, LOOPS]);
     let y = total(&program);
     let (names, variables): (Vec<&str>, Vec<Tensor<'_>>) =
         program.inputs.iter().filter(|input| input.1.dtype().is_float()).copied().unzip();
@@ -112,7 +112,7 @@ fn check_special(lines: &[Line], turn: usize) {
 /// Derivatives: reverse mode against forward mode, and against differences where those agree with one another.
 fn check_derivatives(lines: &[Line], extents: Extents) {
     let g = Graph::new();
-    let Program { inputs, pool } = write(&g, lines, F64, extents, &[FLOATS]);
+    let Program { inputs, pool } = write(&g, lines, F64, extents, &[FLOATS, LOOPS]);
     let y = total(&Program { inputs: inputs.clone(), pool });
     let variables: Vec<(&str, Tensor<'_>)> = inputs.into_iter().filter(|x| x.1.dtype() == F64).collect();
     let tensors: Vec<Tensor<'_>> = variables.iter().map(|x| x.1).collect();

@@ -23,10 +23,10 @@ pub struct Library {
     pub contract_f64: ContractFn<f64>,
 }
 
-/// The signature of [`StepFn`], or of [`StepsFn`].
-pub(super) fn signature(convention: CallConv, counted: bool) -> Signature {
+/// The signature of [`StepFn`] for no counts, of [`StepsFn`] for one; that of kernels has their turns as counts.
+pub(super) fn signature(convention: CallConv, counts: usize) -> Signature {
     let mut signature = Signature::new(convention);
-    signature.params.extend((0..if counted { 5 } else { 4 }).map(|_| AbiParam::new(types::I64)));
+    signature.params.extend((0..4 + counts).map(|_| AbiParam::new(types::I64)));
     signature
 }
 

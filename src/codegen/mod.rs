@@ -17,7 +17,9 @@ mod vectorise;
 use std::time::{Duration, Instant};
 
 use cranelift::codegen::Context;
-use cranelift::prelude::{FunctionBuilder, FunctionBuilderContext, InstBuilder, IntCC, Value, types};
+use cranelift::prelude::{
+    Block, FunctionBuilder, FunctionBuilderContext, InstBuilder, IntCC, MemFlagsData, Value, types,
+};
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
@@ -25,7 +27,7 @@ pub use entry::{Library, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};
-use crate::loops::{Program, Tables};
+use crate::loops::{BufferId, Kernel, Program, Tables, Task};
 use constants::Constants;
 use entry::Bases;
 use host::Features;
@@ -115,8 +117,7 @@ fn check_size(program: &Program) -> Result<()> {
 
 /// Whether the program is to become straight-line code.
 fn is_tiny(program: &Program) -> bool {
-    let work = program.kernels.iter().fold(0usize, |sum, kernel| sum.saturating_add(kernel.work()));
-    work <= cost::STRAIGHT_LINE && program.kernels.iter().all(|kernel| kernel.has_fixed_addresses())
+    program.work() <= cost::STRAIGHT_LINE && program.is_fixed()
 }
 
 struct Compiler<'p> {
@@ -138,12 +139,12 @@ impl Compiler<'_> {
     fn compile(mut self, started: Instant) -> Result<Code, ModuleError> {
         let kernels = match self.tape {
             Some(_) => vec![],
-            None => (0..self.program.kernels.len())
-                .map(|kernel| self.define_kernel(kernel))
+            None => (self.program.kernels().into_iter().enumerate())
+                .map(|(number, kernel)| self.define_kernel(number, kernel))
                 .collect::<Result<_, _>>()?,
         };
-        let step = self.define("step", false, |compiler, context| compiler.build_step(context, &kernels))?;
-        let steps = self.define("steps", true, |compiler, context| compiler.build_steps(context, step))?;
+        let step = self.define("step", 0, |compiler, context| compiler.build_step(context, &kernels))?;
+        let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, step))?;
         let finalising = Instant::now();
         self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
@@ -166,27 +167,26 @@ impl Compiler<'_> {
     }
 
     /// Compiles one kernel to a function of its own.
-    fn define_kernel(&mut self, number: usize) -> Result<FuncId, ModuleError> {
-        let kernel = &self.program.kernels[number];
-        self.define(&format!("kernel {number}: {}", kernel.name), false, |compiler, context| {
+    fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
+        self.define(&format!("kernel {number}: {}", kernel.name), kernel.repeats, |compiler, context| {
             compiler.build(context, |emit, params, program| {
                 let (reads, writes) = kernel.reads_and_writes();
                 let places = reads.union(&writes).map(|id| program.buffers[id.index()].place);
                 let bases = Bases::of(emit.builder, params, places);
-                nest::kernel(program, kernel, emit, &bases);
+                nest::kernel(program, kernel, emit, &bases, &params[4..]);
             })
         })
     }
 
-    /// Builds and compiles one function.
+    /// Builds and compiles one function, which takes some numbers beside the memory.
     fn define(
         &mut self,
         name: &str,
-        counted: bool,
+        counts: usize,
         build: impl FnOnce(&mut Self, &mut Context) -> Result<(), ModuleError>,
     ) -> Result<FuncId, ModuleError> {
         let mut context = self.module.make_context();
-        context.func.signature = entry::signature(self.module.target_config().default_call_conv, counted);
+        context.func.signature = entry::signature(self.module.target_config().default_call_conv, counts);
         context.set_disasm(self.listing == Listing::Full);
         let id = self.module.declare_anonymous_function(&context.func.signature)?;
         build(self, &mut context)?;
@@ -212,7 +212,9 @@ impl Compiler<'_> {
                     Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
                 straight::step(tape, program, emit, &bases);
             }
-            None => kernels.iter().for_each(|&kernel| call(emit, kernel, params)),
+            None => {
+                Calls { program, params, kernels: kernels.iter() }.tasks(&program.tasks, emit, &mut vec![])
+            }
         })
     }
 
@@ -225,7 +227,10 @@ impl Compiler<'_> {
                     Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
                 straight::steps(tape, program, emit, &bases, params[4]);
             }
-            None => call_repeatedly(emit, step, params),
+            None => {
+                let done = emit.builder.create_block();
+                counted(emit, params[4], done, |emit, _| call(emit, step, params, &[]));
+            }
         })
     }
 
@@ -262,21 +267,63 @@ impl Compiler<'_> {
 }
 
 /// A call of a function of this module, with the memory given to this one.
-fn call(emit: &mut Emit<'_, '_>, function: FuncId, params: &[Value]) {
+fn call(emit: &mut Emit<'_, '_>, function: FuncId, params: &[Value], counts: &[Value]) {
     let callee = emit.module.declare_func_in_func(function, emit.builder.func);
-    emit.builder.ins().call(callee, &params[..4]);
+    emit.builder.ins().call(callee, &[&params[..4], counts].concat());
 }
 
-/// A loop of calls of the one-step entry.
-fn call_repeatedly(emit: &mut Emit<'_, '_>, step: FuncId, params: &[Value]) {
-    let (body, done) = (emit.builder.create_block(), emit.builder.create_block());
+/// The calls of kernels that make up a step.
+struct Calls<'a> {
+    program: &'a Program,
+    params: &'a [Value],
+    /// The kernels still to be called, in order.
+    kernels: std::slice::Iter<'a, FuncId>,
+}
+
+impl Calls<'_> {
+    /// Does tasks, in the given turn of each repeat around them.
+    fn tasks(&mut self, tasks: &[Task], emit: &mut Emit<'_, '_>, turns: &mut Vec<Value>) {
+        for task in tasks {
+            match task {
+                Task::Run(_) => {
+                    self.kernels.by_ref().take(1).for_each(|&kernel| call(emit, kernel, self.params, turns))
+                }
+                Task::Repeat(repeat) => {
+                    let count = emit.builder.ins().iconst(types::I64, repeat.turns as i64);
+                    let done = emit.builder.create_block();
+                    counted(emit, count, done, |emit, turn| {
+                        repeat.condition.into_iter().for_each(|goes| self.leave_unless(goes, emit, done));
+                        turns.push(turn);
+                        self.tasks(&repeat.tasks, emit, turns);
+                        turns.pop();
+                    });
+                }
+            }
+        }
+    }
+
+    /// Goes to `done` if a bool in memory is false.
+    fn leave_unless(&self, goes: BufferId, emit: &mut Emit<'_, '_>, done: Block) {
+        let place = self.program.buffers[goes.index()].place;
+        let bases = Bases::of(emit.builder, self.params, [place].into_iter());
+        let (base, offset) = bases.address(place);
+        let goes = emit.builder.ins().load(types::I8, MemFlagsData::new().with_notrap(), base, offset);
+        let on = emit.builder.create_block();
+        emit.builder.ins().brif(goes, on, &[], done, &[]);
+        emit.builder.switch_to_block(on);
+    }
+}
+
+/// A loop over the numbers below `count`, which is at least one; it goes on at `done`.
+fn counted(emit: &mut Emit<'_, '_>, count: Value, done: Block, turn: impl FnOnce(&mut Emit<'_, '_>, Value)) {
+    let body = emit.builder.create_block();
     let i = emit.builder.append_block_param(body, types::I64);
     let zero = emit.builder.ins().iconst(types::I64, 0);
     emit.builder.ins().jump(body, &[zero.into()]);
     emit.builder.switch_to_block(body);
-    call(emit, step, params);
+    turn(emit, i);
     let next = emit.builder.ins().iadd_imm_s(i, 1);
-    let more = emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, params[4]);
+    let more = emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, count);
     emit.builder.ins().brif(more, body, &[next.into()], done, &[]);
     emit.builder.switch_to_block(done);
 }

@@ -19,8 +19,14 @@ use crate::loops::{
 use crate::types::{DType, Scalar};
 use lanes::Vector;
 
-/// Emits one kernel.
-pub(super) fn kernel(program: &Program, kernel: &Kernel, emit: &mut Emit<'_, '_>, bases: &Bases) {
+/// Emits one kernel, in the given turn of each repeat around it.
+pub(super) fn kernel(
+    program: &Program,
+    kernel: &Kernel,
+    emit: &mut Emit<'_, '_>,
+    bases: &Bases,
+    turns: &[Value],
+) {
     let mut nest = Nest {
         program,
         kernel,
@@ -34,6 +40,9 @@ pub(super) fn kernel(program: &Program, kernel: &Kernel, emit: &mut Emit<'_, '_>
         splats: HashMap::new(),
         addresses: vec![HashMap::new()],
     };
+    for (position, &turn) in nest.loops.iter_mut().zip(turns) {
+        position.counter = Some(turn);
+    }
     nest.body(&kernel.body);
 }
 

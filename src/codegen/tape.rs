@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::cost::CHAINS;
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Unary, Var,
+    Access, Affine, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Task, Unary, Var,
 };
 use crate::types::{DType, Scalar};
 
@@ -57,18 +57,11 @@ impl Tape {
         let mut recorder = Recorder {
             ops: Vec::new(),
             varies: Vec::new(),
-            stored: program.kernels.iter().flat_map(|kernel| kernel.reads_and_writes().1).collect(),
+            stored: program.kernels().into_iter().flat_map(|kernel| kernel.reads_and_writes().1).collect(),
             known: HashMap::new(),
             memory: HashMap::new(),
         };
-        for kernel in &program.kernels {
-            let frame = Frame {
-                kernel,
-                loops: vec![0; kernel.extents.len()],
-                vars: vec![Slot(0); kernel.dtypes.len()],
-            };
-            recorder.kernel(frame);
-        }
+        recorder.tasks(&program.tasks, &mut vec![]);
         let survives = |element: &Element| {
             matches!(program.buffers[element.0.index()].place, Place::State { .. } | Place::Output { .. })
         };
@@ -137,8 +130,26 @@ impl Frame<'_> {
 }
 
 impl Recorder {
-    fn kernel(&mut self, mut frame: Frame<'_>) {
-        let kernel = frame.kernel;
+    /// Runs tasks in a given turn of each repeat around them.
+    fn tasks(&mut self, tasks: &[Task], turns: &mut Vec<i64>) {
+        for task in tasks {
+            match task {
+                Task::Run(kernel) => self.kernel(kernel, turns),
+                Task::Repeat(repeat) => {
+                    for turn in 0..repeat.turns {
+                        turns.push(turn as i64);
+                        self.tasks(&repeat.tasks, turns);
+                        turns.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, turns: &[i64]) {
+        let mut loops = vec![0; kernel.extents.len()];
+        loops[..turns.len()].copy_from_slice(turns);
+        let mut frame = Frame { kernel, loops, vars: vec![Slot(0); kernel.dtypes.len()] };
         self.body(&kernel.body, &mut frame);
     }
 

@@ -8,7 +8,7 @@ use crate::graph::{NodeId, Origin, Target};
 use crate::ops::{Graph, Leaf, Op, Role, Tensor};
 use crate::runtime::Executable;
 use crate::schedule::{Schedule, schedule};
-use crate::transform::{copy_leaf_results, extract};
+use crate::transform::{extract, ready};
 
 /// A program to be compiled: outputs to report and state to update, over one graph.
 ///
@@ -146,7 +146,7 @@ impl<'g> Function<'g> {
     /// # Errors
     /// As [`Function::graph`]; two results of one name.
     pub fn schedule(&self, options: &Options) -> Result<Schedule> {
-        schedule(&copy_leaf_results(&self.optimised(options)?))
+        schedule(&ready(&self.optimised(options)?))
     }
 
     /// Compiles the function to native code.

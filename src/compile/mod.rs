@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::ops::Graph;
 use crate::runtime::{CompileReport, Executable, library};
 use crate::schedule::schedule;
-use crate::transform::{copy_leaf_results, simplify, simplify_fast};
+use crate::transform::{prune, ready, simplify, simplify_fast};
 
 pub use crate::codegen::{Cpu, Listing};
 
@@ -25,7 +25,7 @@ pub struct Pass {
 }
 
 /// The passes between derivation and scheduling, in order.
-pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }];
+pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }, Pass { name: "prune", run: prune }];
 
 /// The pass before all others under [`FastMath::On`].
 pub const FAST_MATH: Pass = Pass { name: "fast_math", run: simplify_fast };
@@ -82,14 +82,14 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
     let mut watch = Stopwatch { stages: earlier };
     let nodes_before = graph.len();
     let graph = watch.time("simplify", || options.optimise(graph));
-    let schedule = watch.time("schedule", || schedule(&copy_leaf_results(&graph)))?;
+    let schedule = watch.time("schedule", || schedule(&ready(&graph)))?;
     let code = codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?;
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
         stages: watch.stages,
         nodes_before,
         nodes_after: graph.len(),
-        kernels: schedule.program.kernels.len(),
+        kernels: schedule.program.kernels().len(),
         arena_bytes: schedule.program.arena_bytes,
         code_bytes: code.bytes,
     };

@@ -110,6 +110,7 @@ fn shape(op: &Op) -> &'static str {
         | Op::Window(_)
         | Op::Random(_)
         | Op::Custom(_) => "",
+        Op::Scan(_) => ", shape=box3d",
     }
 }
 

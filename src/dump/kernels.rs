@@ -19,7 +19,7 @@ pub fn schedule_dot(schedule: &Schedule) -> String {
             "  b{index} [shape=ellipse, fillcolor=\"{fill}\", label=\"{name}\\nb{index}: {dtype} × {elements}\\n{place}\"];"
         );
     }
-    for (index, kernel) in schedule.program.kernels.iter().enumerate() {
+    for (index, kernel) in schedule.program.kernels().into_iter().enumerate() {
         let loops = escaped(&kernel.to_string()).replace('\n', "\\l");
         let _ = writeln!(text, "  k{index} [shape=box, fillcolor=\"#f8fafc\", label=\"{index}: {loops}\"];");
         let (reads, writes) = kernel.reads_and_writes();

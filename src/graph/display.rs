@@ -7,9 +7,10 @@ use super::parse::is_plain;
 use super::{Graph, NodeId, Operator, Target};
 
 impl<O: Operator> fmt::Display for Graph<O> {
-    /// `%id = operator type (operands) ; origin`, then the results.
+    /// `%id = operator type (operands) ; origin`, below it the body that the operator runs; at the end the results.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |id: &NodeId| format!("%{}", id.index());
+        let mut last_body = String::new();
         for id in self.ids() {
             let node = self.node(id);
             write!(f, "{} = {} {}", number(&id), node.op, node.ty)?;
@@ -18,6 +19,12 @@ impl<O: Operator> fmt::Display for Graph<O> {
                 write!(f, " ({})", operands.join(", "))?;
             }
             writeln!(f, " ; {}", node.origin)?;
+            // Nodes that share a body follow one another: it is shown once.
+            let body = node.op.body().map_or(String::new(), |body| body.to_string());
+            if !body.is_empty() && body != last_body {
+                body.lines().try_for_each(|line| writeln!(f, "  | {line}"))?;
+                last_body = body;
+            }
         }
         self.results().iter().try_for_each(|(target, id)| writeln!(f, "{target} = {}", number(id)))
     }

@@ -54,10 +54,12 @@ pub trait Operator: Clone + Eq + Hash + Debug + Display {
     fn name(&self) -> &'static str;
     /// The name of an input or of a piece of state; `None` for everything that is computed.
     fn leaf_name(&self) -> Option<&str>;
-    /// The operator that prints as this text, if there is one.
-    fn parse(text: &OpText<'_>) -> Option<Self>;
+    /// The operator that prints as this text, and runs this body if it runs one; if there is one.
+    fn parse(text: &OpText<'_>, body: Option<&Graph<Self>>) -> Option<Self>;
     /// The operator that stands for a mistyped expression.
     fn poison() -> Self;
+    /// The graph that the operator runs, if it runs one.
+    fn body(&self) -> Option<Graph<Self>>;
 }
 
 /// One value of the computation.
@@ -80,7 +82,7 @@ pub struct View<O> {
 
 /// An edge from a node to its user: which operand of the user it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Operand(pub u8);
+pub(crate) struct Operand(pub u16);
 
 /// What a result of a graph is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -161,13 +163,18 @@ impl<O: Operator> Graph<O> {
         let id: NodeId = inner.dag.add_node(Node { op: key.0.clone(), ty, origin }).into();
         // Last operand first: petgraph lists a node's edges newest first.
         for (index, operand) in operands.iter().enumerate().rev() {
-            inner.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u8));
+            inner.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u16));
         }
         if let Some(name) = key.0.leaf_name() {
             inner.leaves.insert(name.into(), id);
         }
         inner.nodes.insert(key, id);
         id
+    }
+
+    /// The node of this operator over these operands, if there is one.
+    pub(crate) fn find(&self, op: O, operands: &[NodeId]) -> Option<NodeId> {
+        self.inner.borrow().nodes.get(&(op, operands.to_vec())).copied()
     }
 
     /// Adds an input or a piece of state, whose name must be new.

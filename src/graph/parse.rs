@@ -37,6 +37,8 @@ struct Reader<O> {
     /// By the number in the text.
     nodes: HashMap<u32, NodeId>,
     results: Vec<(Target, NodeId)>,
+    /// The last body that stood below a node; nodes that share it follow one another.
+    body: Option<Graph<O>>,
     at: &'static Location<'static>,
 }
 
@@ -66,9 +68,17 @@ impl<O: Operator> Graph<O> {
             graph: Graph::new(),
             nodes: HashMap::new(),
             results: Vec::new(),
+            body: None,
             at: Location::caller(),
         };
-        for (index, line) in text.lines().enumerate() {
+        let mut lines = text.lines().enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
+            let mut body = String::new();
+            while let Some((_, line)) = lines.next_if(|(_, line)| line.trim_start().starts_with('|')) {
+                body += line.trim_start().trim_start_matches('|');
+                body += "\n";
+            }
+            reader.read_body(&body, index + 1)?;
             let line = without_origin(line).trim();
             if !line.is_empty() {
                 reader.read(line).map_err(|message| Error::Text { line: index + 1, message })?;
@@ -80,6 +90,18 @@ impl<O: Operator> Graph<O> {
 }
 
 impl<O: Operator> Reader<O> {
+    /// The body below the line of this number.
+    fn read_body(&mut self, body: &str, above: usize) -> Result<()> {
+        if !body.is_empty() {
+            let within = |error| match error {
+                Error::Text { line, message } => Error::Text { line: above + line, message },
+                other => other,
+            };
+            self.body = Some(Graph::parse(body).map_err(within)?);
+        }
+        Ok(())
+    }
+
     fn read(&mut self, line: &str) -> Line<()> {
         if line.starts_with('%') {
             let (number, node) =
@@ -114,7 +136,7 @@ impl<O: Operator> Reader<O> {
             .ok_or_else(|| format!("expected a type such as `f32[2,3]` behind the operator, found `{ty}`"))?;
         let operands =
             operands.into_iter().map(|operand| self.known(operand)).collect::<Line<Vec<NodeId>>>()?;
-        let op = read_operator::<O>(op, ty)?;
+        let op = read_operator::<O>(op, ty, self.body.as_ref())?;
         if op.leaf_name().is_some_and(|name| self.graph.leaf(name).is_some()) {
             return Err(format!("there is a leaf of the name of `{op}` already"));
         }
@@ -140,9 +162,13 @@ impl<O: Operator> Reader<O> {
 }
 
 /// The operator that prints as this text.
-pub(crate) fn read_operator<O: Operator>(text: &str, ty: TensorType) -> Result<O, String> {
+pub(crate) fn read_operator<O: Operator>(
+    text: &str,
+    ty: TensorType,
+    body: Option<&Graph<O>>,
+) -> Result<O, String> {
     let plain = |text: &str| text.replace(' ', "");
-    let op = O::parse(&OpText::new(text, ty));
+    let op = O::parse(&OpText::new(text, ty), body);
     let op =
         op.ok_or_else(|| format!("`{text}` is no operator as graphs print it, such as `add` or `sum[0]`"))?;
     let printed = op.to_string();

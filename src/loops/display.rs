@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Access, Affine, BufferId, Instr, Kernel, Part, Place, Program, Stmt, Var};
+use super::{Access, Affine, BufferId, Instr, Kernel, Part, Place, Program, Stmt, Task, Var};
 
 impl Display for Var {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -102,6 +102,29 @@ impl Display for Program {
             writeln!(f, "b{index} = {dtype} × {elements} at {}: {name}", buffer.place)?;
         }
         writeln!(f, "arena {} bytes", self.arena_bytes)?;
-        self.kernels.iter().try_for_each(|kernel| write!(f, "\n{kernel}"))
+        self.fmt_tasks(&self.tasks, 0, f)
+    }
+}
+
+impl Program {
+    fn fmt_tasks(&self, tasks: &[Task], depth: usize, f: &mut Formatter<'_>) -> fmt::Result {
+        let indent = "  ".repeat(depth);
+        for task in tasks {
+            writeln!(f)?;
+            match task {
+                Task::Run(kernel) => {
+                    let text = kernel.to_string();
+                    text.lines().try_for_each(|line| writeln!(f, "{indent}{line}"))?;
+                }
+                Task::Repeat(repeat) => {
+                    write!(f, "{indent}repeat i{depth} in 0..{}", repeat.turns)?;
+                    repeat.condition.map_or(Ok(()), |condition| write!(f, " while {condition}"))?;
+                    writeln!(f, " {{")?;
+                    self.fmt_tasks(&repeat.tasks, depth + 1, f)?;
+                    writeln!(f, "{indent}}}")?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod contraction;
 mod display;
 mod scalar;
 mod special;
+mod task;
 mod verify;
 mod walk;
 
@@ -13,6 +14,7 @@ pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
 pub use scalar::{Binary, Combine, Compare, Unary};
 pub(crate) use special::Special;
+pub use task::{Program, Repeat, Task};
 
 use std::collections::BTreeSet;
 
@@ -33,15 +35,6 @@ impl BufferId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// Everything one call does: kernels, run in order, over buffers.
-#[derive(Clone, Debug, Default)]
-pub struct Program {
-    pub buffers: Vec<Buffer>,
-    pub kernels: Vec<Kernel>,
-    /// Bytes of scratch memory a call needs.
-    pub arena_bytes: usize,
 }
 
 /// A row of elements somewhere in memory.
@@ -70,6 +63,8 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     pub name: String,
+    /// The number of repeats around the kernel: the first loop variables are their turns, outermost first.
+    pub repeats: usize,
     /// The extent of each loop variable.
     pub extents: Vec<usize>,
     /// The type of each scalar value.

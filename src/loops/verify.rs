@@ -1,20 +1,42 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{Access, Buffer, Contraction, Instr, Kernel, Program, Stmt, Var};
+use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Stmt, Task, Var};
 use crate::error::{Error, Result};
 
 impl Program {
-    /// Checks that every value is computed before it is used and that every access stays inside its
-    /// buffer.
+    /// Checks that every value is computed before it is used, that every access stays inside its buffer, and that
+    /// every kernel is run in as many turns as it knows of.
     ///
     /// # Errors
     /// [`Error::Internal`] naming the kernel and the statement.
     pub fn verify(&self) -> Result<()> {
-        self.kernels.iter().try_for_each(|kernel| {
+        self.verify_turns(&self.tasks, &mut vec![])?;
+        self.kernels().into_iter().try_for_each(|kernel| {
             let mut checker = Checker { program: self, kernel, defined: vec![false; kernel.dtypes.len()] };
             checker.body(&kernel.body)
         })
+    }
+
+    fn verify_turns(&self, tasks: &[Task], turns: &mut Vec<usize>) -> Result<()> {
+        for task in tasks {
+            match task {
+                Task::Run(kernel) => {
+                    if kernel.repeats != turns.len() || kernel.extents[..kernel.repeats] != turns[..] {
+                        let name = &kernel.name;
+                        return Err(Error::Internal(format!(
+                            "kernel {name} does not know the turns {turns:?}"
+                        )));
+                    }
+                }
+                Task::Repeat(repeat) => {
+                    turns.push(repeat.turns);
+                    self.verify_turns(&repeat.tasks, turns)?;
+                    turns.pop();
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -42,6 +64,9 @@ impl Checker<'_> {
             }
             Stmt::Store { access, value } => {
                 self.used(*value)?;
+                if let Place::Input { .. } = self.program.buffers[access.buffer.index()].place {
+                    return Err(self.fault(format!("{access} is an input, and stored to")));
+                }
                 self.access(access, 0)
             }
             Stmt::For { body, .. } => self.body(body),

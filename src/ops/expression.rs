@@ -119,7 +119,7 @@ fn read_node(text: &str, number: usize) -> Option<Node> {
     };
     let (op, ty) = head.rsplit_once(' ')?;
     let ty = TensorType::parse(ty)?;
-    Some(Node { op: read_operator(op, ty).ok()?, ty, operands })
+    Some(Node { op: read_operator(op, ty, None).ok()?, ty, operands })
 }
 
 /// `$0, $3`, each below `end`.

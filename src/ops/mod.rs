@@ -10,6 +10,7 @@ mod layout;
 mod leaf;
 mod random;
 mod reduce;
+mod scan;
 mod section;
 mod tensor;
 mod window;
@@ -25,6 +26,8 @@ pub(crate) use layout::inverse;
 pub use leaf::{Leaf, Role};
 pub use random::Random;
 pub use reduce::{AxisSpec, Reduce};
+pub(crate) use scan::Runs;
+pub use scan::{Body, Direction, Exit, Scan, Taken, Turn};
 pub use section::Section;
 pub use tensor::Tensor;
 pub use window::{Slide, Window};
@@ -60,6 +63,8 @@ pub enum Op {
     Random(Random),
     /// Values with a reverse rule of their own.
     Custom(Custom),
+    /// Loops.
+    Scan(Scan),
 }
 
 /// What an operator family states about its operators.
@@ -97,6 +102,11 @@ pub trait Rules {
     fn reads(&self, _types: &Types, _operand: usize) -> Reads {
         Reads::Once
     }
+
+    /// The graph that the operator runs, if it runs one.
+    fn body(&self) -> Option<Graph> {
+        None
+    }
 }
 
 /// How often, and at which indices, an operator reads the elements of an operand.
@@ -120,6 +130,15 @@ pub struct Types {
 pub struct Site<'g> {
     pub operands: Vec<Tensor<'g>>,
     pub result: Tensor<'g>,
+}
+
+impl<'g> Site<'g> {
+    /// Around a node.
+    pub(crate) fn of(result: Tensor<'g>) -> Site<'g> {
+        let operands =
+            result.graph.operands(result.id).into_iter().map(|id| result.graph.tensor(id)).collect();
+        Site { operands, result }
+    }
 }
 
 /// An operand of a batched operator.
@@ -198,6 +217,7 @@ impl Op {
             Op::Window(op) => op,
             Op::Random(op) => op,
             Op::Custom(op) => op,
+            Op::Scan(op) => op,
         }
     }
 }
@@ -232,12 +252,17 @@ impl graph::Operator for Op {
         }
     }
 
-    fn parse(text: &graph::OpText<'_>) -> Option<Op> {
-        READERS.iter().find_map(|read| read(text))
+    fn parse(text: &graph::OpText<'_>, body: Option<&Graph>) -> Option<Op> {
+        let looped = || Scan::parse(text, body?).map(Op::Scan);
+        READERS.iter().find_map(|read| read(text)).or_else(looped)
     }
 
     fn poison() -> Op {
         Op::Leaf(Leaf::Poison)
+    }
+
+    fn body(&self) -> Option<Graph> {
+        self.rules().body()
     }
 }
 
@@ -254,6 +279,7 @@ impl fmt::Display for Op {
             Op::Window(op) => op.fmt(f),
             Op::Random(op) => op.fmt(f),
             Op::Custom(op) => op.fmt(f),
+            Op::Scan(op) => op.fmt(f),
         }
     }
 }

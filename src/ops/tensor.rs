@@ -4,8 +4,8 @@ use std::fmt;
 use std::panic::Location;
 
 use super::{Graph, Op};
-use crate::error::{Error, Result};
-use crate::graph::{NodeId, Target};
+use crate::error::{Error, Place, Result};
+use crate::graph::{NodeId, Origin, Target};
 use crate::types::{DType, Shape, TensorType};
 
 /// A symbolic tensor: a node of a [`Graph`]. `Copy`, so expressions read as mathematics.
@@ -55,6 +55,15 @@ impl<'g> Tensor<'g> {
     /// The element type.
     pub fn dtype(self) -> DType {
         self.ty().dtype
+    }
+
+    /// Where the user wrote the expression; for what was derived, the caller's place.
+    #[track_caller]
+    pub(crate) fn written_at(self) -> Place {
+        match &self.graph.node(self.id).origin {
+            Origin::User(place) => place.clone(),
+            _ => self.graph.place(Location::caller()),
+        }
     }
 
     /// Whether the expression is mistyped: its graph holds the error.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::ALIGNMENT;
-use crate::loops::{BufferId, Place, Program};
+use crate::loops::{BufferId, Place, Program, Repeat, Task};
 
 /// The kernels, by number, during which a scratch buffer holds a value.
 #[derive(Clone, Copy)]
@@ -41,13 +41,43 @@ pub(super) fn pack(program: &mut Program) {
 
 fn lives(program: &Program) -> BTreeMap<BufferId, Life> {
     let mut lives: BTreeMap<BufferId, Life> = BTreeMap::new();
-    for (number, kernel) in program.kernels.iter().enumerate() {
+    let mut touch = |buffer: BufferId, at: usize| {
+        if let Place::Arena { .. } = program.buffers[buffer.index()].place {
+            lives.entry(buffer).or_insert(Life { buffer, start: at, end: at }).end = at;
+        }
+    };
+    for (number, kernel) in program.kernels().into_iter().enumerate() {
         let (reads, writes) = kernel.reads_and_writes();
-        for &buffer in reads.union(&writes) {
-            if let Place::Arena { .. } = program.buffers[buffer.index()].place {
-                lives.entry(buffer).or_insert(Life { buffer, start: number, end: number }).end = number;
+        reads.union(&writes).for_each(|&buffer| touch(buffer, number));
+    }
+    let mut ranges = Vec::new();
+    repeats(&program.tasks, &mut 0, &mut ranges);
+    for (repeat, first, last) in ranges {
+        if let Some(life) = repeat.condition.and_then(|goes| lives.get_mut(&goes)) {
+            life.end = life.end.max(last);
+        }
+        // What is used inside and outside keeps its value from turn to turn.
+        for life in lives.values_mut() {
+            let is_inside = first <= life.start && life.end <= last;
+            let is_outside = life.end < first || last < life.start;
+            if !is_inside && !is_outside {
+                (life.start, life.end) = (life.start.min(first), life.end.max(last));
             }
         }
     }
     lives
+}
+
+/// The repeats, inner ones first, each with the numbers of its first and last kernel.
+fn repeats<'p>(tasks: &'p [Task], next: &mut usize, found: &mut Vec<(&'p Repeat, usize, usize)>) {
+    for task in tasks {
+        match task {
+            Task::Run(_) => *next += 1,
+            Task::Repeat(repeat) => {
+                let first = *next;
+                repeats(&repeat.tasks, next, found);
+                found.extend(next.checked_sub(1).map(|last| (repeat, first, last)));
+            }
+        }
+    }
 }

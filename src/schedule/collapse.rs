@@ -4,10 +4,10 @@ use crate::loops::{Access, Affine, LoopVar, Program, Stmt};
 
 /// Merges every pair of mergeable nested loops.
 pub(super) fn collapse(program: &mut Program) {
-    for kernel in &mut program.kernels {
+    program.each_kernel_mut(|kernel| {
         let body = std::mem::take(&mut kernel.body);
         kernel.body = collapse_body(&mut kernel.extents, body);
-    }
+    });
 }
 
 fn collapse_body(extents: &mut [usize], body: Vec<Stmt>) -> Vec<Stmt> {

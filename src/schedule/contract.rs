@@ -10,14 +10,16 @@ use crate::types::DType;
 
 /// Puts a contraction in the place of every kernel that is one, each with a scratch buffer to pack an operand in.
 pub(super) fn contract(program: &mut Program) {
-    for number in 0..program.kernels.len() {
-        let scratch = BufferId(program.buffers.len() as u32);
-        let Some((kernel, contraction)) = recognised(&program.kernels[number], scratch) else { continue };
-        let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&kernel));
+    let mut buffers = std::mem::take(&mut program.buffers);
+    program.each_kernel_mut(|kernel| {
+        let scratch = BufferId(buffers.len() as u32);
+        let Some((contracted, contraction)) = recognised(kernel, scratch) else { return };
+        let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&contracted));
         let place = Place::Arena { offset: 0 };
-        program.buffers.push(Buffer { name: "packed operand".into(), dtype, elements, place });
-        program.kernels[number] = kernel;
-    }
+        buffers.push(Buffer { name: "packed operand".into(), dtype, elements, place });
+        *kernel = contracted;
+    });
+    program.buffers = buffers;
 }
 
 /// The kernel with its loops as a contraction, if they are one.

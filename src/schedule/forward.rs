@@ -3,17 +3,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Var};
+use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Task, Var};
 use crate::types::DType;
 
 /// Cleans every kernel and drops the scratch buffers that nothing reads any more.
 pub(super) fn forward(program: &mut Program) {
-    for kernel in &mut program.kernels {
+    program.each_kernel_mut(|kernel| {
         let mut numbering = Numbering { dtypes: &kernel.dtypes, same: HashMap::new(), known: HashMap::new() };
         let mut body = std::mem::take(&mut kernel.body);
         numbering.body(&mut body);
         kernel.body = body;
-    }
+    });
     while drop_unread(program) {}
     renumber(program);
 }
@@ -90,20 +90,37 @@ fn stored(body: &[Stmt]) -> BTreeSet<BufferId> {
 
 /// Drops stores to scratch buffers that nothing reads, and all that only they needed. Whether there was one.
 fn drop_unread(program: &mut Program) -> bool {
-    let read: BTreeSet<BufferId> =
-        program.kernels.iter().flat_map(|kernel| kernel.reads_and_writes().0).collect();
-    let is_scratch = |id: BufferId| matches!(program.buffers[id.index()].place, Place::Arena { .. });
+    let kernels = program.kernels().into_iter().flat_map(|kernel| kernel.reads_and_writes().0);
+    let read: BTreeSet<BufferId> = kernels.chain(conditions(program)).collect();
+    let is_scratch: Vec<bool> =
+        program.buffers.iter().map(|buffer| matches!(buffer.place, Place::Arena { .. })).collect();
     let mut dropped = false;
-    for kernel in &mut program.kernels {
+    program.each_kernel_mut(|kernel| {
         let is_unread = |stmt: &Stmt| match stmt {
-            Stmt::Store { access, .. } => is_scratch(access.buffer) && !read.contains(&access.buffer),
+            Stmt::Store { access, .. } => is_scratch[access.buffer.index()] && !read.contains(&access.buffer),
             _ => false,
         };
         dropped |= drop_where(&mut kernel.body, &is_unread);
         drop_unused(kernel);
-    }
-    program.kernels.retain(|kernel| !kernel.body.is_empty());
+    });
+    drop_idle(&mut program.tasks);
     dropped
+}
+
+/// The buffers that say whether repeats go on.
+fn conditions(program: &Program) -> impl Iterator<Item = BufferId> {
+    program.repeats().into_iter().filter_map(|repeat| repeat.condition)
+}
+
+/// Drops what does nothing.
+fn drop_idle(tasks: &mut Vec<Task>) {
+    tasks.retain_mut(|task| match task {
+        Task::Run(kernel) => !kernel.body.is_empty(),
+        Task::Repeat(repeat) => {
+            drop_idle(&mut repeat.tasks);
+            !repeat.tasks.is_empty()
+        }
+    });
 }
 
 fn drop_where(body: &mut Vec<Stmt>, is_unwanted: &impl Fn(&Stmt) -> bool) -> bool {
@@ -154,10 +171,10 @@ fn drop_unused(kernel: &mut Kernel) {
     sweep(&mut kernel.body, &mut used);
 }
 
-/// Takes scratch buffers that no kernel names out of the program.
+/// Takes scratch buffers that no task names out of the program.
 fn renumber(program: &mut Program) {
-    let mut named: BTreeSet<BufferId> = BTreeSet::new();
-    for kernel in &program.kernels {
+    let mut named: BTreeSet<BufferId> = conditions(program).collect();
+    for kernel in program.kernels() {
         let (reads, writes) = kernel.reads_and_writes();
         named.extend(reads.union(&writes));
     }
@@ -170,8 +187,17 @@ fn renumber(program: &mut Program) {
         }
     }
     program.buffers = kept;
-    for kernel in &mut program.kernels {
-        let mut change = |stmt: &mut Stmt| stmt.map_buffers(|id| numbers.get(&id).copied().unwrap_or(id));
+    let number = |id: BufferId| numbers.get(&id).copied().unwrap_or(id);
+    program.each_kernel_mut(|kernel| {
+        let mut change = |stmt: &mut Stmt| stmt.map_buffers(number);
         kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
+    });
+    program.tasks.iter_mut().for_each(|task| renumber_conditions(task, &number));
+}
+
+fn renumber_conditions(task: &mut Task, number: &impl Fn(BufferId) -> BufferId) {
+    if let Task::Repeat(repeat) = task {
+        repeat.condition = repeat.condition.map(number);
+        repeat.tasks.iter_mut().for_each(|task| renumber_conditions(task, number));
     }
 }

@@ -5,13 +5,13 @@
 //! products, and all that an optimiser updates at one index. A node is stored if it is costly and would be
 //! computed more than once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
-use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Section, Types, Window};
+use crate::ops::{Elementwise, Graph, Leaf, Op, Reads, Scan, Section, Types, Window};
 use crate::types::Shape;
 
 /// The plan of kernels.
@@ -81,6 +81,8 @@ struct Planner<'g> {
     users: Vec<Vec<(NodeId, usize)>>,
     /// Scalar instructions for one element, from what is in memory.
     cost: Vec<usize>,
+    /// The kernel of each loop, by what its results have in common.
+    loops: HashMap<(Scan, Vec<NodeId>), KernelId>,
     fusion: Fusion,
 }
 
@@ -106,7 +108,7 @@ impl<'g> Planner<'g> {
             readers: vec![Readers::new(); graph.len()],
             targets,
         };
-        Planner { graph, users, cost, fusion }
+        Planner { graph, users, cost, loops: HashMap::new(), fusion }
     }
 
     fn plan(mut self) -> Fusion {
@@ -163,6 +165,9 @@ impl<'g> Planner<'g> {
     fn must_store(&self, id: NodeId, readers: &Readers) -> bool {
         if is_memory_leaf(self.graph, id) {
             return false;
+        }
+        if matches!(self.graph.node(id).op, Op::Scan(_)) {
+            return !readers.is_empty();
         }
         if matches!(self.graph.node(id).op, Op::Leaf(_)) {
             return readers.values().any(|path| path.linear);
@@ -222,9 +227,19 @@ impl<'g> Planner<'g> {
         }
     }
 
-    /// The kernel to store the node in: its only reader's, if that reads it at its own index.
+    /// The kernel to store the node in: its only reader's, if that reads it at its own index; that of the other results,
+    /// if it is one of a loop.
     fn store(&mut self, id: NodeId, readers: &Readers) -> KernelId {
         let space = self.graph.ty(id).shape;
+        if let Op::Scan(scan) = self.graph.op(id) {
+            let next = self.fusion.kernels.len();
+            let kernel = *self.loops.entry((scan.whole(), self.graph.operands(id))).or_insert(next);
+            if kernel == next {
+                self.fusion.kernels.push(Group { space, stored: vec![] });
+            }
+            self.fusion.kernels[kernel].stored.push(id);
+            return kernel;
+        }
         if let Some((&kernel, path)) = readers.first_key_value()
             && readers.len() == 1
             && !is_contraction(self.graph, id)
@@ -277,6 +292,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
         Op::Elementwise(op) => below.saturating_add(elementwise_cost(*op)),
         Op::Random(_) => below.saturating_add(RANDOM),
         Op::Custom(_) => below,
+        Op::Scan(_) => usize::MAX,
         Op::Reduce(_) | Op::Dot(_) => {
             let operands: usize = graph.operands(id).iter().map(|&x| graph.ty(x).shape.elements()).sum();
             let terms = operands.div_ceil(node.ty.shape.elements().max(1));

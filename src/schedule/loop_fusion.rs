@@ -4,27 +4,40 @@
 use std::collections::BTreeSet;
 
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
-use crate::loops::{Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Stmt, Var};
+use crate::loops::{Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var};
 
 /// Fuses every kernel with the nearest earlier one that it can join.
 pub(super) fn fuse(program: &mut Program) {
-    let mut kernels: Vec<Kernel> = Vec::new();
-    for kernel in std::mem::take(&mut program.kernels) {
-        match partner(&kernels, &kernel) {
-            Some((at, fused)) => kernels[at] = fused,
-            None => kernels.push(kernel),
-        }
-    }
-    program.kernels = kernels;
+    program.tasks = fused_tasks(std::mem::take(&mut program.tasks));
 }
 
-/// The earlier kernel to join, and the two as one. The kernels between must not mind that this one moves up.
-fn partner(kernels: &[Kernel], kernel: &Kernel) -> Option<(usize, Kernel)> {
-    for (at, earlier) in kernels.iter().enumerate().rev().take(FUSION_WINDOW) {
-        if let Some(fused) = joined(earlier, kernel) {
+fn fused_tasks(tasks: Vec<Task>) -> Vec<Task> {
+    let mut done: Vec<Task> = Vec::new();
+    for task in tasks {
+        match task {
+            Task::Repeat(repeat) => {
+                done.push(Task::Repeat(Repeat { tasks: fused_tasks(repeat.tasks), ..repeat }));
+            }
+            Task::Run(kernel) => match partner(&done, &kernel) {
+                Some((at, fused)) => done[at] = Task::Run(fused),
+                None => done.push(Task::Run(kernel)),
+            },
+        }
+    }
+    done
+}
+
+/// The earlier kernel to join, and the two as one. The tasks between must not mind that this one moves up.
+fn partner(tasks: &[Task], kernel: &Kernel) -> Option<(usize, Kernel)> {
+    for (at, earlier) in tasks.iter().enumerate().rev().take(FUSION_WINDOW) {
+        if let Task::Run(earlier) = earlier
+            && let Some(fused) = joined(earlier, kernel)
+        {
             return Some((at, fused));
         }
-        if conflict(earlier, kernel) {
+        let mut between = Vec::new();
+        earlier.kernels(&mut between);
+        if between.into_iter().any(|earlier| conflict(earlier, kernel)) {
             return None;
         }
     }
@@ -62,13 +75,15 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     if first.extent(a) != second.extent(b) {
         return None;
     }
-    // One numbering for both.
-    let (vars, loops) = (first.dtypes.len() as u32, first.extents.len() as u16);
+    // One numbering for both, but for the turns of the repeats around them.
+    let (vars, own) = (first.dtypes.len() as u32, (first.extents.len() - first.repeats) as u16);
+    let moved_var = |var: LoopVar| if var.index() < first.repeats { var } else { LoopVar(var.0 + own) };
     let mut moved = second.body.clone();
-    moved.iter_mut().for_each(|stmt| renumber(stmt, &|var| Var(var.0 + vars), &|var| LoopVar(var.0 + loops)));
+    moved.iter_mut().for_each(|stmt| renumber(stmt, &|var| Var(var.0 + vars), &moved_var));
     let mut kernel = Kernel {
         name: format!("{}, {}", first.name, second.name),
-        extents: [&first.extents[..], &second.extents].concat(),
+        repeats: first.repeats,
+        extents: [&first.extents[..], &second.extents[first.repeats..]].concat(),
         dtypes: [&first.dtypes[..], &second.dtypes].concat(),
         sources: [&first.sources[..], &second.sources].concat(),
         body: vec![],
@@ -81,7 +96,8 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     if clashes(std::slice::from_ref(first_loop), second_before) {
         return None;
     }
-    let fuser = Fuser { extents: &kernel.extents, around: vec![] };
+    let around = (0..kernel.repeats as u16).map(LoopVar).collect();
+    let fuser = Fuser { extents: &kernel.extents, around };
     let fused = fuser.fused(first_loop, second_loop)?;
     kernel.body = [before, second_before, &[fused], after, second_after].concat();
     Some(kernel)
@@ -147,7 +163,7 @@ fn written(stmt: &Stmt) -> Option<&Access> {
 /// Fuses loops of one kernel.
 struct Fuser<'k> {
     extents: &'k [usize],
-    /// The loops around, which both loops to be fused are in.
+    /// The loops around, which both loops to be fused are in, and the repeats.
     around: Vec<LoopVar>,
 }
 

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 
 use super::fusion::Fusion;
-use super::memory::Memory;
+use super::memory::{Home, Memory};
 use super::{Destination, KernelId};
 use crate::graph::NodeId;
-use crate::loops::{Access, Affine, BufferId, Combine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+use crate::loops::{Access, Affine, Combine, Instr, Kernel, LoopVar, Part, Stmt, Var};
 use crate::ops::{Emitter, Graph, Types};
 use crate::types::{DType, Scalar, Shape};
 
@@ -17,19 +17,18 @@ pub(super) fn kernel(graph: &Graph, fusion: &Fusion, memory: &Memory, id: Kernel
     let group = &fusion.kernels[id];
     let stores = memory.stores.get(&id).map_or(&[][..], Vec::as_slice);
     let names: Vec<&str> =
-        stores.iter().map(|store| memory.program.buffers[store.buffer.index()].name.as_str()).collect();
+        stores.iter().map(|store| memory.program.buffers[store.home.buffer.index()].name.as_str()).collect();
     let mut lowering = Lowering::new(graph, memory, names.join(", "));
     lowering.kernel.sources = group.stored.iter().map(|node| node.index()).collect();
     lowering.loaded = Box::new(move |node| fusion.is_loaded(graph, node, id));
     lowering.store(group.space, stores)
 }
 
-/// Lowers the copy of a node's stored value into a piece of state.
-pub(super) fn copy(graph: &Graph, memory: &Memory, state: &str, node: NodeId) -> Kernel {
-    let mut lowering = Lowering::new(graph, memory, format!("commit {state}"));
+/// Lowers the copy of a node's value, which is stored or constant, to another place.
+pub(super) fn copy(graph: &Graph, memory: &Memory, name: String, node: NodeId, to: &Home) -> Kernel {
+    let mut lowering = Lowering::new(graph, memory, name);
     lowering.kernel.sources = vec![node.index()];
-    let destination = memory.state(state).map(|buffer| Destination { node, buffer });
-    lowering.store(graph.ty(node).shape, destination.as_slice())
+    lowering.store(graph.ty(node).shape, &[Destination { node, home: to.clone() }])
 }
 
 /// A kernel under construction.
@@ -63,10 +62,17 @@ impl<'a> Lowering<'a> {
         Lowering {
             graph,
             memory,
-            loaded: Box::new(|_| true),
-            kernel: Kernel { name, extents: vec![], dtypes: vec![], body: vec![], sources: vec![] },
+            loaded: Box::new(|node| memory.home.contains_key(&node)),
+            kernel: Kernel {
+                name,
+                repeats: memory.repeats.len(),
+                extents: memory.repeats.clone(),
+                dtypes: vec![],
+                body: vec![],
+                sources: vec![],
+            },
             levels: vec![Level::default()],
-            loop_level: vec![],
+            loop_level: vec![0; memory.repeats.len()],
             var_level: vec![],
             guards: vec![],
         }
@@ -83,15 +89,16 @@ impl<'a> Lowering<'a> {
         let values: Vec<Var> = destinations.iter().map(|store| self.element(store.node, &index)).collect();
         let offset = Affine::linear(&index, space.extents());
         for (destination, value) in destinations.iter().zip(values) {
-            let access = Access { buffer: destination.buffer, index: offset.clone() };
+            let Home { buffer, start } = &destination.home;
+            let access = Access { buffer: *buffer, index: start.plus(&offset) };
             self.levels
                 .last_mut()
                 .into_iter()
                 .for_each(|level| level.body.push(Stmt::Store { access: access.clone(), value }));
         }
-        for var in (0..self.levels.len() - 1).rev() {
+        for depth in (0..self.levels.len() - 1).rev() {
             let body = self.close();
-            self.push(Stmt::For { var: LoopVar(var as u16), body });
+            self.push(Stmt::For { var: LoopVar((self.kernel.repeats + depth) as u16), body });
         }
         self.kernel.body = self.close();
         self.kernel
@@ -145,14 +152,10 @@ impl<'a> Lowering<'a> {
         var
     }
 
-    /// The buffer that holds a node. A node without one would be a defect, which the program's verification reports.
-    fn home(&self, node: NodeId) -> BufferId {
-        self.memory.home.get(&node).copied().unwrap_or(BufferId::NONE)
-    }
-
     fn load(&mut self, node: NodeId, index: Affine) -> Var {
         let dtype = self.graph.ty(node).dtype;
-        let access = Access { buffer: self.home(node), index };
+        let Home { buffer, start } = self.memory.home_of(node);
+        let access = Access { buffer, index: start.plus(&index) };
         match self.guards.is_empty() {
             true => self.instr(Instr::Load(access), dtype),
             false => self.instr(Instr::LoadWithin(access, self.guards.clone()), dtype),
@@ -197,7 +200,8 @@ impl Emitter for At<'_, '_> {
 
     fn picked(&mut self, operand: usize, offset: Affine, row: Var, stride: i64, bound: i64) -> Var {
         let node = self.operands[operand];
-        let access = Access { buffer: self.lowering.home(node), index: offset };
+        let Home { buffer, start } = self.lowering.memory.home_of(node);
+        let access = Access { buffer, index: start.plus(&offset) };
         let dtype = self.lowering.graph.ty(node).dtype;
         self.lowering.instr(Instr::LoadRow { access, row, stride, bound }, dtype)
     }

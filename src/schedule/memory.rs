@@ -1,72 +1,63 @@
-//! Where everything lies: state, inputs, outputs, and scratch buffers still to be packed into an arena.
+//! Buffers: where each stored node lies. Scratch buffers are still to be packed into an arena.
 
 use std::collections::HashMap;
 
 use super::fusion::Fusion;
-use super::order::Task;
-use super::{Destination, Entry, KernelId, Schedule};
+use super::order::Step;
+use super::repeat::Loop;
+use super::{Destination, KernelId};
 use crate::graph::{Name, NodeId, Target};
-use crate::loops::{Buffer, BufferId, Place, Program};
-use crate::ops::{Graph, Leaf, Op};
+use crate::loops::{Affine, Buffer, BufferId, Place, Program, Task};
+use crate::ops::Graph;
 use crate::types::TensorType;
 
 /// Every buffer starts on a cache line, which is also the widest vector.
 pub const ALIGNMENT: usize = 64;
 
-/// The plan while kernels are lowered into its program.
+/// Where a node's value lies: in a buffer, from an element on that may differ from turn to turn of the loops around.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    pub buffer: BufferId,
+    pub start: Affine,
+}
+
+impl Home {
+    pub fn of(buffer: BufferId) -> Home {
+        Home { buffer, start: Affine::default() }
+    }
+}
+
+/// The memory of a graph while its kernels are lowered into the program.
+#[derive(Default)]
 pub(super) struct Memory {
     pub program: Program,
-    state: Vec<Entry>,
-    inputs: Vec<Entry>,
-    outputs: Vec<Entry>,
-    state_bytes: usize,
-    output_bytes: usize,
+    /// The turns of each loop around, outermost first.
+    pub repeats: Vec<usize>,
+    /// The loops around, in names of buffers.
+    pub scope: String,
     /// Where a node is read from, by kernels other than its own.
-    pub home: HashMap<NodeId, BufferId>,
+    pub home: HashMap<NodeId, Home>,
     /// What each kernel stores.
     pub stores: HashMap<KernelId, Vec<Destination>>,
-    states: HashMap<Name, BufferId>,
+    /// Where updates and outputs go, by name.
+    pub states: HashMap<Name, Home>,
+    pub outputs: HashMap<String, Home>,
+    /// What is done for those kernels of the fusion that are loops.
+    pub loops: HashMap<KernelId, Vec<Task>>,
 }
 
 impl Memory {
-    pub fn plan(graph: &Graph, fusion: &Fusion, order: &[Task]) -> Memory {
-        let mut memory = Memory {
-            program: Program::default(),
-            state: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            state_bytes: 0,
-            output_bytes: 0,
-            home: HashMap::new(),
-            stores: HashMap::new(),
-            states: HashMap::new(),
-        };
-        memory.place_leaves(graph);
-        memory.place_outputs(graph, fusion);
-        memory.place_scratch(graph, fusion, order);
-        memory.place_updates(graph, fusion, order);
-        memory
-    }
-
-    fn place_leaves(&mut self, graph: &Graph) {
-        for id in graph.ids() {
-            let node = graph.node(id);
-            match &node.op {
-                Op::Leaf(Leaf::Input { name, ty }) => {
-                    let index = self.inputs.len();
-                    self.inputs.push(Entry { name: name.clone(), ty: *ty, at: index, state: None });
-                    let buffer = self.buffer(name, *ty, Place::Input { index });
-                    self.home.insert(id, buffer);
-                }
-                Op::Leaf(Leaf::State { name, ty, role, initial }) => {
-                    let offset = advance(&mut self.state_bytes, ty.bytes());
-                    let state = Some((*role, *initial));
-                    self.state.push(Entry { name: name.clone(), ty: *ty, at: offset, state });
-                    let buffer = self.buffer(name, *ty, Place::State { offset });
-                    self.home.insert(id, buffer);
-                    self.states.insert(name.clone(), buffer);
-                }
-                _ => {}
+    /// Gives a home to everything that a graph stores. Its leaves and outputs have one already; scratch buffers are
+    /// packed later.
+    pub fn place(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
+        self.place_outputs(graph, fusion);
+        self.place_scratch(graph, fusion, order);
+        self.place_updates(graph, fusion, order);
+        for kernel in 0..fusion.kernels.len() {
+            if let Some(looped) = Loop::of(graph, fusion, kernel) {
+                let carries = self.place_carries(&looped);
+                let tasks = looped.plan(self, &carries);
+                self.loops.insert(kernel, tasks);
             }
         }
     }
@@ -74,73 +65,68 @@ impl Memory {
     fn place_outputs(&mut self, graph: &Graph, fusion: &Fusion) {
         for (target, id) in graph.results() {
             let Target::Output(name) = target else { continue };
-            let ty = graph.ty(id);
-            let offset = advance(&mut self.output_bytes, ty.bytes());
-            self.outputs.push(Entry { name: name.as_str().into(), ty, at: offset, state: None });
-            let buffer = self.buffer(&name, ty, Place::Output { offset });
-            self.home.entry(id).or_insert(buffer);
-            self.store(fusion, id, buffer);
+            if let Some(home) = self.outputs.get(&name).cloned() {
+                self.home.entry(id).or_insert(home.clone());
+                self.store(fusion, id, home);
+            }
         }
     }
 
-    /// Gives a home, to be packed later, to what other kernels read, or what waits to become state.
-    fn place_scratch(&mut self, graph: &Graph, fusion: &Fusion, order: &[Task]) {
+    /// Gives a home to what other kernels read, or what waits to become state.
+    fn place_scratch(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
         let waits =
-            |id: NodeId| order.iter().any(|task| matches!(task, Task::Commit { node, .. } if *node == id));
+            |id: NodeId| order.iter().any(|step| matches!(step, Step::Commit { node, .. } if *node == id));
         for id in graph.ids().filter(|id| !self.home.contains_key(id)).collect::<Vec<_>>() {
             if fusion.stored_in[id.index()].is_some() && (fusion.needs_buffer(id) || waits(id)) {
-                let name = format!("%{}", id.index());
-                let buffer = self.buffer(&name, graph.ty(id), Place::Arena { offset: 0 });
-                self.home.insert(id, buffer);
-                self.store(fusion, id, buffer);
+                let home = self.scratch(&format!("%{}", id.index()), graph.ty(id));
+                self.home.insert(id, home.clone());
+                self.store(fusion, id, home);
             }
         }
+    }
+
+    /// The carries of a loop lie where their last values are wanted, or else in buffers of their own.
+    fn place_carries(&mut self, looped: &Loop<'_>) -> Vec<Home> {
+        let mut carries = Vec::new();
+        for (carry, ty, last) in looped.carries() {
+            carries.push(match last {
+                Some(node) => self.home_of(node),
+                None => self.scratch(&format!("{} carry{carry}", looped.name()), ty),
+            });
+        }
+        carries
     }
 
     /// Stores into the state itself, of updates that need not be kept aside.
-    fn place_updates(&mut self, graph: &Graph, fusion: &Fusion, order: &[Task]) {
+    fn place_updates(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
         for (target, id) in graph.results() {
             let Target::Update(name) = target else { continue };
             let staged =
-                order.iter().any(|task| matches!(task, Task::Commit { state, .. } if **state == *name));
-            if let Some(&buffer) = self.states.get(name.as_str()).filter(|_| !staged) {
-                self.store(fusion, id, buffer);
+                order.iter().any(|step| matches!(step, Step::Commit { state, .. } if **state == *name));
+            if let Some(home) = self.states.get(name.as_str()).cloned().filter(|_| !staged) {
+                self.store(fusion, id, home);
             }
         }
     }
 
-    fn buffer(&mut self, name: &str, ty: TensorType, place: Place) -> BufferId {
+    pub fn buffer(&mut self, name: &str, ty: TensorType, place: Place) -> BufferId {
         let (dtype, elements) = (ty.dtype, ty.shape.elements());
         self.program.buffers.push(Buffer { name: name.into(), dtype, elements, place });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 
-    fn store(&mut self, fusion: &Fusion, node: NodeId, buffer: BufferId) {
+    fn scratch(&mut self, name: &str, ty: TensorType) -> Home {
+        Home::of(self.buffer(&format!("{}{name}", self.scope), ty, Place::Arena { offset: 0 }))
+    }
+
+    fn store(&mut self, fusion: &Fusion, node: NodeId, home: Home) {
         if let Some(kernel) = fusion.stored_in[node.index()] {
-            self.stores.entry(kernel).or_default().push(Destination { node, buffer });
+            self.stores.entry(kernel).or_default().push(Destination { node, home });
         }
     }
 
-    /// The buffer of a piece of state.
-    pub fn state(&self, name: &str) -> Option<BufferId> {
-        self.states.get(name).copied()
+    /// Where a stored node lies. A node without a home would be a defect, which the program's verification reports.
+    pub fn home_of(&self, node: NodeId) -> Home {
+        self.home.get(&node).cloned().unwrap_or(Home::of(BufferId::NONE))
     }
-
-    pub fn into_schedule(self) -> Schedule {
-        Schedule {
-            program: self.program,
-            state: self.state,
-            inputs: self.inputs,
-            outputs: self.outputs,
-            state_bytes: self.state_bytes,
-            output_bytes: self.output_bytes,
-        }
-    }
-}
-
-/// Reserves `bytes` and returns their offset.
-fn advance(total: &mut usize, bytes: usize) -> usize {
-    let offset = *total;
-    *total += bytes.next_multiple_of(ALIGNMENT);
-    offset
 }

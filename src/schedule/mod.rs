@@ -1,6 +1,6 @@
 //! Floor 5: the schedule. Decides which nodes are computed together in one kernel (`fusion`), in which order
-//! kernels run so that in-place updates come after every read (`order`), and where each buffer lies (`memory`);
-//! lowers every kernel to loops (`lower`).
+//! kernels run so that in-place updates come after every read (`order`), and where each buffer lies (`interface`,
+//! `memory`); lowers every kernel to loops (`lower`), and plans the bodies of loops in the same way (`repeat`).
 
 mod arena;
 mod collapse;
@@ -8,20 +8,25 @@ mod contract;
 mod cost;
 mod forward;
 mod fusion;
+mod interface;
 mod loop_fusion;
 mod lower;
 mod memory;
 mod order;
+mod repeat;
 
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
-use crate::loops::{BufferId, Kernel, Program};
+use crate::loops::{Program, Task};
 pub use crate::ops::Role;
 
 use crate::ops::{Graph, Leaf, Op};
 use crate::types::{Scalar, TensorType};
 
+use interface::Interface;
 pub use memory::ALIGNMENT;
+use memory::{Home, Memory};
+use order::Step;
 
 /// What one call of a compiled graph does, and how its memory is laid out.
 #[derive(Clone, Debug)]
@@ -52,33 +57,49 @@ pub struct Entry {
 /// The number of a kernel while the schedule is made.
 type KernelId = usize;
 
-/// A buffer that a kernel writes a node's value to.
-#[derive(Clone, Copy, Debug)]
+/// A place that a kernel writes a node's value to.
+#[derive(Clone, Debug)]
 struct Destination {
     node: NodeId,
-    buffer: BufferId,
+    home: Home,
 }
 
-/// Plans the graph's results, none of which may be a leaf (see [`crate::transform::copy_leaf_results`]).
+/// Plans a graph that has been made ready (see [`crate::transform::ready`]).
 ///
 /// # Errors
 /// Two results of one name; [`Error::Internal`] for a graph that breaks its own rules.
 pub fn schedule(graph: &Graph) -> Result<Schedule> {
     check_results(graph)?;
+    let mut memory = Memory::default();
+    let Interface { state, inputs, outputs, state_bytes, output_bytes } =
+        Interface::place(graph, &mut memory);
+    let tasks = plan(graph, &mut memory);
+    let mut program = Program { tasks, ..memory.program };
+    program.verify()?; // the passes rely on it
+    PASSES.iter().for_each(|pass| pass(&mut program));
+    program.verify()?;
+    Ok(Schedule { program, state, inputs, outputs, state_bytes, output_bytes })
+}
+
+/// Plans a graph whose leaves and outputs have their places.
+fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
     let fusion = fusion::fuse(graph);
     let order = order::order(graph, &fusion);
-    let mut memory = memory::Memory::plan(graph, &fusion, &order);
-    let lowered: Vec<Kernel> = (order.iter())
-        .map(|task| match task {
-            order::Task::Compute(kernel) => lower::kernel(graph, &fusion, &memory, *kernel),
-            order::Task::Commit { state, node } => lower::copy(graph, &memory, state, *node),
-        })
-        .collect();
-    memory.program.kernels = lowered;
-    memory.program.verify()?; // the passes rely on it
-    PASSES.iter().for_each(|pass| pass(&mut memory.program));
-    memory.program.verify()?;
-    Ok(memory.into_schedule())
+    memory.place(graph, &fusion, &order);
+    let mut tasks = Vec::new();
+    for step in &order {
+        match step {
+            Step::Compute(kernel) => match memory.loops.remove(kernel) {
+                Some(looped) => tasks.extend(looped),
+                None => tasks.push(Task::Run(lower::kernel(graph, &fusion, memory, *kernel))),
+            },
+            Step::Commit { state, node } => {
+                let home = memory.states.get(state).cloned().unwrap_or_else(|| memory.home_of(*node));
+                tasks.push(Task::Run(lower::copy(graph, memory, format!("commit {state}"), *node, &home)));
+            }
+        }
+    }
+    tasks
 }
 
 /// What is done to the kernels after they are lowered, in order.

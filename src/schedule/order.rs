@@ -10,7 +10,7 @@ use crate::ops::Graph;
 
 /// One thing to do, in order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Task {
+pub(super) enum Step {
     /// Runs a kernel of the fusion.
     Compute(KernelId),
     /// Copies a new value, kept aside until now, into the state: for updates whose old value is read
@@ -19,7 +19,7 @@ pub(super) enum Task {
 }
 
 /// Orders the kernels; the order is the same for the same graph.
-pub(super) fn order(graph: &Graph, fusion: &Fusion) -> Vec<Task> {
+pub(super) fn order(graph: &Graph, fusion: &Fusion) -> Vec<Step> {
     let mut before = data_dependences(graph, fusion);
     let mut commits = Vec::new();
     for (target, node) in graph.results() {
@@ -31,12 +31,12 @@ pub(super) fn order(graph: &Graph, fusion: &Fusion) -> Vec<Task> {
         let reads_elsewhere = fusion.readers[leaf.index()].get(&writer).is_some_and(|path| !path.identity);
         let others: Vec<KernelId> = readers.filter(|&reader| reader != writer).collect();
         if reads_elsewhere || others.iter().any(|&reader| waits_for(&before, reader, writer)) {
-            commits.push(Task::Commit { state: name.as_str().into(), node });
+            commits.push(Step::Commit { state: name.as_str().into(), node });
         } else {
             before[writer].extend(others);
         }
     }
-    topological(before, graph, fusion).into_iter().map(Task::Compute).chain(commits).collect()
+    topological(before, graph, fusion).into_iter().map(Step::Compute).chain(commits).collect()
 }
 
 /// For each kernel those that must run before it because it reads what they store.

@@ -3,6 +3,7 @@
 
 use std::panic::Location;
 
+use super::bodies::{Bodies, named_leaves};
 use crate::graph::{NodeId, Origin, Target};
 use crate::ops::{Graph, Op};
 
@@ -16,11 +17,23 @@ pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
     rebuild(source, results, &kept, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
 }
 
-/// The graph with results that are leaves replaced by copies of them, so that a kernel computes every result.
-pub fn copy_leaf_results(source: &Graph) -> Graph {
-    let graph = extract(source, &source.results());
+/// The graph as it can be scheduled: a kernel computes every result, and everything that a loop walks along or captures
+/// lies in memory.
+pub fn ready(source: &Graph) -> Graph {
+    let mut bodies = Bodies::through(ready);
+    let graph = rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, _| {
+        let Op::Scan(scan) = op else { return graph.insert(op, operands, Location::caller()) };
+        let mut operands = operands.to_vec();
+        for operand in &mut operands[scan.body.carries..] {
+            let tensor = graph.tensor(*operand);
+            if matches!(graph.op(*operand), Op::Leaf(_)) && tensor.leaf_name().is_none() {
+                *operand = tensor.stop_gradient().id();
+            }
+        }
+        graph.insert(Op::Scan(bodies.apply(scan)), &operands, Location::caller())
+    });
     let copy = |(target, id): (Target, NodeId)| match graph.op(id) {
-        Op::Leaf(_) => (target, graph.tensor(id).stop_gradient().id()),
+        Op::Leaf(_) | Op::Scan(_) => (target, graph.tensor(id).stop_gradient().id()),
         _ => (target, id),
     };
     graph.set_results(graph.results().into_iter().map(copy).collect());

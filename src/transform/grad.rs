@@ -1,9 +1,11 @@
 //! Reverse mode: the gradient as further nodes of the same graph, so that gradients have gradients.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Operator, Origin};
 use crate::loops::Unary;
-use crate::ops::{Elementwise, Graph, Op, Site, Tensor};
+use crate::ops::{Elementwise, Graph, Op, Rules, Scan, Site, Taken, Tensor};
 
 /// A cotangent that is exactly zero wherever its gate is false. The gate is applied as late as it can be: after
 /// the derivatives of the branch it guards, so that `0 · NaN` never comes up.
@@ -101,46 +103,53 @@ impl Graph {
             let (name, expected, given) = (format!("{y:?}"), y.ty(), dy.ty());
             return Err(Error::ValueType { kind: "cotangent of", name, expected, given });
         }
-        let active = self.depends_on(wrt);
-        let mut cotangents: Vec<Option<Cotangent<'g>>> = vec![None; y.id.index() + 1];
-        cotangents[y.id.index()] = Some(Cotangent { value: dy, gate: None });
-        for id in self.ids().take(y.id.index() + 1).collect::<Vec<_>>().into_iter().rev() {
-            if let Some(dy) = cotangents[id.index()].filter(|_| active[id.index()]) {
-                self.pull_back(id, dy, &active, &mut cotangents);
-            }
-        }
-        let gradient = |x: &Tensor<'g>| {
-            let cotangent = cotangents.get(x.id.index()).copied().flatten();
-            let origin = Origin::Vjp { rule: "select", of: None, operand: 0 };
-            self.with_origin(origin, || cotangent.map_or_else(|| x.constant_like(0.0), Cotangent::gated))
+        let origin = Origin::Vjp { rule: "select", of: None, operand: 0 };
+        let zeros = |(x, dx): (&Tensor<'g>, Option<Tensor<'g>>)| {
+            dx.unwrap_or_else(|| self.with_origin(origin.clone(), || x.constant_like(0.0)))
         };
-        let gradients = wrt.iter().map(gradient).collect();
+        let gradients = wrt.iter().zip(self.pull_back(&[(y, dy)], wrt)).map(zeros).collect();
         self.check().map(|()| gradients)
     }
 
-    /// Adds one node's share to the cotangents of its operands.
-    fn pull_back<'g>(
+    /// The cotangents of `wrt` for those of several results, given in pairs; `None` where one is zero whatever these are.
+    pub(crate) fn pull_back<'g>(
         &'g self,
-        id: NodeId,
-        dy: Cotangent<'g>,
-        active: &[bool],
-        cotangents: &mut [Option<Cotangent<'g>>],
-    ) {
-        let op = self.op(id);
-        let operands: Vec<Tensor<'g>> = self.operands(id).into_iter().map(|id| self.tensor(id)).collect();
-        let site = Site { operands, result: self.tensor(id) };
-        for (index, operand) in site.operands.iter().enumerate() {
-            if !active[operand.id.index()] || !operand.dtype().is_float() {
-                continue;
-            }
-            let origin = Origin::Vjp { rule: op.name(), of: Some(id), operand: index };
-            self.with_origin(origin, || {
-                if let Some(share) = dy.through(&op, &site, index) {
-                    let sum = &mut cotangents[operand.id.index()];
-                    *sum = Some(sum.map_or(share, |sum| sum.plus(share)));
-                }
-            });
+        results: &[(Tensor<'g>, Tensor<'g>)],
+        wrt: &[Tensor<'g>],
+    ) -> Vec<Option<Tensor<'g>>> {
+        let count = results.iter().map(|(y, _)| y.id.index() + 1).max().unwrap_or(0);
+        let mut walk =
+            Walk { active: self.has_cotangent(wrt), cotangents: vec![None; count], loops: HashMap::new() };
+        for (y, dy) in results {
+            walk.add(*y, Cotangent { value: *dy, gate: None });
         }
+        for id in self.ids().take(count).collect::<Vec<_>>().into_iter().rev() {
+            let dy = walk.cotangents[id.index()].filter(|_| walk.active[id.index()]);
+            match self.op(id) {
+                Op::Scan(scan) => walk.pull_back_loop(self.tensor(id), &scan, dy),
+                op => dy.into_iter().for_each(|dy| walk.pull_back(self.tensor(id), &op, dy)),
+            }
+        }
+        let gradient = |x: &Tensor<'g>| {
+            let cotangent = walk.cotangents.get(x.id.index()).copied().flatten()?;
+            let origin = Origin::Vjp { rule: "select", of: None, operand: 0 };
+            Some(self.with_origin(origin, || cotangent.gated()))
+        };
+        wrt.iter().map(gradient).collect()
+    }
+
+    /// One flag a node: whether `wrt` gets a share of its cotangent.
+    fn has_cotangent(&self, wrt: &[Tensor<'_>]) -> Vec<bool> {
+        let mut active = vec![false; self.len()];
+        for x in wrt {
+            active[x.id.index()] = true;
+        }
+        for id in self.ids() {
+            let passes = self.ty(id).dtype.is_float()
+                && self.node(id).op != Op::Elementwise(Elementwise::StopGradient);
+            active[id.index()] |= passes && self.operands(id).iter().any(|operand| active[operand.index()]);
+        }
+        active
     }
 
     /// One flag a node: whether a change of `wrt` could change it.
@@ -153,6 +162,63 @@ impl Graph {
             depends[id.index()] |= self.operands(id).iter().any(|operand| depends[operand.index()]);
         }
         depends
+    }
+}
+
+/// The walk from results back to variables.
+struct Walk<'g> {
+    /// One flag a node: whether a cotangent of it is wanted.
+    active: Vec<bool>,
+    cotangents: Vec<Option<Cotangent<'g>>>,
+    /// Of each loop whose first result is still to come, the cotangents of the results behind it.
+    loops: HashMap<NodeId, Vec<(Taken, Tensor<'g>)>>,
+}
+
+impl<'g> Walk<'g> {
+    fn add(&mut self, x: Tensor<'g>, share: Cotangent<'g>) {
+        let sum = &mut self.cotangents[x.id.index()];
+        *sum = Some(sum.map_or(share, |sum| sum.plus(share)));
+    }
+
+    fn is_wanted(&self, x: &Tensor<'g>) -> bool {
+        self.active[x.id.index()] && x.dtype().is_float()
+    }
+
+    /// Adds one node's share to the cotangents of its operands.
+    fn pull_back(&mut self, node: Tensor<'g>, op: &Op, dy: Cotangent<'g>) {
+        let site = Site::of(node);
+        for (index, operand) in site.operands.iter().enumerate() {
+            if self.is_wanted(operand) {
+                let origin = Origin::Vjp { rule: op.name(), of: Some(node.id), operand: index };
+                node.graph.with_origin(origin, || {
+                    if let Some(share) = dy.through(op, &site, index) {
+                        self.add(*operand, share);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Keeps the cotangent of one result of a loop, until that of its first is there: then all are pulled back at once.
+    fn pull_back_loop(&mut self, node: Tensor<'g>, scan: &Scan, dy: Option<Cotangent<'g>>) {
+        let (graph, site) = (node.graph, Site::of(node));
+        let operands = graph.operands(node.id);
+        let results = scan.results().map(|taken| Op::Scan(Scan { taken, ..scan.clone() }));
+        let first = results.filter_map(|result| graph.find(result, &operands)).min().unwrap_or(node.id);
+        if let Some(dy) = dy {
+            self.loops.entry(first).or_default().push((scan.taken, dy.gated()));
+        }
+        let Some(cotangents) = self.loops.remove(&node.id) else { return };
+        let wanted: Vec<bool> = site.operands.iter().map(|x| self.is_wanted(x)).collect();
+        let origin = |operand| Origin::Vjp { rule: scan.name(), of: Some(node.id), operand };
+        let pulled = graph.with_origin(origin(0), || scan.pull_back(&site, &cotangents, &wanted));
+        for (index, &operand) in site.operands.iter().enumerate().filter(|(index, _)| wanted[*index]) {
+            let share =
+                graph.with_origin(origin(index), || pulled.as_ref().and_then(|pulled| pulled.of(index)));
+            if let Some(value) = share {
+                self.add(operand, Cotangent { value, gate: None });
+            }
+        }
     }
 }
 

@@ -24,7 +24,6 @@ impl Graph {
     #[track_caller]
     pub fn jvp<'g>(&'g self, y: Tensor<'g>, directions: &[(Tensor<'g>, Tensor<'g>)]) -> Result<Tensor<'g>> {
         self.check_own("jvp", directions.iter().flat_map(|&(x, tangent)| [x, tangent]).chain([y]))?;
-        let mut tangents: Vec<Option<Tensor<'g>>> = vec![None; self.len()];
         for (x, tangent) in directions {
             if !x.dtype().is_float() {
                 return Err(Error::NotDifferentiable { what: "a variable of jvp".into(), ty: x.ty() });
@@ -33,21 +32,33 @@ impl Graph {
                 let (expected, given) = (x.ty(), tangent.ty());
                 return Err(Error::ValueType { kind: "tangent of", name: format!("{x:?}"), expected, given });
             }
+        }
+        let dy = self.push_forward(&[y], directions)[0];
+        let dy = dy.unwrap_or_else(|| y.constant_like(0.0));
+        self.check().map(|()| dy)
+    }
+
+    /// The tangents of several results; `None` where one is zero.
+    pub(crate) fn push_forward<'g>(
+        &'g self,
+        results: &[Tensor<'g>],
+        directions: &[(Tensor<'g>, Tensor<'g>)],
+    ) -> Vec<Option<Tensor<'g>>> {
+        let mut tangents: Vec<Option<Tensor<'g>>> = vec![None; self.len()];
+        for (x, tangent) in directions {
             tangents[x.id.index()] = Some(*tangent);
         }
-        let needed = self.reachable([y.id]);
-        for id in self.ids().take(y.id.index() + 1).filter(|id| needed[id.index()]) {
-            let operands: Vec<Tensor<'g>> = self.operands(id).into_iter().map(|id| self.tensor(id)).collect();
-            let dx: Vec<Option<Tensor<'g>>> = operands.iter().map(|x| tangents[x.id.index()]).collect();
+        let needed = self.reachable(results.iter().map(|result| result.id));
+        for id in self.ids().take(needed.len()).filter(|id| needed[id.index()]).collect::<Vec<_>>() {
+            let site = Site::of(self.tensor(id));
+            let dx: Vec<Option<Tensor<'g>>> = site.operands.iter().map(|x| tangents[x.id.index()]).collect();
             if tangents[id.index()].is_some() || dx.iter().all(Option::is_none) {
                 continue;
             }
             let op = self.op(id);
-            let site = Site { operands, result: self.tensor(id) };
             let origin = Origin::Jvp { rule: op.name(), of: Some(id) };
             tangents[id.index()] = self.with_origin(origin, || op.rules().jvp(&site, &dx));
         }
-        let dy = tangents[y.id.index()].unwrap_or_else(|| y.constant_like(0.0));
-        self.check().map(|()| dy)
+        results.iter().map(|result| tangents[result.id.index()]).collect()
     }
 }

@@ -27,12 +27,31 @@ impl Graph {
     pub fn vmap<'g>(&'g self, y: Tensor<'g>, mapped: &[(Tensor<'g>, Tensor<'g>)]) -> Result<Tensor<'g>> {
         self.check_own("vmap", mapped.iter().flat_map(|&(x, samples)| [x, samples]).chain([y]))?;
         let samples = check_samples(mapped)?;
+        let result = match self.batch(&[y], mapped, samples)?[0] {
+            Some(result) => result,
+            None => {
+                let extents = [&[samples], y.shape().extents()].concat();
+                let shape = Shape::new(&extents)?;
+                let axes: Vec<usize> = (1..extents.len()).collect();
+                y.broadcast_in(shape, &axes)
+            }
+        };
+        self.check().map(|()| result)
+    }
+
+    /// Several results for every sample; `None` for one that is the same for all.
+    pub(crate) fn batch<'g>(
+        &'g self,
+        results: &[Tensor<'g>],
+        mapped: &[(Tensor<'g>, Tensor<'g>)],
+        samples: usize,
+    ) -> Result<Vec<Option<Tensor<'g>>>> {
         let mut batched: Vec<Option<Tensor<'g>>> = vec![None; self.len()];
         for (x, xs) in mapped {
             batched[x.id.index()] = Some(*xs);
         }
-        let needed = self.reachable([y.id]);
-        for id in self.ids().take(y.id.index() + 1).filter(|id| needed[id.index()]) {
+        let needed = self.reachable(results.iter().map(|result| result.id));
+        for id in self.ids().take(needed.len()).filter(|id| needed[id.index()]).collect::<Vec<_>>() {
             let operands: Vec<Mapped<'g>> = (self.operands(id).into_iter())
                 .map(|operand| match batched[operand.index()] {
                     Some(tensor) => Mapped { tensor, samples: Some(samples) },
@@ -54,16 +73,7 @@ impl Graph {
             batched[id.index()] = Some(self.with_origin(origin, || op.rules().batch(&operands)));
             self.check()?;
         }
-        let result = match batched[y.id.index()] {
-            Some(result) => result,
-            None => {
-                let extents = [&[samples], y.shape().extents()].concat();
-                let shape = Shape::new(&extents)?;
-                let axes: Vec<usize> = (1..extents.len()).collect();
-                y.broadcast_in(shape, &axes)
-            }
-        };
-        self.check().map(|()| result)
+        Ok(results.iter().map(|result| batched[result.id.index()]).collect())
     }
 }
 

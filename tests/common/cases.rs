@@ -217,6 +217,8 @@ pub fn name_of(op: &Op) -> &'static str {
         Op::Window(Window::Fold(..)) => "fold",
         // Draws have fixtures of their own, in `random.rs`.
         Op::Random(_) => "",
+        // Held against their turns in `control.rs`, and in `loops_of_jax.rs`.
+        Op::Scan(_) => "",
         // What they stand for is written out of the others.
         Op::Custom(_) | Op::Elementwise(Elementwise::Barrier) => "",
     }

@@ -180,6 +180,54 @@ pub const FLOATS: &[Operator] = &[
     },
 ];
 
+/// Loops, along the first axis or a few times.
+pub const LOOPS: &[Operator] = &[
+    |p| {
+        let x = p.wide().filter(|x| x.shape().elements() > 0)?;
+        let factor = p.x()?.mean(..);
+        let (last, rows) = (x.graph())
+            .scan(&[x.mean(0)], &[x], |c, x| {
+                let next = (c[0] * 0.5 + x[0] * factor).sin();
+                Ok((vec![next], vec![next * c[0]]))
+            })
+            .ok()?;
+        Some(rows[0] + last[0])
+    },
+    |p| {
+        let x = p.wide().filter(|x| x.shape().elements() > 0)?;
+        let (last, rows) = (x.graph())
+            .scan_backward(&[x.tanh(), x.sin()].map(|x| x.sum(0)), &[x], |c, x| {
+                Ok((vec![c[0] * 0.7 + x[0], c[0]], vec![c[1], x[0].cos()]))
+            })
+            .ok()?;
+        Some(rows[p.line.2 as usize % 2].tanh() * last[p.line.3 as usize % 2])
+    },
+    |p| {
+        let x = p.matrix(p.line.1, None).filter(|x| x.shape().extents()[0] == x.shape().extents()[1])?;
+        let turns = p.line.2 as usize % 4;
+        let (last, _) = x.graph().repeat(turns, &[x], |c| Ok((vec![c[0].matmul(x).tanh()], vec![]))).ok()?;
+        Some(last[0])
+    },
+    |p| {
+        let (x, y) = (p.x()?, p.choose(p.line.2, |y| y.dtype() == p.float)?);
+        let choice = (x.sum(..) * 1.3 + 0.0371).greater(y.sum(..));
+        let taken =
+            x.graph().cond(choice, &[x, y], |on| Ok(vec![on[0].sin()]), |on| Ok(vec![on[0] * on[1].sum(..)]));
+        Some(taken.ok()?[0])
+    },
+    |p| {
+        let n = p.n()?;
+        let grown = n.graph().while_loop(
+            5,
+            &[n],
+            |c| Ok(c[0].abs().cast(I32).sum(..).less(1000.0)),
+            |c| Ok(vec![c[0] * 2.0 + 1.0]),
+        );
+        let grown = grown.ok()?;
+        Some(grown[0])
+    },
+];
+
 /// What jumps, what has no derivative by intent, and what is of integers and truth values.
 pub const OTHERS: &[Operator] = &[
     |p| both(p, |x, y| (x * 0.7).sin() - y.stop_gradient()),

@@ -13,6 +13,7 @@ mod window;
 
 use std::panic::Location;
 
+use super::bodies::{in_bodies, named_leaves};
 use super::rebuild;
 use crate::graph::{NodeId, Origin};
 use crate::loops::{Binary, Unary};
@@ -37,14 +38,21 @@ const MAX_PASSES: usize = 8;
 /// How many rewrites may follow from one another before the rest is left to the next pass.
 const MAX_DEPTH: usize = 64;
 
-/// The graph in simplest form, by [`RULES`].
+/// The graph, and the bodies of its loops, in simplest form, by [`RULES`].
 pub fn simplify(graph: &Graph) -> Graph {
-    to_fixed_point(graph, RULES).0
+    match in_bodies(graph, simplify) {
+        Some(graph) => to_fixed_point(&graph, RULES).0,
+        None => to_fixed_point(graph, RULES).0,
+    }
 }
 
 /// The graph in simplest form, by [`RULES`] and [`FAST_RULES`].
 pub fn simplify_fast(graph: &Graph) -> Graph {
-    to_fixed_point(graph, &[RULES, FAST_RULES].concat()).0
+    let tables = [RULES, FAST_RULES].concat();
+    match in_bodies(graph, simplify_fast) {
+        Some(graph) => to_fixed_point(&graph, &tables).0,
+        None => to_fixed_point(graph, &tables).0,
+    }
 }
 
 /// What it took to simplify a graph.
@@ -81,8 +89,7 @@ fn rebuild_with_leaves(
     source: &Graph,
     insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
 ) -> Graph {
-    let leaves: Vec<NodeId> = source.ids().filter(|&id| source.tensor(id).leaf_name().is_some()).collect();
-    rebuild(source, &source.results(), &leaves, insert)
+    rebuild(source, &source.results(), &named_leaves(source), insert)
 }
 
 /// One walk over a graph in topological order. Rules look at operands only, so that a node whose operands are simple,

@@ -1,0 +1,97 @@
+//! What a program does: kernels one after the other, some of them again and again.
+
+use super::{Buffer, BufferId, Kernel};
+
+/// Everything one call does: tasks, run in order, over buffers.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub buffers: Vec<Buffer>,
+    pub tasks: Vec<Task>,
+    /// Bytes of scratch memory a call needs.
+    pub arena_bytes: usize,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Runs a kernel.
+    Run(Kernel),
+    /// Does other tasks a number of times.
+    Repeat(Repeat),
+}
+
+/// Tasks done again and again. Their kernels know the turn as a loop variable.
+#[derive(Clone, Debug)]
+pub struct Repeat {
+    /// The number of turns; the most, if there is a condition.
+    pub turns: usize,
+    /// A bool that is looked at before each turn: where it is false, no further turn is done.
+    pub condition: Option<BufferId>,
+    pub tasks: Vec<Task>,
+}
+
+impl Program {
+    /// Every kernel, in the order of the tasks.
+    pub fn kernels(&self) -> Vec<&Kernel> {
+        let mut found = Vec::new();
+        self.tasks.iter().for_each(|task| task.kernels(&mut found));
+        found
+    }
+
+    /// The repeats, outer ones first.
+    pub fn repeats(&self) -> Vec<&Repeat> {
+        let mut found = Vec::new();
+        self.tasks.iter().for_each(|task| task.repeats(&mut found));
+        found
+    }
+
+    /// Calls `f` with every kernel, in the order of the tasks.
+    pub fn each_kernel_mut(&mut self, mut f: impl FnMut(&mut Kernel)) {
+        self.tasks.iter_mut().for_each(|task| task.each_kernel_mut(&mut f));
+    }
+
+    /// Scalar instructions executed by one call, at most.
+    pub fn work(&self) -> usize {
+        self.tasks.iter().map(Task::work).fold(0, usize::saturating_add)
+    }
+
+    /// Whether every address is known when loops are written out, and every call does the same.
+    pub fn is_fixed(&self) -> bool {
+        self.kernels().into_iter().all(Kernel::has_fixed_addresses)
+            && self.repeats().into_iter().all(|repeat| repeat.condition.is_none())
+    }
+}
+
+impl Task {
+    /// Adds the kernels of the task to those found.
+    pub fn kernels<'t>(&'t self, found: &mut Vec<&'t Kernel>) {
+        match self {
+            Task::Run(kernel) => found.push(kernel),
+            Task::Repeat(repeat) => repeat.tasks.iter().for_each(|task| task.kernels(found)),
+        }
+    }
+
+    fn repeats<'t>(&'t self, found: &mut Vec<&'t Repeat>) {
+        if let Task::Repeat(repeat) = self {
+            found.push(repeat);
+            repeat.tasks.iter().for_each(|task| task.repeats(found));
+        }
+    }
+
+    fn each_kernel_mut(&mut self, f: &mut impl FnMut(&mut Kernel)) {
+        match self {
+            Task::Run(kernel) => f(kernel),
+            Task::Repeat(repeat) => repeat.tasks.iter_mut().for_each(|task| task.each_kernel_mut(f)),
+        }
+    }
+
+    fn work(&self) -> usize {
+        match self {
+            Task::Run(kernel) => kernel.work(),
+            Task::Repeat(repeat) => {
+                let turn = repeat.tasks.iter().map(Task::work).fold(0, usize::saturating_add);
+                repeat.turns.saturating_mul(turn)
+            }
+        }
+    }
+}

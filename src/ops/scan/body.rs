@@ -1,0 +1,192 @@
+//! The body of a loop: a small graph as a plain value, to be compared, printed, evaluated, and written out in any
+//! graph over tensors of that graph.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::Location;
+
+use super::Runs;
+use crate::graph::{NodeId, Target, View};
+use crate::ops::{Graph, Leaf, Op, Tensor};
+use crate::types::{TensorType, Value};
+
+/// What one turn of a loop computes: from the carries, one slice of each sliced tensor, and what it captures, the next
+/// carries and one row of each stack. Its inputs come in that order, and so do its results.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The number of carries: the first inputs and results.
+    pub carries: usize,
+    /// The number of sliced tensors: the inputs behind the carries.
+    pub sliced: usize,
+    /// The number of inputs, which are the first nodes.
+    pub inputs: usize,
+    /// In topological order; numbers count from 0.
+    pub nodes: Vec<View<Op>>,
+    /// The next carries, then the rows.
+    pub results: Vec<NodeId>,
+    /// Of everything but origins, by which equality goes.
+    hash: u64,
+}
+
+impl Body {
+    /// The body that computes `results` of a graph from `inputs` of it.
+    pub(crate) fn of(
+        inputs: &[Tensor<'_>],
+        results: &[Tensor<'_>],
+        (carries, sliced): (usize, usize),
+    ) -> Body {
+        let graph = Graph::new();
+        let mut copies: HashMap<NodeId, NodeId> = HashMap::new();
+        for (index, input) in inputs.iter().enumerate() {
+            let leaf = Leaf::Input { name: input_name(index, carries, sliced).into(), ty: input.ty() };
+            copies.insert(input.id, graph.declare(Op::Leaf(leaf), Location::caller()));
+        }
+        if let Some(source) = results.first().map(|result| result.graph) {
+            for id in between(source, results, |id| copies.contains_key(&id)) {
+                let node = source.node(id).clone();
+                let operands: Vec<NodeId> =
+                    source.operands(id).iter().filter_map(|operand| copies.get(operand).copied()).collect();
+                let origin = node.origin.renumbered(&|of| copies.get(&of).copied());
+                let copy = graph.with_origin(origin, || graph.insert(node.op, &operands, Location::caller()));
+                copies.insert(id, copy);
+            }
+        }
+        let results = results.iter().filter_map(|result| copies.get(&result.id).copied()).collect();
+        Body::new(graph.nodes().collect(), results, inputs.len(), (carries, sliced))
+    }
+
+    fn new(
+        nodes: Vec<View<Op>>,
+        results: Vec<NodeId>,
+        inputs: usize,
+        (carries, sliced): (usize, usize),
+    ) -> Body {
+        let mut hasher = DefaultHasher::new();
+        nodes.iter().for_each(|node| (&node.op, &node.operands).hash(&mut hasher));
+        (&results, carries, sliced).hash(&mut hasher);
+        Body { carries, sliced, inputs, nodes, results, hash: hasher.finish() }
+    }
+
+    /// The type of an input.
+    pub(crate) fn input(&self, index: usize) -> TensorType {
+        self.nodes[index].ty
+    }
+
+    /// The type of a result.
+    pub(crate) fn result(&self, index: usize) -> TensorType {
+        self.nodes[self.results[index].index()].ty
+    }
+
+    /// The number of rows of stacks.
+    pub(crate) fn rows(&self) -> usize {
+        self.results.len() - self.carries
+    }
+
+    /// Tensors of a new graph to stand for the inputs.
+    pub(crate) fn placeholders<'g>(&self, graph: &'g Graph) -> Vec<Tensor<'g>> {
+        (0..self.inputs).map(|index| placeholder(graph, "input", self.input(index))).collect()
+    }
+
+    /// Writes the body out over these tensors and returns its results.
+    pub(crate) fn inline<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        let mut copies: Vec<NodeId> = inputs.iter().map(|input| input.id).collect();
+        for node in &self.nodes[self.inputs..] {
+            let operands: Vec<NodeId> = node.operands.iter().map(|operand| copies[operand.index()]).collect();
+            let origin = node.origin.renumbered(&|of: NodeId| copies.get(of.index()).copied());
+            let insert = || graph.insert(node.op.clone(), &operands, Location::caller());
+            copies.push(graph.with_origin(origin, insert));
+        }
+        self.results.iter().map(|result| graph.tensor(copies[result.index()])).collect()
+    }
+
+    /// The body as a graph: carries are updated, rows are outputs.
+    pub(crate) fn to_graph(&self) -> Graph {
+        let graph = Graph::new();
+        let mut inputs = Vec::with_capacity(self.inputs);
+        for node in &self.nodes[..self.inputs] {
+            inputs.push(graph.tensor(graph.declare(node.op.clone(), Location::caller())));
+        }
+        let results = self.inline(&graph, &inputs);
+        let target = |index: usize| match index < self.carries {
+            true => Target::Update(input_name(index, self.carries, self.sliced)),
+            false => Target::Output(format!("y{}", index - self.carries)),
+        };
+        graph.set_results(results.iter().enumerate().map(|(at, result)| (target(at), result.id)).collect());
+        graph
+    }
+
+    /// The body that [`Body::to_graph`] makes this graph of.
+    pub(super) fn of_graph(graph: &Graph) -> Body {
+        let named = |prefix| (0..).map_while(move |at| graph.leaf(&format!("{prefix}{at}")));
+        let tensors = |prefix| named(prefix).map(|id| graph.tensor(id)).collect::<Vec<_>>();
+        let [carries, sliced, captured] = [CARRY, SLICE, CAPTURED].map(tensors);
+        let results: Vec<Tensor<'_>> = graph.results().iter().map(|result| graph.tensor(result.1)).collect();
+        Body::of(&[&carries[..], &sliced, &captured].concat(), &results, (carries.len(), sliced.len()))
+    }
+
+    /// The body with its graph replaced by what `pass` makes of it.
+    pub(crate) fn through(&self, pass: impl FnOnce(&Graph) -> Graph) -> Body {
+        Body::of_graph(&pass(&self.to_graph()))
+    }
+
+    /// The reference evaluation of one turn.
+    pub(super) fn evaluate(&self, inputs: &[Value]) -> Vec<Value> {
+        let mut values: Vec<Value> = inputs.to_vec();
+        let mut runs = Runs::default();
+        for node in &self.nodes[self.inputs..] {
+            let operands: Vec<&Value> =
+                node.operands.iter().map(|operand| &values[operand.index()]).collect();
+            values.push(runs.evaluate(&node.op, &node.operands, &operands, node.ty));
+        }
+        self.results.iter().map(|result| values[result.index()].clone()).collect()
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Body) -> bool {
+        let same = |(a, b): (&View<Op>, &View<Op>)| a.op == b.op && a.operands == b.operands;
+        self.hash == other.hash
+            && (self.carries, self.sliced, &self.results) == (other.carries, other.sliced, &other.results)
+            && self.nodes.len() == other.nodes.len()
+            && self.nodes.iter().zip(&other.nodes).all(same)
+    }
+}
+
+impl Eq for Body {}
+
+impl Hash for Body {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// A tensor of this type that stands for an input of a body, and means nothing outside it.
+#[track_caller]
+pub(super) fn placeholder<'g>(graph: &'g Graph, what: &str, ty: TensorType) -> Tensor<'g> {
+    graph.input(&format!("{what} of a loop's body, {}", graph.len()), ty.shape, ty.dtype)
+}
+
+/// The names of inputs, before their numbers.
+const CARRY: &str = "carry";
+const SLICE: &str = "x";
+const CAPTURED: &str = "captured";
+
+fn input_name(index: usize, carries: usize, sliced: usize) -> String {
+    match index {
+        index if index < carries => format!("{CARRY}{index}"),
+        index if index < carries + sliced => format!("{SLICE}{}", index - carries),
+        index => format!("{CAPTURED}{}", index - carries - sliced),
+    }
+}
+
+/// The nodes that `results` need, in topological order, down to those where `is_end` holds.
+pub(super) fn between(graph: &Graph, results: &[Tensor<'_>], is_end: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+    let mut needed = vec![false; graph.len()];
+    let mut stack: Vec<NodeId> = results.iter().map(|result| result.id).collect();
+    while let Some(id) = stack.pop() {
+        if !is_end(id) && !std::mem::replace(&mut needed[id.index()], true) {
+            stack.extend(graph.operands(id));
+        }
+    }
+    graph.ids().filter(|id| needed[id.index()]).collect()
+}

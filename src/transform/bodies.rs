@@ -1,0 +1,46 @@
+//! Passes inside the bodies of loops.
+
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::rebuild;
+use crate::graph::NodeId;
+use crate::ops::{Body, Graph, Op, Scan};
+
+/// Runs a pass on bodies, once on each.
+pub(super) struct Bodies {
+    pass: fn(&Graph) -> Graph,
+    known: HashMap<Arc<Body>, Arc<Body>>,
+}
+
+impl Bodies {
+    pub fn through(pass: fn(&Graph) -> Graph) -> Bodies {
+        Bodies { pass, known: HashMap::new() }
+    }
+
+    /// The loop over the body that the pass makes of its own.
+    pub fn apply(&mut self, scan: Scan) -> Scan {
+        let pass = self.pass;
+        let body = self.known.entry(scan.body.clone()).or_insert_with(|| Arc::new(scan.body.through(pass)));
+        Scan { body: body.clone(), ..scan }
+    }
+}
+
+/// The graph with the pass run on every body; nothing, if there is none.
+pub(super) fn in_bodies(graph: &Graph, pass: fn(&Graph) -> Graph) -> Option<Graph> {
+    graph.ids().find(|&id| matches!(graph.node(id).op, Op::Scan(_)))?;
+    let mut bodies = Bodies::through(pass);
+    Some(rebuild(graph, &graph.results(), &named_leaves(graph), |graph, op, operands, _| {
+        let op = match op {
+            Op::Scan(scan) => Op::Scan(bodies.apply(scan)),
+            op => op,
+        };
+        graph.insert(op, operands, Location::caller())
+    }))
+}
+
+/// Inputs and state: the signature, which stays even if nothing needs them any more.
+pub(super) fn named_leaves(graph: &Graph) -> Vec<NodeId> {
+    graph.ids().filter(|&id| graph.tensor(id).leaf_name().is_some()).collect()
+}
