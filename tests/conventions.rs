@@ -457,6 +457,19 @@ fn rows_of_constants_and_indices_are_picked() {
     assert_compiles_right(&g, &outputs, &leaves, 1e-15);
 }
 
+/// A maximum that is the same for every row, counted beside a vector of rows.
+#[test]
+fn rows_at_a_fixed_index_share_their_ties() {
+    let g = Graph::new();
+    let (x, scale) = (g.input("x", [2, 2], F64), g.input("scale", [2], F64));
+    let rows = g.iota([2], 0, I32) * 0.0;
+    let largest = (-x.tanh().take(0, rows)).max(1);
+    let dx = g.grad((largest * scale).sum(..), &[x]).unwrap()[0];
+    let outputs = [("largest", largest), ("dx", dx)];
+    let leaves = [("x", Value::from(array![[0.5, 0.5], [1.0, 2.0]])), ("scale", array![3.0, 4.0].into())];
+    assert_compiles_right(&g, &outputs, &leaves, 1e-14);
+}
+
 #[test]
 fn the_first_of_equals_is_found() {
     let g = Graph::new();

@@ -44,7 +44,9 @@ fn check_compiled(lines: &[Line], float: DType, extents: Extents, tolerance: f64
     let function = outputs.iter().fold(g.function(), |f, (name, y)| f.output(name, *y));
     let raw = Options { without: vec!["simplify"], cpu: Cpu::Baseline, ..Options::default() };
     for options in [Options::default(), raw] {
-        let actual = run(&function.compile_with(&options).unwrap(), &leaves);
+        let compiled = function.compile_with(&options);
+        let compiled = compiled.unwrap_or_else(|error| panic!("{error} with {options:?}\n{g}"));
+        let actual = run(&compiled, &leaves);
         for (name, expected) in &expected {
             let apart = distance(expected, &actual[name]);
             assert!(

@@ -16,6 +16,7 @@ mod vectorise;
 
 use std::time::{Duration, Instant};
 
+use cranelift::codegen::CodegenError;
 use cranelift::codegen::Context;
 use cranelift::prelude::{
     Block, FunctionBuilder, FunctionBuilderContext, InstBuilder, IntCC, MemFlagsData, Value, types,
@@ -103,7 +104,15 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
         bytes: 0,
         cranelift: Duration::ZERO,
     };
-    compiler.compile(started).map_err(|error| Error::Codegen(error.to_string()))
+    compiler.compile(started).map_err(|error| Error::Codegen(describe(&error)))
+}
+
+/// What went wrong, with every fault of the code that Cranelift's verifier names.
+fn describe(error: &ModuleError) -> String {
+    match error {
+        ModuleError::Compilation(CodegenError::Verifier(faults)) => format!("{error}\n{faults}"),
+        other => other.to_string(),
+    }
 }
 
 /// Addresses are 32-bit offsets from their bases.
