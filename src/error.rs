@@ -35,16 +35,25 @@ pub enum TypeError {
     Broadcast { lhs: TensorType, rhs: TensorType },
     #[error("{lhs} and {rhs} do not fit: {expected}")]
     Mismatch { lhs: TensorType, rhs: TensorType, expected: String },
-    #[error("{lhs} and {rhs} differ in element type; convert one of them with `.cast({})`", .lhs.dtype)]
+    #[error("{lhs} and {rhs} differ in element type; convert one of them, as with `.cast({:?})`", .lhs.dtype)]
     DTypes { lhs: TensorType, rhs: TensorType },
-    #[error("{ty} is not supported here; expected {expected}")]
+    #[error("{ty} is not supported here; expected {expected} (`.cast(..)` converts)")]
     DType { ty: TensorType, expected: &'static str },
-    #[error("axis {axis} does not exist in {ty}")]
+    #[error("axis {axis} does not exist in {ty}, which has {}", axes_of(.ty))]
     Axis { axis: isize, ty: TensorType },
     #[error("axis {axis} is named twice")]
     RepeatedAxis { axis: usize },
     #[error("{0}")]
     Invalid(String),
+}
+
+/// The axes that may be named, in words.
+fn axes_of(ty: &TensorType) -> String {
+    match ty.shape.rank() {
+        0 => "no axes".into(),
+        1 => "axis 0 only".into(),
+        rank => format!("axes 0 to {}, or -{rank} to -1 from the end", rank - 1),
+    }
 }
 
 /// An error of this crate.

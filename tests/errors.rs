@@ -246,6 +246,33 @@ fn typical_mistakes() {
         }),
     );
     show(
+        "einsum of extents that do not agree",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).einsum("ij,jk->ik", g.input("y", [4, 5], F32));
+        }),
+    );
+    show(
+        "matrix times a vector of another length",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).matmul(g.input("v", [2], F32));
+        }),
+    );
+    show(
+        "an axis of a scalar",
+        message(|g| {
+            let _ = g.input("s", [], F32).mean(0);
+        }),
+    );
+    show(
+        "two optimisers that start one setting differently",
+        message(|g| {
+            let w = g.parameter("w", [], F32);
+            for rate in [0.1, 0.2] {
+                let _ = w.setting("learning_rate", rate);
+            }
+        }),
+    );
+    show(
         "a name taken already",
         message(|g| {
             g.input("x", [3], F32);

@@ -163,7 +163,7 @@ fn what_cannot_be_read_is_told() {
         ),
         (
             "%0 = input x i32[2]\n%1 = sin i32[2] (%0)",
-            "line 2 of the graph's text: `sin`: i32[2] is not supported here; expected f32 or f64",
+            "line 2 of the graph's text: `sin`: i32[2] is not supported here; expected f32 or f64 (`.cast(..)` converts)",
         ),
         (
             "%0 = input x i32[2]\n%1 = add i32[2] (%0)",

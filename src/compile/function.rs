@@ -87,8 +87,9 @@ impl<'g> Function<'g> {
         } else if let Some(name) = state.leaf_name().filter(|_| is_state) {
             self.results.push((Target::Update(name.to_string()), value.id()));
         } else if !state.is_poison() {
+            let (op, ty) = (state.graph().op(state.id()), state.ty());
             let message =
-                format!("{state:?} is not a parameter, slot, setting or key, and cannot be updated");
+                format!("`{op}` ({ty}) is no parameter, slot, setting or key, and cannot be updated");
             self.error.get_or_insert(Error::Value(message));
         }
         self

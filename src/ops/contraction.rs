@@ -39,10 +39,12 @@ impl Dot {
         if out.iter().any(|label| !lhs.contains(label) && !rhs.contains(label)) {
             return Err(TypeError::Invalid("a label of the result is in neither operand".into()));
         }
-        let alone = |mine: &[u8], other: &[u8]| mine.iter().any(|l| !other.contains(l) && !out.contains(l));
-        if alone(lhs, rhs) || alone(rhs, lhs) {
-            let message = "a summed label is in one operand only; sum that operand over it first";
-            return Err(TypeError::Invalid(message.into()));
+        let alone =
+            |mine: &[u8], other: &[u8]| mine.iter().copied().find(|l| !other.contains(l) && !out.contains(l));
+        if let Some(label) = alone(lhs, rhs).or_else(|| alone(rhs, lhs)) {
+            let label = label as char;
+            let message = format!("`{label}` is summed in one operand only; sum that operand over it first");
+            return Err(TypeError::Invalid(message));
         }
         let mut order: Vec<u8> = Vec::new();
         for &label in lhs.iter().chain(rhs) {
@@ -257,6 +259,28 @@ impl Dot {
     }
 }
 
+/// Says in the caller's labels what the type rule would say in its own.
+fn check_labels(spec: &str, labels: [&str; 2], types: [TensorType; 2]) -> Result<(), TypeError> {
+    for ((labels, ty), which) in labels.iter().zip(types).zip(["first", "second"]) {
+        if labels.len() != ty.shape.rank() {
+            let wanted = labels.len();
+            let message = format!("`{spec}` wants rank {wanted} of the {which} operand, which is {ty}");
+            return Err(TypeError::Invalid(message));
+        }
+    }
+    let [lhs, rhs] = types;
+    for (axis, label) in labels[0].chars().enumerate() {
+        let first = lhs.shape.extents()[axis];
+        let second = labels[1].find(label).map_or(first, |axis| rhs.shape.extents()[axis]);
+        if first != second {
+            let expected =
+                format!("`{label}` of `{spec}` is {first} in the first and {second} in the second");
+            return Err(TypeError::Mismatch { lhs, rhs, expected });
+        }
+    }
+    Ok(())
+}
+
 impl<'g> Tensor<'g> {
     /// A contraction of two tensors, written as in NumPy's `einsum`.
     ///
@@ -276,13 +300,17 @@ impl<'g> Tensor<'g> {
             Some(((lhs, rhs), out))
                 if spec.bytes().all(|b| b.is_ascii_lowercase() || b",->".contains(&b)) =>
             {
-                Dot::new(lhs.as_bytes(), rhs.as_bytes(), out.as_bytes())
+                check_labels(spec, [lhs, rhs], [self.ty(), other.ty()])
+                    .and_then(|()| Dot::new(lhs.as_bytes(), rhs.as_bytes(), out.as_bytes()))
             }
             _ => Err(TypeError::Invalid(format!(
                 "`{spec}` is no contraction of two operands; write lower-case labels as in \"nk,km->nm\""
             ))),
         };
-        Dot::apply(labels, self, other)
+        match labels {
+            Ok(_) => Dot::apply(labels, self, other),
+            Err(error) => self.poison("einsum", error),
+        }
     }
 
     /// The matrix product, by NumPy's rules: a vector is a row on the left and a column on the
@@ -292,6 +320,15 @@ impl<'g> Tensor<'g> {
         let (left, right) = (self.shape().rank(), other.shape().rank());
         if left == 0 || right == 0 {
             let expected = "matmul takes operands of rank 1 and more; use `*` to scale".into();
+            return self.poison("matmul", TypeError::Mismatch { lhs: self.ty(), rhs: other.ty(), expected });
+        }
+        let inner = self.shape().extents()[left - 1];
+        let summed = other.shape().extents()[right.saturating_sub(2)];
+        if inner != summed {
+            let axis = if right == 1 { "only axis" } else { "last axis but one" };
+            let expected = format!(
+                "the last axis of the first ({inner}) and the {axis} of the second ({summed}) must agree"
+            );
             return self.poison("matmul", TypeError::Mismatch { lhs: self.ty(), rhs: other.ty(), expected });
         }
         if left <= 2 && right <= 2 {

@@ -239,6 +239,16 @@ impl<'g> Tensor<'g> {
             let op = &self.graph.node(id).op;
             *op == leaf(DType::F32) || *op == leaf(DType::F64)
         });
+        if known.is_none()
+            && let Some(other) = self.graph.leaf(name)
+            && let Op::Leaf(Leaf::State { role: Role::Setting, initial: start, .. }) = self.graph.op(other)
+        {
+            let message = format!(
+                "it starts from {start} elsewhere in this graph, and from {initial} here; set it in the state, or \
+                 build the other step on a graph of its own"
+            );
+            return self.poison(&format!("setting `{name}`"), TypeError::Invalid(message));
+        }
         let id = known.unwrap_or_else(|| self.graph.declare(leaf(self.dtype()), at));
         self.graph.tensor(id).cast(self.dtype())
     }
