@@ -94,7 +94,7 @@ fn spread(tensor: Tensor<'_>, seed: u64) -> Value {
 }
 
 fn check(floats: DType, integers: DType, rows: usize, columns: usize, bodies: &[(&str, Body)]) {
-    for (_, body) in bodies {
+    for (name, body) in bodies {
         let g = Graph::new();
         let shape = [rows, columns];
         let (x, y) = (g.input("x", shape, floats), g.input("y", shape, floats));

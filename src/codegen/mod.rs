@@ -21,7 +21,7 @@ use cranelift::prelude::{FunctionBuilder, FunctionBuilderContext, InstBuilder, I
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
-pub use entry::{Library, StepFn, StepsFn};
+pub use entry::{Library, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};

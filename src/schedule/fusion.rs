@@ -172,7 +172,7 @@ impl<'g> Planner<'g> {
         if is_picked && readers.values().any(|path| path.guarded) {
             return true;
         }
-        if readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
+        if is_whole(self.graph, id) || readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
             return true;
         }
         if readers.values().any(|path| path.contracted) && !is_view(self.graph, id) {
@@ -222,13 +222,15 @@ impl<'g> Planner<'g> {
         }
     }
 
-    /// The kernel to store the node in: its only reader's, if that reads it at its own index.
+    /// The kernel to store the node in: its only reader's, if that reads it at its own index. What is written whole has a
+    /// kernel of its own.
     fn store(&mut self, id: NodeId, readers: &Readers) -> KernelId {
         let space = self.graph.ty(id).shape;
         if let Some((&kernel, path)) = readers.first_key_value()
             && readers.len() == 1
             && !is_contraction(self.graph, id)
             && path.identity
+            && !is_whole(self.graph, id)
             && self.fusion.kernels[kernel].space == space
         {
             self.fusion.kernels[kernel].stored.push(id);
@@ -259,6 +261,10 @@ fn is_view(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
+fn is_whole(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).op.rules().whole().is_some()
+}
+
 /// The cost of one element of the node, whose operands cost `below` together.
 fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     let node = graph.node(id);
@@ -271,6 +277,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
         // Two comparisons an axis and a choice, an element: what is read often is put in memory.
         Op::Section(Section::Pad { .. }) => below.saturating_add(4),
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
+        Op::ScatterAdd(_) | Op::Recurrence(_) | Op::Argsort(_) => below.saturating_add(2),
         Op::Window(Window::Fold(slides, _)) => {
             below.saturating_add(4).saturating_mul(slides.iter().map(|slide| slide.size).product())
         }
