@@ -74,6 +74,7 @@ pub use types::{DType, Element, Scalar, Shape, TensorType, Value};
 pub mod prelude {
     pub use ndarray::{Array1, Array2, array};
 
+    pub use crate::ops::{Order, keep};
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::types::DType::{self, Bool, F32, F64, I32, I64};
     pub use crate::types::{Scalar, Shape, Value};

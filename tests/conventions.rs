@@ -70,6 +70,14 @@ fn products_with_zeros_have_finite_gradients() {
     assert_eq!(gradient_at(&[0.0, 0.0, 4.0], |x| x.prod(0)), [0.0, 0.0, 0.0]);
 }
 
+/// As of products: the derivative in an element is the sum, over the products it is in, of the others.
+#[test]
+fn running_products_with_zeros_have_finite_gradients() {
+    assert_eq!(gradient_at(&[2.0, 3.0, 4.0], |x| x.cumprod(0)), [1.0 + 3.0 + 12.0, 2.0 + 8.0, 6.0]);
+    assert_eq!(gradient_at(&[2.0, 0.0, 4.0], |x| x.cumprod(0)), [1.0, 2.0 + 8.0, 0.0]);
+    assert_eq!(gradient_at(&[0.0, 0.0, 4.0], |x| x.cumprod(0)), [1.0, 0.0, 0.0]);
+}
+
 #[test]
 fn powers_at_zero() {
     assert_eq!(gradient_at(&[0.0, 2.0], |x| x.pow(0.0)), [0.0, 0.0]);

@@ -234,9 +234,21 @@ fn typical_mistakes() {
         }),
     );
     show(
-        "einsum with a label in one operand only",
+        "einsum with a result label that no operand has",
         message(|g| {
-            let _ = g.input("x", [2, 3], F32).einsum("ij,j->j", g.input("y", [3], F32));
+            let _ = g.input("x", [2, 3], F32).einsum("ij,j->k", g.input("y", [3], F32));
+        }),
+    );
+    show(
+        "einsum of axes that differ",
+        message(|g| {
+            let _ = g.einsum("ij,j", &[g.input("x", [2, 3], F32), g.input("y", [4], F32)]);
+        }),
+    );
+    show(
+        "einsum with a digit",
+        message(|g| {
+            let _ = g.einsum("i1->i", &[g.input("x", [2, 3], F32)]);
         }),
     );
     show(
@@ -292,6 +304,74 @@ fn typical_mistakes() {
         message(|g| {
             let bad = g.input("x", [3], F32) + g.input("y", [2], F32);
             let _ = bad.matmul(bad).transpose().mean(7);
+        }),
+    );
+    show(
+        "reshape to an extent that does not come out",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).reshape([4, -1]);
+        }),
+    );
+    show(
+        "reshape with two open extents",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).reshape([-1, -1]);
+        }),
+    );
+    show(
+        "cropping more than there is",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).pad_with(1, -2, -2, 0.0);
+        }),
+    );
+    show(
+        "indices that are floats",
+        message(|g| {
+            let _ = g.input("x", [5, 3], F32).take(0, g.input("rows", [4], F32));
+        }),
+    );
+    show(
+        "indices along an axis of another shape",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).take_along_axis(1, g.input("best", [2], I32));
+        }),
+    );
+    show(
+        "updates of another shape than what is picked",
+        message(|g| {
+            let (rows, updates) = (g.input("rows", [4], I32), g.input("updates", [4, 2], F32));
+            let _ = g.input("x", [5, 3], F32).scatter_add(0, rows, updates);
+        }),
+    );
+    show(
+        "the diagonal of what is not square",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).diagonal(0, 1);
+        }),
+    );
+    show(
+        "a general contraction that names an axis twice",
+        message(|g| {
+            let (x, y) = (g.input("x", [2, 3], F32), g.input("y", [3, 2], F32));
+            let _ = x.dot_general(y, &[(0, 1)], &[(0, 0)]);
+        }),
+    );
+    show(
+        "running sums of truth values",
+        message(|g| {
+            let _ = g.input("x", [3], Bool).cumsum(0);
+        }),
+    );
+    show(
+        "more of the largest than there are",
+        message(|g| {
+            let _ = g.input("x", [2, 3], F32).top_k(-1, 4);
+        }),
+    );
+    show(
+        "sorting a number",
+        message(|g| {
+            let _ = g.input("x", [], F32).sort(0, Order::Ascending);
         }),
     );
     show("another graph's tensor", {

@@ -96,6 +96,23 @@ const ROWS: &[Row] = &[
     ("gather columns", "matrix rows", 1.0, |_, l| l[0].take(1, l[1])),
     ("pad with a number", "wide", 0.0, |_, l| l[0].pad_with(0, 0, 1, 1.5).pad_with(1, 2, 0, 1.5)),
     ("fold", "frames", 1.0, |_, l| l[0].fold(&[Slide { axis: 1, size: 3, stride: 2, dilation: 2 }], [2, 11])),
+    ("gather along an axis", "wide places", 1.0, |_, l| l[0].take_along_axis(1, l[1])),
+    ("scatter_add", "wide rows cube", 2.0, |_, l| l[0].scatter_add(0, l[1], l[2])),
+    ("scatter_add along an axis", "wide places other", 2.0, |_, l| {
+        l[0].scatter_add_along_axis(1, l[1], l[2].slice(1, 0..2))
+    }),
+    ("diagonal", "cube", 0.0, |_, l| l[0].slice(2, 0..2).diagonal(0, 2)),
+    ("recurrence", "wide", 2.0, |_, l| l[0].cumsum(1)),
+    ("recurrence, products", "wide", 4.0, |_, l| l[0].cumprod(0)),
+    ("recurrence with factors", "wide unit", 4.0, |_, l| l[0].linear_recurrence(1, l[1])),
+    ("argsort", "tied", 0.0, |_, l| l[0].argsort(1, Order::Descending)),
+    ("sort", "wide", 0.0, |_, l| l[0].sort(0, Order::Ascending)),
+    ("top_k", "wide", 0.0, |_, l| l[0].top_k(1, 2).0),
+    ("einsum of three", "wide matrix line5", 4.0, |g, l| g.einsum("ij,jk,lk->li", &[l[0], l[1], l[2]])),
+    ("einsum with a diagonal", "cube cube2", 4.0, |g, l| g.einsum("aij,aji->a", &[l[0], l[1]])),
+    ("tril", "wide", 0.0, |_, l| l[0].tril(-1)),
+    ("triu", "wide", 0.0, |_, l| l[0].triu(1)),
+    ("roll", "wide", 0.0, |_, l| l[0].roll(1, -3)),
     ("window", "line", 1.0, |_, l| l[0].windows(&[Slide { axis: 1, size: 3, stride: 2, dilation: 2 }])),
     ("window of two axes", "wide", 1.0, |_, l| {
         let slide = |axis, size| Slide { axis, size, stride: 1, dilation: 1 };
@@ -145,6 +162,9 @@ const ROWS: &[Row] = &[
     ("tied min", "tied tied2", 0.0, |_, l| l[0].minimum(l[1])),
     ("tied reduce_max", "tied", 1.0, |_, l| l[0].max(1)),
     ("tied reduce_min", "tied", 1.0, |_, l| l[0].min(1)),
+    ("special argsort", "special", 0.0, |_, l| l[0].argsort(0, Order::Ascending)),
+    ("special argsort down", "special", 0.0, |_, l| l[0].argsort(0, Order::Descending)),
+    ("cumprod with zeros", "zeros", 1.0, |_, l| l[0].cumprod(1)),
     ("prod with zeros", "zeros", 1.0, |_, l| l[0].prod(1)),
 ];
 

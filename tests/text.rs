@@ -56,6 +56,9 @@ fn every_operator_is_read_as_it_prints() {
         x.take(1, rows).windows(&[slide(0, 3), slide(1, 2)]),
         g.iota([3, 2], 1, F32).cast(F64) + 0.1 + f64::NAN + f64::NEG_INFINITY + 1e-300,
         x.min(..).broadcast_to([2, 1, 3]) - -0.0,
+        x.take_along_axis(1, n).sort(0, Order::Descending).cumsum(1).reverse(0),
+        g.grad(x.cumprod(0).take(1, rows).slice(1, 0..4).diagonal(0, 1).sum(..), &[x]).unwrap()[0]
+            .sort(1, Order::Ascending),
         x.sum(&[][..]),
         x.pad_with(0, 1, 0, f64::NEG_INFINITY).max(..),
         x.reshape([4, 2, 3]).fold(&[slide(1, 3)], [4, 5]),

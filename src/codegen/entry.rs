@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
 
-use crate::loops::{Place, Tables};
+use crate::loops::{Order, Place, Tables};
+use crate::types::DType;
 
 /// Runs one step: (state, inputs, outputs, arena). `inputs` is a table of one pointer an input.
 pub type StepFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8);
@@ -16,11 +17,16 @@ pub type StepsFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut
 /// Computes a contraction of this element type: (tables, left operand, right operand, result, scratch, scale).
 pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, *mut T, T);
 
+/// Writes the positions of the keys of a row in order: (keys, positions, count).
+pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize);
+
 /// Functions that generated code calls, for the processors it is generated for.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
     pub contract_f32: ContractFn<f32>,
     pub contract_f64: ContractFn<f64>,
+    /// For keys of a type.
+    pub sort: fn(DType, Order) -> SortFn,
 }
 
 /// The signature of [`StepFn`] for no counts, of [`StepsFn`] for one; that of kernels has their turns as counts.

@@ -24,7 +24,7 @@ use cranelift::prelude::{
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
-pub use entry::{Library, StepFn, StepsFn};
+pub use entry::{Library, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 //! reductions. All extents are known, so remainders need no tests.
 
 mod lanes;
+mod whole;
 
 use std::collections::HashMap;
 
@@ -90,8 +91,15 @@ impl Nest<'_, '_, '_> {
                 Stmt::Let { dst, instr } => self.assign(*dst, instr),
                 Stmt::Store { access, value } => self.store(access, *value),
                 Stmt::Contract(contraction) => self.contract(contraction),
+                Stmt::Sort { keys, positions, count, order } => self.sort(keys, positions, *count, *order),
+                Stmt::Accumulate { access, row, stride, bound, value } => {
+                    self.accumulate_row(access, (*row, *stride, *bound), *value);
+                }
                 Stmt::For { var, body } => self.run_for(*var, body),
                 Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
+                Stmt::Recur { var, carry, initial, body, next } => {
+                    self.run_recurrence(*var, (*carry, *initial), body, *next);
+                }
             }
         }
     }
@@ -401,16 +409,20 @@ impl Nest<'_, '_, '_> {
         self.load_at(access, address, offset, dtype)
     }
 
-    /// Holds the row inside its bounds, whatever its value.
     fn load_row(&mut self, access: &Access, row: Value, stride: i64, bound: i64, dtype: DType) -> Value {
+        let (address, offset) = self.row_address(access, row, stride * dtype.size() as i64, bound);
+        self.load_at(access, address, offset, dtype)
+    }
+
+    /// Holds the row, of so many bytes, inside its bounds, whatever its value.
+    fn row_address(&mut self, access: &Access, row: Value, bytes: i64, bound: i64) -> (Value, i32) {
         let zero = self.emit.builder.ins().iconst(types::I64, 0);
         let last = self.emit.builder.ins().iconst(types::I64, bound - 1);
         let row = self.emit.builder.ins().smax(row, zero);
         let row = self.emit.builder.ins().smin(row, last);
         let (address, offset) = self.address(access);
-        let bytes = self.scaled(row, stride * dtype.size() as i64);
-        let address = self.emit.builder.ins().iadd(address, bytes);
-        self.load_at(access, address, offset, dtype)
+        let bytes = self.scaled(row, bytes);
+        (self.emit.builder.ins().iadd(address, bytes), offset)
     }
 
     /// Whether an expression lies between 0 and a bound: one unsigned comparison.
@@ -479,7 +491,6 @@ impl Nest<'_, '_, '_> {
             DType::F32 => library.contract_f32 as *const u8,
             _ => library.contract_f64 as *const u8,
         };
-        let function = self.emit.builder.ins().iconst(types::I64, function as i64);
         let own: Vec<LoopVar> = contraction.vars().collect();
         let mut arguments = vec![tables_address];
         for access in [lhs, rhs, out, scratch] {
@@ -491,11 +502,17 @@ impl Nest<'_, '_, '_> {
             Some(scale) => self.value(scale),
             None => self.emit.constant(Scalar::from_f64(1.0, *dtype)),
         });
+        self.call(function, &arguments);
+    }
+
+    /// A call of a library function without a result.
+    fn call(&mut self, function: *const u8, arguments: &[Value]) {
+        let function = self.emit.builder.ins().iconst(types::I64, function as i64);
         let convention = self.emit.module.target_config().default_call_conv;
         let mut signature = Signature::new(convention);
         signature.params.extend(arguments.iter().map(|&argument| AbiParam::new(self.emit.ty(argument))));
         let signature = self.emit.builder.import_signature(signature);
-        self.emit.builder.ins().call_indirect(signature, function, &arguments);
+        self.emit.builder.ins().call_indirect(signature, function, arguments);
     }
 
     /// An address and a constant offset in bytes. Terms of outer loops come first, so that their sum is
@@ -540,15 +557,18 @@ impl Nest<'_, '_, '_> {
         for stmt in body {
             match stmt {
                 Stmt::Let { instr: Instr::Load(access) | Instr::LoadRow { access, .. }, .. }
-                | Stmt::Store { access, .. } => {
+                | Stmt::Store { access, .. }
+                | Stmt::Accumulate { access, .. } => {
                     let terms = access.index.terms().iter();
                     let fixed = terms
                         .take_while(|term| term.0 < var)
                         .fold(Affine::default(), |sum, &(var, c)| sum.plus(&Affine::var(var).scaled(c)));
                     self.address(&Access { buffer: access.buffer, index: fixed });
                 }
-                Stmt::Let { .. } | Stmt::Contract(_) => {}
-                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => self.prepare_addresses(var, body),
+                Stmt::Let { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => {}
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => {
+                    self.prepare_addresses(var, body)
+                }
             }
         }
     }

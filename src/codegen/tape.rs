@@ -162,10 +162,21 @@ impl Recorder {
                 }
                 // Too large to be written out.
                 Stmt::Contract(_) => {}
+                // No program that is written out has rows picked at run time.
+                Stmt::Accumulate { .. } | Stmt::Sort { .. } => {}
                 Stmt::For { var, body } => {
                     for i in 0..frame.kernel.extent(*var) {
                         frame.loops[var.index()] = i as i64;
                         self.body(body, frame);
+                    }
+                }
+                Stmt::Recur { var, carry, initial, body, next } => {
+                    let mut value = self.op(Op::Constant(*initial), initial.dtype());
+                    for i in 0..frame.kernel.extent(*var) {
+                        frame.loops[var.index()] = i as i64;
+                        frame.vars[carry.0 as usize] = value;
+                        self.body(body, frame);
+                        value = frame.slot(*next);
                     }
                 }
                 Stmt::Reduce { var, body, parts } => {

@@ -53,7 +53,7 @@ struct Check<'k> {
 impl Check<'_> {
     fn body(&mut self, body: &[Stmt]) -> Option<()> {
         body.iter().try_for_each(|stmt| match stmt {
-            Stmt::For { .. } | Stmt::Contract(_) => None,
+            Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
             Stmt::Let { dst, instr } => self.instr(*dst, instr),
             Stmt::Store { access, value } => {
                 self.fits(self.kernel.dtype(*value)).then_some(())?;
@@ -62,6 +62,18 @@ impl Check<'_> {
                     1 => self.count(Mode::Lanes),
                     _ => self.count(Mode::OneByOne),
                 }
+            }
+            // Lanes add to elements of their own where they move along the row.
+            Stmt::Accumulate { access, row, value, .. } => {
+                let is_along = access.index.coefficient(self.var) == 1 && !self.varies(*row);
+                (is_along && self.fits(self.kernel.dtype(*value))).then_some(())?;
+                self.count(Mode::Lanes)
+            }
+            // A carry for each lane, though they may be equal.
+            Stmt::Recur { carry, body, .. } => {
+                self.modes[carry.0 as usize] = Mode::Lanes;
+                self.fits(self.kernel.dtype(*carry)).then_some(())?;
+                self.body(body)
             }
             Stmt::Reduce { body, parts, .. } => {
                 self.depth += 1;

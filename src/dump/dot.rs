@@ -107,6 +107,9 @@ fn shape(op: &Op) -> &'static str {
         | Op::Layout(_)
         | Op::Section(_)
         | Op::Gather(_)
+        | Op::ScatterAdd(_)
+        | Op::Recurrence(_)
+        | Op::Argsort(_)
         | Op::Window(_)
         | Op::Random(_)
         | Op::Custom(_) => "",

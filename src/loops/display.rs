@@ -75,10 +75,22 @@ impl Kernel {
                 Stmt::Let { dst, instr } => writeln!(f, "{indent}{dst}: {} = {instr}", self.dtype(*dst))?,
                 Stmt::Store { access, value } => writeln!(f, "{indent}store {access} = {value}")?,
                 Stmt::Contract(contraction) => writeln!(f, "{indent}contract {contraction}")?,
+                Stmt::Accumulate { access, row, stride, bound, value } => {
+                    writeln!(f, "{indent}add {access} + {stride}·{row} (below {bound}) += {value}")?;
+                }
+                Stmt::Sort { keys, positions, count, order } => {
+                    writeln!(f, "{indent}sort {positions} = {order} positions of {count} from {keys}")?;
+                }
                 Stmt::For { var, body } => {
                     writeln!(f, "{indent}for i{} in 0..{} {{", var.0, self.extent(*var))?;
                     self.fmt_body(body, depth + 1, f)?;
                     writeln!(f, "{indent}}}")?;
+                }
+                Stmt::Recur { var, carry, initial, body, next } => {
+                    let (index, extent, dtype) = (var.0, self.extent(*var), self.dtype(*carry));
+                    writeln!(f, "{indent}recur i{index} in 0..{extent}, {carry}: {dtype} from {initial} {{")?;
+                    self.fmt_body(body, depth + 1, f)?;
+                    writeln!(f, "{indent}}} {carry} = {next}")?;
                 }
                 Stmt::Reduce { var, body, parts } => {
                     writeln!(f, "{indent}reduce i{} in 0..{} {{", var.0, self.extent(*var))?;

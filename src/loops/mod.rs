@@ -12,7 +12,7 @@ mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
-pub use scalar::{Binary, Combine, Compare, Unary};
+pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::Special;
 pub use task::{Program, Repeat, Task};
 
@@ -79,15 +79,24 @@ pub struct Kernel {
 pub enum Stmt {
     /// Computes one scalar.
     Let { dst: Var, instr: Instr },
-    /// Runs the body for each value of the variable; iterations are independent.
+    /// Runs the body for each value of the variable; iterations are independent, unless they accumulate.
     For { var: LoopVar, body: Vec<Stmt> },
     /// Runs the body for each value of the variable and combines one value an iteration into each
     /// part, in an order that is fixed but not specified.
     Reduce { var: LoopVar, body: Vec<Stmt>, parts: Vec<Part> },
+    /// Runs the body for each value of the variable, in order. `carry` holds `initial` at first, and then what `next` was
+    /// in the iteration before.
+    Recur { var: LoopVar, carry: Var, initial: Scalar, body: Vec<Stmt>, next: Var },
     /// Writes one element.
     Store { access: Access, value: Var },
     /// Computes a contraction by a library kernel.
     Contract(Contraction),
+    /// Adds to the element at the access plus `row · stride`, with `row` held between 0 and `bound - 1`. The iterations of
+    /// loops around it may meet at one element, and run in order.
+    Accumulate { access: Access, row: Var, stride: i64, bound: i64, value: Var },
+    /// Writes, for the `count` elements from `keys` on, their positions in order (i64) from `positions` on. Equal elements
+    /// stay in the order they stand in.
+    Sort { keys: Access, positions: Access, count: usize, order: Order },
 }
 
 /// One result of a [`Stmt::Reduce`].
@@ -220,7 +229,15 @@ impl Kernel {
         let mut collect = |stmt: &Stmt| match stmt {
             Stmt::Let { instr, .. } => reads.extend(instr.read()),
             Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
-            Stmt::For { .. } | Stmt::Reduce { .. } => {}
+            Stmt::Accumulate { access, .. } => {
+                reads.insert(access.buffer);
+                writes.insert(access.buffer);
+            }
+            Stmt::Sort { keys, positions, .. } => {
+                reads.insert(keys.buffer);
+                writes.insert(positions.buffer);
+            }
+            Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
             Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
                 reads.extend([lhs.buffer, rhs.buffer]);
                 reads.extend(scale.map(|_| out.buffer));
@@ -247,9 +264,9 @@ impl Kernel {
         fn fixed(body: &[Stmt]) -> bool {
             body.iter().all(|stmt| match stmt {
                 Stmt::Let { instr, .. } => !matches!(instr, Instr::LoadRow { .. }),
-                Stmt::For { body, .. } | Stmt::Reduce { body, .. } => fixed(body),
+                Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => fixed(body),
                 Stmt::Store { .. } => true,
-                Stmt::Contract(_) => false,
+                Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } => false,
             })
         }
         fixed(&self.body)
@@ -260,9 +277,12 @@ impl Kernel {
         fn work(kernel: &Kernel, body: &[Stmt]) -> usize {
             body.iter().fold(0usize, |sum, stmt| {
                 sum.saturating_add(match stmt {
-                    Stmt::Let { .. } | Stmt::Store { .. } => 1,
                     Stmt::Contract(contraction) => contraction.work(kernel),
-                    Stmt::For { var, body } => kernel.extent(*var).saturating_mul(work(kernel, body)),
+                    Stmt::Sort { count, .. } => count.saturating_mul(1 + count.ilog2() as usize),
+                    Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => 1,
+                    Stmt::For { var, body } | Stmt::Recur { var, body, .. } => {
+                        kernel.extent(*var).saturating_mul(work(kernel, body))
+                    }
                     Stmt::Reduce { var, body, parts } => {
                         kernel.extent(*var).saturating_mul(work(kernel, body).saturating_add(parts.len()))
                     }

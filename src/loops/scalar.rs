@@ -1,6 +1,7 @@
 //! The vocabulary of scalar instructions: what one lane computes. Elementwise operators are these
 //! functions applied to whole tensors.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::types::{DType, Scalar};
@@ -124,6 +125,26 @@ vocabulary! {
         Prod = "prod",
         Max = "max",
         Min = "min",
+    }
+}
+
+vocabulary! {
+    /// Which way round a row is sorted.
+    Order {
+        Ascending = "ascending",
+        Descending = "descending",
+    }
+}
+
+impl Order {
+    /// Which of two elements comes first. NaN, which alone cannot be compared with itself, is larger than every number.
+    pub fn compare<T: PartialOrd>(self, a: &T, b: &T) -> Ordering {
+        let is_nan = |x: &T| x.partial_cmp(x).is_none();
+        let ascending = a.partial_cmp(b).unwrap_or_else(|| is_nan(a).cmp(&is_nan(b)));
+        match self {
+            Order::Ascending => ascending,
+            Order::Descending => ascending.reverse(),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Stmt, Task, Var};
 use crate::error::{Error, Result};
+use crate::types::DType;
 
 impl Program {
     /// Checks that every value is computed before it is used, that every access stays inside its buffer, and that
@@ -54,7 +55,7 @@ impl Checker<'_> {
                 match instr {
                     Instr::Load(access) => self.access(access, 0)?,
                     Instr::LoadRow { access, stride, bound, .. } => {
-                        self.access(access, stride * (bound - 1))?
+                        self.access(access, stride * (bound - 1))?;
                     }
                     Instr::LoadWithin(access, _) => drop(self.buffer(access)?),
                     _ => {}
@@ -69,8 +70,19 @@ impl Checker<'_> {
                 }
                 self.access(access, 0)
             }
+            Stmt::Accumulate { access, row, stride, bound, value } => {
+                self.used(*row)?;
+                self.used(*value)?;
+                self.access(access, stride * (bound - 1))
+            }
+            Stmt::Sort { keys, positions, count, .. } => self.sort(keys, positions, *count),
             Stmt::For { body, .. } => self.body(body),
             Stmt::Contract(contraction) => self.contraction(contraction),
+            Stmt::Recur { carry, body, next, .. } => {
+                self.define(*carry);
+                self.body(body)?;
+                self.used(*next)
+            }
             Stmt::Reduce { body, parts, .. } => {
                 self.body(body)?;
                 parts.iter().try_for_each(|part| self.used(part.value))?;
@@ -78,6 +90,17 @@ impl Checker<'_> {
                 Ok(())
             }
         })
+    }
+
+    fn sort(&self, keys: &Access, positions: &Access, count: usize) -> Result<()> {
+        if count == 0 || keys.buffer == positions.buffer {
+            return Err(self.fault(format!("{count} positions of {keys} go to {positions}")));
+        }
+        if self.program.buffers[positions.buffer.index()].dtype != DType::I64 {
+            return Err(self.fault(format!("{positions} is not of i64")));
+        }
+        self.access(keys, count as i64 - 1)?;
+        self.access(positions, count as i64 - 1)
     }
 
     fn contraction(&self, contraction: &Contraction) -> Result<()> {

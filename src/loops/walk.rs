@@ -6,14 +6,19 @@ impl Stmt {
     /// The statements inside, if this is a loop.
     pub fn inner(&self) -> &[Stmt] {
         match self {
-            Stmt::For { body, .. } | Stmt::Reduce { body, .. } => body,
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Contract(_) => &[],
+            Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => body,
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => &[],
+            Stmt::Contract(_) | Stmt::Sort { .. } => &[],
         }
     }
 
     /// Whether the statement takes more than one scalar instruction.
     pub fn is_loop(&self) -> bool {
-        matches!(self, Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Contract(_))
+        match self {
+            Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => true,
+            Stmt::Contract(_) | Stmt::Sort { .. } => true,
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => false,
+        }
     }
 
     /// The number of statements, this one and all inside it.
@@ -29,7 +34,7 @@ impl Stmt {
 
     /// Calls `f` with this statement and all inside it, inner ones first.
     pub fn each_mut(&mut self, f: &mut impl FnMut(&mut Stmt)) {
-        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = self {
+        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } = self {
             body.iter_mut().for_each(|stmt| stmt.each_mut(f));
         }
         f(self);
@@ -42,6 +47,18 @@ impl Stmt {
             Stmt::Let { instr: Instr::LoadRow { access, stride, bound, .. }, .. } => {
                 Some((access, stride * (bound - 1)))
             }
+            Stmt::Accumulate { .. } => self.write(),
+            Stmt::Sort { keys, count, .. } => Some((keys, *count as i64 - 1)),
+            _ => None,
+        }
+    }
+
+    /// The element that this statement itself writes, and how far beyond the index a computed row may be.
+    pub fn write(&self) -> Option<(&Access, i64)> {
+        match self {
+            Stmt::Store { access, .. } => Some((access, 0)),
+            Stmt::Accumulate { access, stride, bound, .. } => Some((access, stride * (bound - 1))),
+            Stmt::Sort { positions, count, .. } => Some((positions, *count as i64 - 1)),
             _ => None,
         }
     }
@@ -54,11 +71,13 @@ impl Stmt {
                 instr: Instr::Load(access) | Instr::LoadWithin(access, _) | Instr::LoadRow { access, .. },
                 ..
             }
-            | Stmt::Store { access, .. } => change(access),
+            | Stmt::Store { access, .. }
+            | Stmt::Accumulate { access, .. } => change(access),
+            Stmt::Sort { keys, positions, .. } => [keys, positions].into_iter().for_each(change),
             Stmt::Contract(Contraction { lhs, rhs, out, scratch, .. }) => {
                 [lhs, rhs, out, scratch].into_iter().for_each(change);
             }
-            Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } => {}
+            Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
         }
     }
 
@@ -67,9 +86,11 @@ impl Stmt {
         match self {
             Stmt::Let { instr, .. } => instr.operands(),
             Stmt::Store { value, .. } => vec![*value],
+            Stmt::Accumulate { row, value, .. } => vec![*row, *value],
+            Stmt::Recur { next, .. } => vec![*next],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.value).collect(),
             Stmt::Contract(contraction) => contraction.scale.into_iter().collect(),
-            Stmt::For { .. } => vec![],
+            Stmt::For { .. } | Stmt::Sort { .. } => vec![],
         }
     }
 
@@ -78,7 +99,8 @@ impl Stmt {
         match self {
             Stmt::Let { dst, .. } => vec![*dst],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.dst).collect(),
-            Stmt::Store { .. } | Stmt::For { .. } | Stmt::Contract(_) => vec![],
+            Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) => vec![],
+            Stmt::For { .. } | Stmt::Recur { .. } | Stmt::Sort { .. } => vec![],
         }
     }
 }

@@ -138,6 +138,7 @@ impl<'g> Tensor<'g> {
         }
         let mut extents = original.shape().extents().to_vec();
         match axes {
+            AxisSpec::Kept(axes) => return self.keeping(original, axes),
             AxisSpec::All => extents.fill(1),
             AxisSpec::Some(axes) => {
                 let rank = extents.len() as isize;

@@ -100,7 +100,7 @@ impl<'g> Tensor<'g> {
                 return self.poison(name, TypeError::Invalid(message));
             }
             if padding > 0 {
-                padded = padded.pad_with(slide.axis as isize, padding, padding, outside);
+                padded = padded.pad_with(slide.axis as isize, padding as isize, padding as isize, outside);
             }
         }
         padded.windows(&slides)

@@ -8,6 +8,7 @@ use std::fmt;
 
 use ndarray::{ArrayD, IxDyn};
 
+use super::reduce::resolve_axis;
 use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands};
 use crate::error::{Result, TypeError};
 use crate::graph::OpText;
@@ -83,6 +84,33 @@ impl Dot {
         [own(&self.lhs, &self.rhs), own(&self.rhs, &self.lhs), depth]
     }
 
+    /// The contraction of pairs of axes, one of each operand, with batch axes in front.
+    fn general(
+        [lhs, rhs]: [TensorType; 2],
+        batch: &[(isize, isize)],
+        contracting: &[(isize, isize)],
+    ) -> Result<Dot, TypeError> {
+        let axes = |pairs: &[(isize, isize)]| -> Result<Vec<(usize, usize)>, TypeError> {
+            pairs.iter().map(|&(l, r)| Ok((resolve_axis(l, lhs)?, resolve_axis(r, rhs)?))).collect()
+        };
+        let (batch, contracting) = (axes(batch)?, axes(contracting)?);
+        let left: Vec<u8> = (0..lhs.shape.rank() as u8).collect();
+        let mut right: Vec<u8> = (left.len() as u8..).take(rhs.shape.rank()).collect();
+        for &(l, r) in batch.iter().chain(&contracting) {
+            if usize::from(right[r]) < left.len() {
+                return Err(TypeError::RepeatedAxis { axis: r });
+            }
+            if right.contains(&left[l]) {
+                return Err(TypeError::RepeatedAxis { axis: l });
+            }
+            right[r] = left[l];
+        }
+        let mut out: Vec<u8> = batch.iter().map(|pair| left[pair.0]).collect();
+        let paired = |label: &u8| left.contains(label) && right.contains(label);
+        out.extend(left.iter().chain(&right).filter(|label| !paired(label)));
+        Dot::new(&left, &right, &out)
+    }
+
     /// The extent of a label.
     fn extent(&self, label: u8, lhs: Shape, rhs: Shape) -> usize {
         match self.lhs.iter().position(|&l| l == label) {
@@ -97,7 +125,7 @@ impl Dot {
 
     /// The contraction applied to two tensors.
     #[track_caller]
-    fn apply<'g>(labels: Result<Dot, TypeError>, lhs: Tensor<'g>, rhs: Tensor<'g>) -> Tensor<'g> {
+    pub(super) fn apply<'g>(labels: Result<Dot, TypeError>, lhs: Tensor<'g>, rhs: Tensor<'g>) -> Tensor<'g> {
         match labels {
             Ok(dot) => Tensor::apply(Op::Dot(dot), &[lhs, rhs]),
             Err(error) => lhs.poison("dot", error),
@@ -259,57 +287,26 @@ impl Dot {
     }
 }
 
-/// Says in the caller's labels what the type rule would say in its own.
-fn check_labels(spec: &str, labels: [&str; 2], types: [TensorType; 2]) -> Result<(), TypeError> {
-    for ((labels, ty), which) in labels.iter().zip(types).zip(["first", "second"]) {
-        if labels.len() != ty.shape.rank() {
-            let wanted = labels.len();
-            let message = format!("`{spec}` wants rank {wanted} of the {which} operand, which is {ty}");
-            return Err(TypeError::Invalid(message));
-        }
-    }
-    let [lhs, rhs] = types;
-    for (axis, label) in labels[0].chars().enumerate() {
-        let first = lhs.shape.extents()[axis];
-        let second = labels[1].find(label).map_or(first, |axis| rhs.shape.extents()[axis]);
-        if first != second {
-            let expected =
-                format!("`{label}` of `{spec}` is {first} in the first and {second} in the second");
-            return Err(TypeError::Mismatch { lhs, rhs, expected });
-        }
-    }
-    Ok(())
-}
-
 impl<'g> Tensor<'g> {
-    /// A contraction of two tensors, written as in NumPy's `einsum`.
-    ///
-    /// A label in both operands and not in the result is summed over. A label in one operand alone
-    /// must stand in the result.
+    /// The general contraction: products summed over pairs of axes, one of each tensor, at equal indices along other
+    /// pairs. The result has the batch axes, then this tensor's others, then the other's, as that of `jax.lax.dot_general`.
     ///
     /// ```
     /// # use hitofude::prelude::*;
     /// let g = Graph::new();
-    /// let (x, w) = (g.input("x", [8, 3], F32), g.parameter("w", [5, 3], F32));
-    /// assert_eq!(x.einsum("nk,mk->nm", w).ty().to_string(), "f32[8,5]");
+    /// let (x, y) = (g.input("x", [7, 2, 3], F32), g.input("y", [3, 7, 5], F32));
+    /// assert_eq!(x.dot_general(y, &[(0, 1)], &[(2, 0)]).ty().to_string(), "f32[7,2,5]");
     /// ```
     #[track_caller]
-    pub fn einsum(self, spec: &str, other: Tensor<'g>) -> Tensor<'g> {
-        let parsed = spec.split_once("->").and_then(|(inputs, out)| Some((inputs.split_once(',')?, out)));
-        let labels = match parsed {
-            Some(((lhs, rhs), out))
-                if spec.bytes().all(|b| b.is_ascii_lowercase() || b",->".contains(&b)) =>
-            {
-                check_labels(spec, [lhs, rhs], [self.ty(), other.ty()])
-                    .and_then(|()| Dot::new(lhs.as_bytes(), rhs.as_bytes(), out.as_bytes()))
-            }
-            _ => Err(TypeError::Invalid(format!(
-                "`{spec}` is no contraction of two operands; write lower-case labels as in \"nk,km->nm\""
-            ))),
-        };
-        match labels {
-            Ok(_) => Dot::apply(labels, self, other),
-            Err(error) => self.poison("einsum", error),
+    pub fn dot_general(
+        self,
+        other: Tensor<'g>,
+        batch: &[(isize, isize)],
+        contracting: &[(isize, isize)],
+    ) -> Tensor<'g> {
+        match Dot::general([self.ty(), other.ty()], batch, contracting) {
+            Ok(dot) => Tensor::apply(Op::Dot(dot), &[self, other]),
+            Err(error) => self.poison("dot_general", error),
         }
     }
 

@@ -264,7 +264,7 @@ impl From<f64> for Operand<'_> {
 
 impl<'g> Operand<'g> {
     #[track_caller]
-    fn beside(self, other: Tensor<'g>) -> Tensor<'g> {
+    pub(super) fn beside(self, other: Tensor<'g>) -> Tensor<'g> {
         match self {
             Operand::Tensor(tensor) => tensor,
             Operand::Number(number) => other.constant_like(number),

@@ -226,15 +226,98 @@ impl Layout {
     }
 }
 
-impl<'g> Tensor<'g> {
-    /// The same elements in row-major order under another shape of as many elements.
-    #[track_caller]
-    pub fn reshape(self, shape: impl Into<Shape>) -> Tensor<'g> {
-        let shape = shape.into();
-        if shape == self.shape() && !self.is_poison() {
-            return self;
+/// A shape to be taken by a tensor: extents, one of which may be −1 for what the others leave of its elements.
+#[derive(Clone, Debug)]
+pub enum ShapeSpec {
+    Exactly(Shape),
+    Open(Vec<isize>),
+}
+
+impl From<Shape> for ShapeSpec {
+    fn from(shape: Shape) -> ShapeSpec {
+        ShapeSpec::Exactly(shape)
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for ShapeSpec {
+    fn from(extents: [usize; N]) -> ShapeSpec {
+        ShapeSpec::Exactly(extents.into())
+    }
+}
+
+impl<const N: usize> From<[isize; N]> for ShapeSpec {
+    fn from(extents: [isize; N]) -> ShapeSpec {
+        ShapeSpec::Open(extents.to_vec())
+    }
+}
+
+/// What literals such as `[2, -1]` are, where nothing says otherwise.
+impl<const N: usize> From<[i32; N]> for ShapeSpec {
+    fn from(extents: [i32; N]) -> ShapeSpec {
+        ShapeSpec::Open(extents.map(|extent| extent as isize).to_vec())
+    }
+}
+
+impl From<&[isize]> for ShapeSpec {
+    fn from(extents: &[isize]) -> ShapeSpec {
+        ShapeSpec::Open(extents.to_vec())
+    }
+}
+
+impl ShapeSpec {
+    /// The shape for a tensor of this type.
+    fn resolve(&self, ty: TensorType) -> Result<Shape, TypeError> {
+        let extents = match self {
+            ShapeSpec::Exactly(shape) => return Ok(*shape),
+            ShapeSpec::Open(extents) => extents,
+        };
+        let invalid = |what: &str| Err(TypeError::Invalid(format!("{ty} cannot become {extents:?}: {what}")));
+        if extents.len() > MAX_RANK {
+            return invalid("a tensor has at most 8 axes");
         }
-        Tensor::apply(Op::Layout(Layout::Reshape(shape)), &[self])
+        if extents.iter().any(|&extent| extent < -1) || extents.iter().filter(|&&e| e == -1).count() > 1 {
+            return invalid("one extent may be -1, the others are counts");
+        }
+        let known = extents.iter().filter(|&&extent| extent != -1);
+        let known = known.fold(1usize, |product, &extent| product.saturating_mul(extent as usize));
+        let elements = ty.shape.elements();
+        if extents.contains(&-1) && known == 0 {
+            return invalid("beside an extent of 0, -1 could be anything");
+        }
+        if extents.contains(&-1) && !elements.is_multiple_of(known) {
+            return invalid(&format!("its {elements} elements are no multiple of {known}"));
+        }
+        let left = elements.checked_div(known).unwrap_or(0);
+        let extents: Vec<usize> =
+            extents.iter().map(|&extent| if extent == -1 { left } else { extent as usize }).collect();
+        Ok(Shape::of(&extents))
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// The same elements in row-major order under another shape of as many elements. One extent may be −1: it is what the
+    /// others leave.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [4, 3, 2], F32);
+    /// assert_eq!(x.reshape([4, 6]).ty().to_string(), "f32[4,6]");
+    /// assert_eq!(x.reshape([-1, 8]).ty().to_string(), "f32[3,8]");
+    /// ```
+    #[track_caller]
+    pub fn reshape(self, shape: impl Into<ShapeSpec>) -> Tensor<'g> {
+        match shape.into().resolve(self.ty()) {
+            Ok(shape) if shape == self.shape() && !self.is_poison() => self,
+            Ok(shape) => Tensor::apply(Op::Layout(Layout::Reshape(shape)), &[self]),
+            Err(error) => self.poison("reshape", error),
+        }
+    }
+
+    /// All elements in row-major order, along one axis.
+    #[track_caller]
+    pub fn flatten(self) -> Tensor<'g> {
+        self.reshape([self.shape().elements()])
     }
 
     /// Axis `i` of the result is axis `permutation[i]` of this tensor.
@@ -254,6 +337,40 @@ impl<'g> Tensor<'g> {
         let mut permutation: Vec<usize> = (0..rank).collect();
         permutation.swap(rank - 1, rank - 2);
         self.permute(&permutation)
+    }
+
+    /// Two axes exchanged.
+    #[track_caller]
+    pub fn swap_axes(self, first: isize, second: isize) -> Tensor<'g> {
+        match (resolve_axis(first, self.ty()), resolve_axis(second, self.ty())) {
+            (Ok(first), Ok(second)) => {
+                let mut permutation: Vec<usize> = (0..self.shape().rank()).collect();
+                permutation.swap(first, second);
+                self.permute(&permutation)
+            }
+            (Err(error), _) | (_, Err(error)) => self.poison("swap_axes", error),
+        }
+    }
+
+    /// One axis moved to another position, the others in their order: `numpy.moveaxis`.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let x = g.input("x", [4, 3, 2], F32);
+    /// assert_eq!(x.move_axis(0, -1).ty().to_string(), "f32[3,2,4]");
+    /// ```
+    #[track_caller]
+    pub fn move_axis(self, from: isize, to: isize) -> Tensor<'g> {
+        match (resolve_axis(from, self.ty()), resolve_axis(to, self.ty())) {
+            (Ok(from), Ok(to)) => {
+                let mut permutation: Vec<usize> = (0..self.shape().rank()).collect();
+                let axis = permutation.remove(from);
+                permutation.insert(to, axis);
+                self.permute(&permutation)
+            }
+            (Err(error), _) | (_, Err(error)) => self.poison("move_axis", error),
+        }
     }
 
     /// The tensor repeated to `shape` by NumPy's rule.

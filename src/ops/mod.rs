@@ -3,16 +3,20 @@
 
 mod contraction;
 mod custom;
+mod einsum;
 mod elementwise;
 mod expression;
 mod gather;
 mod layout;
 mod leaf;
 mod random;
+mod recurrence;
 mod reduce;
 mod scan;
 mod section;
+mod sort;
 mod tensor;
+mod triangle;
 mod window;
 
 use std::fmt;
@@ -20,22 +24,25 @@ use std::fmt;
 pub use contraction::Dot;
 pub use custom::Custom;
 pub use elementwise::{Elementwise, Operand};
-pub use gather::Gather;
-pub use layout::Layout;
+pub use gather::{Gather, ScatterAdd};
 pub(crate) use layout::inverse;
+pub use layout::{Layout, ShapeSpec};
 pub use leaf::{Leaf, Role};
 pub use random::Random;
-pub use reduce::{AxisSpec, Reduce};
+pub use recurrence::Recurrence;
+pub use reduce::{AxisSpec, Reduce, keep};
 pub(crate) use scan::Runs;
 pub use scan::{Body, Direction, Exit, Scan, Taken, Turn};
 pub use section::Section;
+pub use sort::Argsort;
 pub use tensor::Tensor;
 pub use window::{Slide, Window};
 
 use crate::error::{Result, TypeError};
 use crate::graph;
+pub use crate::loops::Order;
 use crate::loops::{Affine, Combine, Instr, Var};
-use crate::types::{DType, Shape, TensorType, Value};
+use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
 /// A graph over this crate's operators.
 pub type Graph = graph::Graph<Op>;
@@ -57,6 +64,12 @@ pub enum Op {
     Section(Section),
     /// Rows picked by an integer tensor.
     Gather(Gather),
+    /// Rows added where an integer tensor says.
+    ScatterAdd(ScatterAdd),
+    /// Linear recurrences along an axis.
+    Recurrence(Recurrence),
+    /// The positions of elements in order.
+    Argsort(Argsort),
     /// Sliding windows, and windows laid over one another.
     Window(Window),
     /// Random bits by key and counter.
@@ -95,10 +108,19 @@ pub trait Rules {
     /// The reference evaluation. `ty` is the result's type.
     fn evaluate(&self, operands: &[&Value], ty: TensorType) -> Value;
 
-    /// The lowering: emits the computation of the result's element at `index`.
-    fn lower(&self, site: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var;
+    /// The lowering: emits the computation of the result's element at `index`. An operator that is written whole has none:
+    /// its elements are always loaded.
+    fn lower(&self, types: &Types, _index: &[Affine], emitter: &mut dyn Emitter) -> Var {
+        let dtype = types.result.dtype;
+        emitter.emit(Instr::Constant(Scalar::from_f64(0.0, dtype)), dtype)
+    }
 
-    /// How `lower` reads this operand's elements.
+    /// The lowering of an operator whose elements cannot be computed one by one, or not as fast.
+    fn whole(&self) -> Option<&dyn Whole> {
+        None
+    }
+
+    /// How the lowering reads this operand's elements.
     fn reads(&self, _types: &Types, _operand: usize) -> Reads {
         Reads::Once
     }
@@ -203,6 +225,37 @@ pub trait Emitter {
     ) -> Var;
 }
 
+/// The lowering of an operator that writes its whole result, in a kernel of its own.
+pub trait Whole {
+    /// Emits the kernel.
+    fn write(&self, types: &Types, writer: &mut dyn Writer);
+}
+
+/// Takes the statements of a kernel that writes one operator's result, in the order in which they run.
+pub trait Writer: Emitter {
+    /// Statements for all index tuples below `extents`, in row-major order.
+    fn each(&mut self, extents: &[usize], body: &mut dyn FnMut(&mut dyn Writer, &[Affine]));
+
+    /// Statements for each number below `extent`, in order. The value that `body` gives is handed to the next turn; the
+    /// first gets `initial`.
+    fn recur(
+        &mut self,
+        extent: usize,
+        initial: Scalar,
+        body: &mut dyn FnMut(&mut dyn Writer, &Affine, Var) -> Var,
+    );
+
+    /// Writes, for the `count` elements from this row-major offset on, of an operand with [`Reads::Linear`], their
+    /// positions in order at the result's same offsets.
+    fn sort(&mut self, operand: usize, offset: Affine, count: usize, order: Order);
+
+    /// Writes the result's element at a row-major offset.
+    fn store(&mut self, offset: Affine, value: Var);
+
+    /// Adds to the result's element at `offset + row · stride`, `row` (an i64) being held between 0 and `bound - 1`.
+    fn accumulate(&mut self, offset: Affine, row: Var, stride: i64, bound: i64, value: Var);
+}
+
 impl Op {
     /// The rules of the family the operator belongs to.
     pub fn rules(&self) -> &dyn Rules {
@@ -214,6 +267,9 @@ impl Op {
             Op::Layout(op) => op,
             Op::Section(op) => op,
             Op::Gather(op) => op,
+            Op::ScatterAdd(op) => op,
+            Op::Recurrence(op) => op,
+            Op::Argsort(op) => op,
             Op::Window(op) => op,
             Op::Random(op) => op,
             Op::Custom(op) => op,
@@ -231,6 +287,9 @@ const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
     |text| Layout::parse(text).map(Op::Layout),
     |text| Section::parse(text).map(Op::Section),
     |text| Gather::parse(text).map(Op::Gather),
+    |text| ScatterAdd::parse(text).map(Op::ScatterAdd),
+    |text| Recurrence::parse(text).map(Op::Recurrence),
+    |text| Argsort::parse(text).map(Op::Argsort),
     |text| Window::parse(text).map(Op::Window),
     |text| Random::parse(text).map(Op::Random),
     |text| Custom::parse(text).map(Op::Custom),
@@ -276,6 +335,9 @@ impl fmt::Display for Op {
             Op::Layout(op) => op.fmt(f),
             Op::Section(op) => op.fmt(f),
             Op::Gather(op) => op.fmt(f),
+            Op::ScatterAdd(op) => op.fmt(f),
+            Op::Recurrence(op) => op.fmt(f),
+            Op::Argsort(op) => op.fmt(f),
             Op::Window(op) => op.fmt(f),
             Op::Random(op) => op.fmt(f),
             Op::Custom(op) => op.fmt(f),

@@ -163,11 +163,29 @@ impl Reduce {
 }
 
 /// Which axes a reduction takes: `..` for all, one axis, or an array of axes. Negative axes count
-/// from the last.
+/// from the last. The axes leave the shape, unless they are to be [kept](keep).
 #[derive(Clone, Debug)]
 pub enum AxisSpec {
     All,
     Some(Vec<isize>),
+    /// These, which stay in the shape with extent 1.
+    Kept(Box<AxisSpec>),
+}
+
+/// Axes that a reduction leaves in the shape, with extent 1, so that the result broadcasts against what was reduced.
+///
+/// ```
+/// # use hitofude::prelude::*;
+/// let g = Graph::new();
+/// let x = g.input("x", [2, 3], F32);
+/// let centred = x - x.mean(keep(-1));
+/// assert_eq!(x.mean(keep(-1)).ty().to_string(), "f32[2,1]");
+/// assert_eq!(x.max(keep(..)).ty().to_string(), "f32[1,1]");
+/// # g.check()?;
+/// # Ok::<(), Error>(())
+/// ```
+pub fn keep(axes: impl Into<AxisSpec>) -> AxisSpec {
+    AxisSpec::Kept(Box::new(axes.into()))
 }
 
 impl From<RangeFull> for AxisSpec {
@@ -203,7 +221,11 @@ impl From<Vec<isize>> for AxisSpec {
 impl AxisSpec {
     /// The axes of a tensor of this type.
     pub(crate) fn resolve(&self, ty: TensorType) -> Result<Axes, TypeError> {
-        let AxisSpec::Some(axes) = self else { return Ok(Axes::all(ty.shape.rank())) };
+        let axes = match self {
+            AxisSpec::All => return Ok(Axes::all(ty.shape.rank())),
+            AxisSpec::Some(axes) => axes,
+            AxisSpec::Kept(axes) => return axes.resolve(ty),
+        };
         axes.iter().try_fold(Axes::default(), |set, &axis| {
             let axis = resolve_axis(axis, ty)?;
             if set.contains(axis) {
@@ -211,6 +233,17 @@ impl AxisSpec {
             }
             Ok(set.iter().chain([axis]).collect())
         })
+    }
+
+    /// A tensor of `original` shape, reduced over the axes: with them, if they are to be kept.
+    #[track_caller]
+    pub(crate) fn arrange<'g>(&self, reduced: Tensor<'g>, original: Shape, axes: Axes) -> Tensor<'g> {
+        if !matches!(self, AxisSpec::Kept(_)) || reduced.is_poison() {
+            return reduced;
+        }
+        let mut extents = original.extents().to_vec();
+        axes.iter().for_each(|axis| extents[axis] = 1);
+        reduced.reshape(Shape::of(&extents))
     }
 }
 
@@ -259,7 +292,8 @@ impl<'g> Tensor<'g> {
     /// The mean over the axes. An error over no elements.
     #[track_caller]
     pub fn mean(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
-        let axes = match axes.into().resolve(self.ty()) {
+        let spec = axes.into();
+        let axes = match spec.resolve(self.ty()) {
             Ok(axes) => axes,
             Err(error) => return self.poison("mean", error),
         };
@@ -271,22 +305,14 @@ impl<'g> Tensor<'g> {
         if !self.dtype().is_float() {
             return self.poison("mean", TypeError::DType { ty: self.ty(), expected: "f32 or f64" });
         }
-        Tensor::apply(Op::Reduce(Reduce { combine: Combine::Sum, axes }), &[self]) / count as f64
+        spec.arrange(self.reduced(Combine::Sum, axes) / count as f64, self.shape(), axes)
     }
 
     /// The population variance over the axes: the mean of the squared distances from the mean.
     #[track_caller]
     pub fn variance(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
-        let axes = match axes.into().resolve(self.ty()) {
-            Ok(axes) => axes,
-            Err(error) => return self.poison("variance", error),
-        };
-        let list: Vec<isize> = axes.iter().map(|axis| axis as isize).collect();
-        let mean = self.mean(&list[..]);
-        if mean.is_poison() {
-            return mean;
-        }
-        (self - mean.spread(self.shape(), axes)).square().mean(&list[..])
+        let axes = axes.into();
+        (self - self.mean(keep(axes.clone()))).square().mean(axes)
     }
 
     /// Whether any element along the axes of this bool tensor is true; false over no elements.
@@ -301,36 +327,61 @@ impl<'g> Tensor<'g> {
         !(!self).any(axes)
     }
 
-    /// The index along an axis of the first largest element, as i64. An error over no elements.
+    /// The index along an axis of the first largest element, as i64; over several axes, the row-major index among them.
+    /// An error over no elements.
     #[track_caller]
-    pub fn argmax(self, axis: isize) -> Tensor<'g> {
-        self.first_equal(axis, self.max(axis))
+    pub fn argmax(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.first_equal("argmax", Combine::Max, axes.into())
     }
 
-    /// The index along an axis of the first smallest element, as i64. An error over no elements.
+    /// The index along an axis of the first smallest element, as i64; over several axes, the row-major index among them.
+    /// An error over no elements.
     #[track_caller]
-    pub fn argmin(self, axis: isize) -> Tensor<'g> {
-        self.first_equal(axis, self.min(axis))
+    pub fn argmin(self, axes: impl Into<AxisSpec>) -> Tensor<'g> {
+        self.first_equal("argmin", Combine::Min, axes.into())
     }
 
-    /// The first index along an axis at which an element equals the reduced one; that of the first NaN, if one is.
+    /// The first index along the axes at which an element equals the reduced one; that of the first NaN, if one is.
     #[track_caller]
-    fn first_equal(self, axis: isize, reduced: Tensor<'g>) -> Tensor<'g> {
-        let at = match resolve_axis(axis, self.ty()) {
-            Ok(at) if !reduced.is_poison() => at,
-            _ => return reduced,
+    fn first_equal(self, op: &str, combine: Combine, spec: AxisSpec) -> Tensor<'g> {
+        let axes = match spec.resolve(self.ty()) {
+            Ok(axes) => axes,
+            Err(error) => return self.poison(op, error),
         };
-        let found = self.equal(reduced.spread(self.shape(), [at].into_iter().collect())) | self.is_nan();
-        let position = self.graph.iota(self.shape(), at, DType::I64);
-        found.select(position, i64::MAX as f64).min(axis)
+        let reduced = self.reduced(combine, axes);
+        if reduced.is_poison() {
+            return reduced;
+        }
+        let found = self.equal(reduced.spread(self.shape(), axes)) | self.is_nan();
+        let first = found.select(self.position(axes), i64::MAX as f64).reduced(Combine::Min, axes);
+        spec.arrange(first, self.shape(), axes)
+    }
+
+    /// Each element's row-major index among these axes, as i64.
+    #[track_caller]
+    fn position(self, axes: Axes) -> Tensor<'g> {
+        let mut position = None;
+        for axis in axes.iter() {
+            let along = self.graph.iota(self.shape(), axis, DType::I64);
+            position = Some(match position {
+                Some(outer) => outer * self.shape().extents()[axis] as f64 + along,
+                None => along,
+            });
+        }
+        position.unwrap_or(self.graph.constant(0.0, self.shape(), DType::I64))
     }
 
     #[track_caller]
-    fn reduce(self, combine: Combine, axes: AxisSpec) -> Tensor<'g> {
-        match axes.resolve(self.ty()) {
-            Ok(axes) => Tensor::apply(Op::Reduce(Reduce { combine, axes }), &[self]),
+    fn reduce(self, combine: Combine, spec: AxisSpec) -> Tensor<'g> {
+        match spec.resolve(self.ty()) {
+            Ok(axes) => spec.arrange(self.reduced(combine, axes), self.shape(), axes),
             Err(error) => self.poison(Reduce { combine, axes: Axes::default() }.name(), error),
         }
+    }
+
+    #[track_caller]
+    fn reduced(self, combine: Combine, axes: Axes) -> Tensor<'g> {
+        Tensor::apply(Op::Reduce(Reduce { combine, axes }), &[self])
     }
 
     /// Repeats a reduced tensor along the axes it lost, giving `shape` back.

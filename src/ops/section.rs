@@ -316,32 +316,53 @@ impl<'g> Tensor<'g> {
         if section.is_poison() { section } else { section.squeeze(axis) }
     }
 
-    /// The tensor with zeros before and after along an axis.
+    /// The tensor with zeros before and after along an axis. See [`Tensor::pad_with`] for other values, and for cropping.
     #[track_caller]
     pub fn pad(self, axis: isize, before: usize, after: usize) -> Tensor<'g> {
-        self.pad_with(axis, before, after, 0.0)
+        match resolve_axis(axis, self.ty()) {
+            Ok(at) => self.pad_by(at, [before, after], 0.0),
+            Err(error) => self.poison("pad", error),
+        }
     }
 
-    /// The tensor with this number, as one of its own type, before and after along an axis.
+    /// The tensor with this number, as one of its own type, before and after along an axis; negative amounts crop.
     ///
     /// ```
     /// # use hitofude::prelude::*;
     /// let g = Graph::new();
-    /// let x = g.input("x", [2], F64);
-    /// let padded = x.pad_with(0, 1, 2, f64::NEG_INFINITY);
-    /// let values = g.interpret(&[("y", padded)], &[("x", array![1.0, 2.0].into())])?;
-    /// assert_eq!(values["y"].to_f64()[..2], [f64::NEG_INFINITY, 1.0]);
+    /// let x = g.input("x", [3], F32);
+    /// // Moved on by one: the first element is new, the last is lost.
+    /// let moved = x.pad_with(0, 1, -1, f64::NEG_INFINITY);
+    /// let values = g.interpret(&[("moved", moved)], &[("x", array![1.0f32, 2.0, 3.0].into())])?;
+    /// assert_eq!(values["moved"], array![f32::NEG_INFINITY, 1.0, 2.0].into());
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn pad_with(self, axis: isize, before: usize, after: usize, value: f64) -> Tensor<'g> {
+    pub fn pad_with(self, axis: isize, before: isize, after: isize, value: f64) -> Tensor<'g> {
         let at = match resolve_axis(axis, self.ty()) {
             Ok(at) => at,
             Err(error) => return self.poison("pad", error),
         };
+        let extent = self.shape().extents()[at];
+        let [cropped, added] = [-1, 1]
+            .map(|sign| [before, after].map(|amount| amount.saturating_mul(sign).max(0).unsigned_abs()));
+        let Some(end) = extent.checked_sub(cropped[1]).filter(|&end| end >= cropped[0]) else {
+            let message =
+                format!("{before} before and {after} after crop more than axis {at} of {} has", self.ty());
+            return self.poison("pad", TypeError::Invalid(message));
+        };
+        let inner = if end - cropped[0] < extent { self.slice(axis, cropped[0]..end) } else { self };
+        if added == [0, 0] { inner } else { inner.pad_by(at, added, value) }
+    }
+
+    #[track_caller]
+    fn pad_by(self, axis: usize, [before, after]: [usize; 2], value: f64) -> Tensor<'g> {
+        if self.is_poison() {
+            return self;
+        }
         let (mut start, mut extents) = (vec![0; self.shape().rank()], self.shape().extents().to_vec());
-        start[at] = before;
-        extents[at] = extents[at].saturating_add(before).saturating_add(after);
+        start[axis] = before;
+        extents[axis] = extents[axis].saturating_add(before).saturating_add(after);
         self.pad_to(start, Shape::of(&extents), value)
     }
 
@@ -350,6 +371,29 @@ impl<'g> Tensor<'g> {
     fn pad_to(self, start: Vec<usize>, shape: Shape, value: f64) -> Tensor<'g> {
         let value = Scalar::from_f64(value, self.dtype());
         apply(Section::Pad { start, shape, value }, &[self])
+    }
+
+    /// The elements moved on along an axis, those that leave at the end coming in at the front: `numpy.roll`.
+    ///
+    /// ```
+    /// # use hitofude::prelude::*;
+    /// let g = Graph::new();
+    /// let rolled = g.iota([4], 0, I32).roll(0, 1);
+    /// assert_eq!(g.interpret(&[("rolled", rolled)], &[])?["rolled"], array![3, 0, 1, 2].into());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn roll(self, axis: isize, by: isize) -> Tensor<'g> {
+        let at = match resolve_axis(axis, self.ty()) {
+            Ok(at) => at,
+            Err(error) => return self.poison("roll", error),
+        };
+        let extent = self.shape().extents()[at];
+        let by = by.checked_rem_euclid(extent as isize).unwrap_or(0).unsigned_abs();
+        if by == 0 {
+            return self;
+        }
+        self.slice(axis, extent - by..extent).concat(&[self.slice(axis, 0..extent - by)], axis)
     }
 
     /// This tensor and the others one after the other along an axis.

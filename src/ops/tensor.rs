@@ -77,9 +77,7 @@ impl<'g> Tensor<'g> {
         let at = Location::caller();
         let graph = operands[0].graph;
         if operands.iter().any(|operand| !std::ptr::eq(operand.graph, graph)) {
-            let at = graph.place(at);
-            let (_, id) = graph.fail(Error::ForeignTensor { op: op.to_string(), at });
-            return Tensor { graph, id };
+            return graph.foreign(&op.to_string());
         }
         let ids: Vec<NodeId> = operands.iter().map(|operand| operand.id).collect();
         Tensor { graph, id: graph.insert(op, &ids, at) }
@@ -130,6 +128,24 @@ impl Graph {
             Target::Update(_) => None,
         };
         self.results().into_iter().filter_map(reported).collect()
+    }
+
+    /// What stands for an expression over these tensors that cannot be built: one of them is poisoned already, or belongs
+    /// to another graph, which is then the error.
+    #[track_caller]
+    pub(crate) fn unusable<'g>(&'g self, op: &str, tensors: &[Tensor<'g>]) -> Option<Tensor<'g>> {
+        if tensors.iter().any(|tensor| !std::ptr::eq(tensor.graph, self)) {
+            return Some(self.foreign(op));
+        }
+        tensors.iter().copied().find(|tensor| tensor.is_poison())
+    }
+
+    /// A poisoned tensor, with the error recorded that an operand belongs to another graph.
+    #[track_caller]
+    fn foreign(&self, op: &str) -> Tensor<'_> {
+        let at = self.place(Location::caller());
+        let (_, id) = self.fail(Error::ForeignTensor { op: op.into(), at });
+        Tensor { graph: self, id }
     }
 
     /// The handle of a node of this graph.

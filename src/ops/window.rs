@@ -306,7 +306,7 @@ impl<'g> Tensor<'g> {
         }
         let mut extents = self.shape().extents().to_vec();
         extents[axis] = extent * step;
-        let rows = self.unsqueeze(axis as isize + 1).pad_with(axis as isize + 1, 0, step - 1, -0.0);
+        let rows = self.unsqueeze(axis as isize + 1).pad_with(axis as isize + 1, 0, step as isize - 1, -0.0);
         rows.reshape(Shape::of(&extents)).slice(axis as isize, 0..(extent - 1) * step + 1)
     }
 }

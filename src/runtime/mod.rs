@@ -6,6 +6,7 @@ mod executable;
 mod inputs;
 mod memory;
 mod report;
+mod sort;
 mod state;
 
 pub(crate) use contract::library;

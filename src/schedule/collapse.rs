@@ -42,6 +42,9 @@ fn collapse_stmt(extents: &mut [usize], stmt: Stmt) -> Stmt {
             }
             Stmt::Reduce { var, body, parts }
         }
+        Stmt::Recur { var, carry, initial, body, next } => {
+            Stmt::Recur { var, carry, initial, body: collapse_body(extents, body), next }
+        }
         simple => simple,
     }
 }
@@ -52,9 +55,11 @@ fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]
         |index: &Affine| index.coefficient(outer) == index.coefficient(inner) * extents[inner.index()] as i64;
     body.iter().all(|stmt| match stmt {
         Stmt::Let { instr, .. } => instr.affines().into_iter().all(fits),
-        Stmt::Store { access, .. } => fits(&access.index),
-        Stmt::For { body, .. } | Stmt::Reduce { body, .. } => walks_as_one(body, outer, inner, extents),
-        Stmt::Contract(_) => false,
+        Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => fits(&access.index),
+        Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => {
+            walks_as_one(body, outer, inner, extents)
+        }
+        Stmt::Contract(_) | Stmt::Sort { .. } => false,
     })
 }
 
@@ -66,11 +71,17 @@ fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
         .map(|stmt| match stmt {
             Stmt::Let { dst, instr } => Stmt::Let { dst, instr: instr.map_affines(without) },
             Stmt::Store { access: to, value } => Stmt::Store { access: access(to), value },
+            Stmt::Accumulate { access: to, row, stride, bound, value } => {
+                Stmt::Accumulate { access: access(to), row, stride, bound, value }
+            }
             Stmt::For { var: inner, body } => Stmt::For { var: inner, body: drop_var(body, var) },
             Stmt::Reduce { var: inner, body, parts } => {
                 Stmt::Reduce { var: inner, body: drop_var(body, var), parts }
             }
-            contraction @ Stmt::Contract(_) => contraction,
+            call @ (Stmt::Contract(_) | Stmt::Sort { .. }) => call,
+            Stmt::Recur { var: inner, carry, initial, body, next } => {
+                Stmt::Recur { var: inner, carry, initial, body: drop_var(body, var), next }
+            }
         })
         .collect()
 }

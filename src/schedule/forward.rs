@@ -51,16 +51,25 @@ impl Numbering<'_> {
                 let dtype = self.dtypes[value.0 as usize];
                 self.known.insert((Instr::Load(access.clone()), dtype), *value);
             }
-            Stmt::For { body, .. } | Stmt::Reduce { body, .. } => {
+            Stmt::Accumulate { access, row, value, .. } => {
+                (*row, *value) = (same(row, &self.same), same(value, &self.same));
+                self.forget(&BTreeSet::from([access.buffer]));
+            }
+            Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => {
                 // What another iteration stores is not known, neither inside nor behind the loop.
                 self.forget(&stored(body));
                 let outside = self.known.clone();
                 self.body(body);
                 self.known = outside;
-                if let Stmt::Reduce { parts, .. } = stmt {
-                    parts.iter_mut().for_each(|part| part.value = same(&part.value, &self.same));
+                match stmt {
+                    Stmt::Reduce { parts, .. } => {
+                        parts.iter_mut().for_each(|part| part.value = same(&part.value, &self.same));
+                    }
+                    Stmt::Recur { next, .. } => *next = same(next, &self.same),
+                    _ => {}
                 }
             }
+            Stmt::Sort { positions, .. } => self.forget(&BTreeSet::from([positions.buffer])),
             Stmt::Contract(contraction) => {
                 contraction.scale = contraction.scale.map(|scale| same(&scale, &self.same));
                 self.forget(&BTreeSet::from([contraction.out.buffer, contraction.scratch.buffer]));
@@ -80,9 +89,10 @@ impl Numbering<'_> {
 fn stored(body: &[Stmt]) -> BTreeSet<BufferId> {
     let mut found = BTreeSet::new();
     let mut add = |stmt: &Stmt| match stmt {
-        Stmt::Store { access, .. } => drop(found.insert(access.buffer)),
+        Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => drop(found.insert(access.buffer)),
+        Stmt::Sort { positions, .. } => drop(found.insert(positions.buffer)),
         Stmt::Contract(contraction) => found.extend([contraction.out.buffer, contraction.scratch.buffer]),
-        Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } => {}
+        Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
     };
     body.iter().for_each(|stmt| stmt.each(&mut add));
     found
@@ -128,7 +138,7 @@ fn drop_where(body: &mut Vec<Stmt>, is_unwanted: &impl Fn(&Stmt) -> bool) -> boo
     body.retain(|stmt| !is_unwanted(stmt));
     let mut dropped = body.len() < before;
     for stmt in body {
-        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = stmt {
+        if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } = stmt {
             dropped |= drop_where(body, is_unwanted);
         }
     }
@@ -146,14 +156,18 @@ fn drop_unused(kernel: &mut Kernel) {
                     stmt = Stmt::For { var: *var, body: std::mem::take(body) };
                 }
             }
+            if matches!(stmt, Stmt::Recur { .. }) && stored(std::slice::from_ref(&stmt)).is_empty() {
+                continue;
+            }
             stmt.uses().into_iter().for_each(|var| mark(&stmt, var, used));
-            if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } = &mut stmt {
+            if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } = &mut stmt {
                 sweep(body, used);
             }
             let is_wanted = match &stmt {
                 Stmt::Let { dst, .. } => used[dst.0 as usize],
                 Stmt::For { body, .. } => !body.is_empty(),
-                Stmt::Reduce { .. } | Stmt::Store { .. } | Stmt::Contract(_) => true,
+                Stmt::Reduce { .. } | Stmt::Recur { .. } | Stmt::Contract(_) => true,
+                Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::Sort { .. } => true,
             };
             if is_wanted {
                 kept.push(stmt);

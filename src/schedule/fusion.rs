@@ -177,7 +177,7 @@ impl<'g> Planner<'g> {
         if is_picked && readers.values().any(|path| path.guarded) {
             return true;
         }
-        if readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
+        if is_whole(self.graph, id) || readers.values().any(|path| path.linear || path.depth >= MAX_DEPTH) {
             return true;
         }
         if readers.values().any(|path| path.contracted) && !is_view(self.graph, id) {
@@ -228,7 +228,7 @@ impl<'g> Planner<'g> {
     }
 
     /// The kernel to store the node in: its only reader's, if that reads it at its own index; that of the other results,
-    /// if it is one of a loop.
+    /// if it is one of a loop. What is written whole has a kernel of its own.
     fn store(&mut self, id: NodeId, readers: &Readers) -> KernelId {
         let space = self.graph.ty(id).shape;
         if let Op::Scan(scan) = self.graph.op(id) {
@@ -244,6 +244,7 @@ impl<'g> Planner<'g> {
             && readers.len() == 1
             && !is_contraction(self.graph, id)
             && path.identity
+            && !is_whole(self.graph, id)
             && self.fusion.kernels[kernel].space == space
         {
             self.fusion.kernels[kernel].stored.push(id);
@@ -274,6 +275,10 @@ fn is_view(graph: &Graph, id: NodeId) -> bool {
     }
 }
 
+fn is_whole(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).op.rules().whole().is_some()
+}
+
 /// The cost of one element of the node, whose operands cost `below` together.
 fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
     let node = graph.node(id);
@@ -286,6 +291,7 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
         // Two comparisons an axis and a choice, an element: what is read often is put in memory.
         Op::Section(Section::Pad { .. }) => below.saturating_add(4),
         Op::Section(_) | Op::Gather(_) => below.saturating_add(2),
+        Op::ScatterAdd(_) | Op::Recurrence(_) | Op::Argsort(_) => below.saturating_add(2),
         Op::Window(Window::Fold(slides, _)) => {
             below.saturating_add(4).saturating_mul(slides.iter().map(|slide| slide.size).product())
         }

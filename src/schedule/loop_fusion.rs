@@ -58,13 +58,16 @@ fn split(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
     let (before, rest) = body.split_at(at);
     let (stmt, after) = rest.split_first()?;
     let is_alone = !after.iter().any(Stmt::is_loop);
-    (is_alone && has_no_contraction(stmt)).then_some((before, stmt, after))
+    (is_alone && !is_apart(stmt)).then_some((before, stmt, after))
 }
 
-fn has_no_contraction(stmt: &Stmt) -> bool {
+/// Whether the statement holds what stays a loop of its own: library calls, or rows added in order.
+fn is_apart(stmt: &Stmt) -> bool {
     let mut found = false;
-    stmt.each(&mut |stmt| found |= matches!(stmt, Stmt::Contract(_)));
-    !found
+    stmt.each(&mut |stmt| {
+        found |= matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. });
+    });
+    found
 }
 
 /// Both kernels as one, if their loops can be one loop.
@@ -106,7 +109,8 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
 fn loop_var(stmt: &Stmt) -> Option<LoopVar> {
     match stmt {
         Stmt::For { var, .. } | Stmt::Reduce { var, .. } => Some(*var),
-        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Contract(_) => None,
+        Stmt::Let { .. } | Stmt::Store { .. } => None,
+        Stmt::Recur { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
     }
 }
 
@@ -125,14 +129,22 @@ fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loo
             *stored = value(*stored);
             access.index = index(&access.index);
         }
+        Stmt::Accumulate { access, row, value: added, .. } => {
+            (*row, *added) = (value(*row), value(*added));
+            access.index = index(&access.index);
+        }
         Stmt::For { var, .. } => *var = variable(*var),
+        Stmt::Recur { var, carry, next, .. } => {
+            *var = variable(*var);
+            (*carry, *next) = (value(*carry), value(*next));
+        }
         Stmt::Reduce { var, parts, .. } => {
             *var = variable(*var);
             for part in parts {
                 (part.dst, part.value) = (value(part.dst), value(part.value));
             }
         }
-        Stmt::Contract(Contraction { .. }) => {} // not in what is fused
+        Stmt::Contract(Contraction { .. }) | Stmt::Sort { .. } => {} // not in what is fused
     });
 }
 
@@ -142,7 +154,7 @@ fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
         let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
         let mut collect = |stmt: &Stmt| {
             reads.extend(stmt.read().map(|(access, _)| access.buffer));
-            writes.extend(written(stmt).map(|access| access.buffer));
+            writes.extend(stmt.write().map(|(access, _)| access.buffer));
         };
         stmts.iter().for_each(|stmt| stmt.each(&mut collect));
         (reads, writes)
@@ -151,13 +163,6 @@ fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
     !writes.is_disjoint(&later_reads)
         || !reads.is_disjoint(&later_writes)
         || !writes.is_disjoint(&later_writes)
-}
-
-fn written(stmt: &Stmt) -> Option<&Access> {
-    match stmt {
-        Stmt::Store { access, .. } => Some(access),
-        _ => None,
-    }
 }
 
 /// Fuses loops of one kernel.
@@ -249,7 +254,7 @@ impl Fuser<'_> {
         let walked = |stmt: &Stmt| {
             let mut found = BTreeSet::new();
             stmt.each(&mut |stmt| {
-                let accesses = stmt.read().map(|read| read.0).into_iter().chain(written(stmt));
+                let accesses = stmt.read().into_iter().chain(stmt.write()).map(|(access, _)| access);
                 let along = accesses.filter(|access| access.index.coefficient(var) != 0);
                 found.extend(along.map(|access| access.buffer));
             });
@@ -314,7 +319,7 @@ fn touches(stmt: &Stmt) -> Vec<Touch<'_>> {
     let mut found = Vec::new();
     stmt.each(&mut |stmt| {
         found.extend(stmt.read().map(|(access, beyond)| Touch { access, beyond, writes: false }));
-        found.extend(written(stmt).map(|access| Touch { access, beyond: 0, writes: true }));
+        found.extend(stmt.write().map(|(access, beyond)| Touch { access, beyond, writes: true }));
     });
     found
 }

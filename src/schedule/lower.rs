@@ -8,8 +8,8 @@ use super::fusion::Fusion;
 use super::memory::{Home, Memory};
 use super::{Destination, KernelId};
 use crate::graph::NodeId;
-use crate::loops::{Access, Affine, Combine, Instr, Kernel, LoopVar, Part, Stmt, Var};
-use crate::ops::{Emitter, Graph, Types};
+use crate::loops::{Access, Affine, Combine, Instr, Kernel, LoopVar, Order, Part, Stmt, Var};
+use crate::ops::{Emitter, Graph, Types, Whole, Writer};
 use crate::types::{DType, Scalar, Shape};
 
 /// Lowers one kernel of the fusion.
@@ -21,6 +21,11 @@ pub(super) fn kernel(graph: &Graph, fusion: &Fusion, memory: &Memory, id: Kernel
     let mut lowering = Lowering::new(graph, memory, names.join(", "));
     lowering.kernel.sources = group.stored.iter().map(|node| node.index()).collect();
     lowering.loaded = Box::new(move |node| fusion.is_loaded(graph, node, id));
+    if let [node] = group.stored[..]
+        && let Some(whole) = graph.op(node).rules().whole()
+    {
+        return lowering.write(whole, node, stores);
+    }
     lowering.store(group.space, stores)
 }
 
@@ -104,6 +109,22 @@ impl<'a> Lowering<'a> {
         self.kernel
     }
 
+    /// Lets a node's operator write its result to each destination.
+    fn write(mut self, whole: &dyn Whole, node: NodeId, destinations: &[Destination]) -> Kernel {
+        let operands = self.graph.operands(node);
+        let types = self.types(node, &operands);
+        let destinations: Vec<Home> = destinations.iter().map(|store| store.home.clone()).collect();
+        let at = At { lowering: &mut self, operands: &operands, destinations: &destinations };
+        whole.write(&types, &mut { at });
+        self.kernel.body = self.close();
+        self.kernel
+    }
+
+    fn types(&self, node: NodeId, operands: &[NodeId]) -> Types {
+        let operands = operands.iter().map(|&id| self.graph.ty(id)).collect();
+        Types { operands, result: self.graph.ty(node) }
+    }
+
     fn open(&mut self, extent: usize) -> LoopVar {
         self.kernel.extents.push(extent);
         self.loop_level.push(self.levels.len());
@@ -145,8 +166,9 @@ impl<'a> Lowering<'a> {
         let deeper = self.levels.split_off(level + 1);
         let op = self.graph.op(node);
         let operands = self.graph.operands(node);
-        let types = Types { operands: operands.iter().map(|&id| self.graph.ty(id)).collect(), result: ty };
-        let var = op.rules().lower(&types, index, &mut At { lowering: self, operands: &operands });
+        let types = self.types(node, &operands);
+        let at = At { lowering: self, operands: &operands, destinations: &[] };
+        let var = op.rules().lower(&types, index, &mut { at });
         self.levels[level].elements.insert(key, var);
         self.levels.extend(deeper);
         var
@@ -187,6 +209,8 @@ impl<'a> Lowering<'a> {
 struct At<'l, 'a> {
     lowering: &'l mut Lowering<'a>,
     operands: &'l [NodeId],
+    /// Where the node is written, if it is written whole.
+    destinations: &'l [Home],
 }
 
 impl Emitter for At<'_, '_> {
@@ -236,5 +260,63 @@ impl Emitter for At<'_, '_> {
             value = dst;
         }
         value
+    }
+}
+
+impl Writer for At<'_, '_> {
+    fn each(&mut self, extents: &[usize], body: &mut dyn FnMut(&mut dyn Writer, &[Affine])) {
+        if extents.contains(&0) {
+            return;
+        }
+        let vars: Vec<Option<LoopVar>> =
+            extents.iter().map(|&extent| (extent != 1).then(|| self.lowering.open(extent))).collect();
+        let index: Vec<Affine> = vars.iter().map(|var| var.map(Affine::var).unwrap_or_default()).collect();
+        body(self, &index);
+        for var in vars.into_iter().flatten().rev() {
+            let body = self.lowering.close();
+            self.lowering.push(Stmt::For { var, body });
+        }
+    }
+
+    fn recur(
+        &mut self,
+        extent: usize,
+        initial: Scalar,
+        body: &mut dyn FnMut(&mut dyn Writer, &Affine, Var) -> Var,
+    ) {
+        if extent == 1 {
+            let carry = self.emit(Instr::Constant(initial), initial.dtype());
+            body(self, &Affine::default(), carry);
+        } else if extent > 1 {
+            let var = self.lowering.open(extent);
+            let carry = self.lowering.var(initial.dtype(), self.lowering.levels.len() - 1);
+            let next = body(self, &Affine::var(var), carry);
+            let body = self.lowering.close();
+            self.lowering.push(Stmt::Recur { var, carry, initial, body, next });
+        }
+    }
+
+    fn store(&mut self, offset: Affine, value: Var) {
+        for Home { buffer, start } in self.destinations {
+            let access = Access { buffer: *buffer, index: start.plus(&offset) };
+            self.lowering.push(Stmt::Store { access, value });
+        }
+    }
+
+    fn accumulate(&mut self, offset: Affine, row: Var, stride: i64, bound: i64, value: Var) {
+        for Home { buffer, start } in self.destinations {
+            let access = Access { buffer: *buffer, index: start.plus(&offset) };
+            self.lowering.push(Stmt::Accumulate { access, row, stride, bound, value });
+        }
+    }
+
+    fn sort(&mut self, operand: usize, offset: Affine, count: usize, order: Order) {
+        let node = self.operands[operand];
+        let Home { buffer, start } = self.lowering.memory.home_of(node);
+        let keys = Access { buffer, index: start.plus(&offset) };
+        for Home { buffer, start } in self.destinations.iter().filter(|_| count > 0) {
+            let positions = Access { buffer: *buffer, index: start.plus(&offset) };
+            self.lowering.push(Stmt::Sort { keys: keys.clone(), positions, count, order });
+        }
     }
 }

@@ -132,6 +132,44 @@ pub const STRUCTURAL: &[Case] = &[
         x.take(0, x.graph().iota([2, 4], 1, I32) * 2.0).sin() * rows
     }),
     ("take columns, padded", |x, _| (x * 2.0).take(1, x.graph().iota([3], 0, I64)).pad(0, 1, 1)),
+    ("take places of two axes", |x, _| x.sin().take(1, x.graph().iota([2, 3], 0, I32))),
+    ("take along an axis", |x, y| x.take_along_axis(1, turning(x, 1, I64)) * y),
+    ("take along the first axis", |x, _| x.exp().take_along_axis(0, turning(x, 1, I32))),
+    ("diagonal", |x, y| x.matmul(y.transpose()).diagonal(0, 1).sin()),
+    ("scatter rows", |x, y| {
+        // All but the first row meet in the last.
+        let rows = x.shape().extents()[0];
+        x.square().scatter_add(0, x.graph().iota([rows], 0, I32) * (2.0 * rows as f64), y.sin())
+    }),
+    ("scatter columns", |x, y| {
+        let (rows, columns) = (x.shape().extents()[0], x.shape().extents()[1]);
+        let updates = y.unsqueeze(1).broadcast_to([rows, 2, columns]).sin();
+        x.scatter_add(1, x.graph().iota([2, columns], 1, I64) * 2.0, updates * 0.5)
+    }),
+    ("scatter along an axis", |x, y| x.scatter_add_along_axis(1, turning(x, 0, I32), y.exp()).square()),
+    ("kept axes", |x, y| (x - x.mean(keep(1))) * y.max(keep(0)) / x.sum(keep(..))),
+    ("pad with a value", |x, y| x.exp().pad_with(0, 2, 1, -1.5) * y.sum(keep(0))),
+    ("crop", |x, _| {
+        let columns = x.shape().extents()[1] as isize;
+        x.sin().pad_with(1, 1 - columns, 1, 0.5).pad_with(1, 0, -1, 0.0)
+    }),
+    ("roll", |x, y| x.roll(0, 2) * y.roll(-1, -1)),
+    ("lower triangle", |x, y| x.exp().tril(0) * y.tril(1)),
+    ("upper triangle", |x, y| (x * y).triu(1) + x.triu(-1).sin()),
+    ("three operands", |x, y| x.graph().einsum("ij,kj,ki->k", &[x, y, y.matmul(x.transpose())])),
+    ("trace", |x, y| x.graph().einsum("ii", &[x.matmul(y.transpose())]).sin()),
+    ("axes moved", |x, y| (x.unsqueeze(1).move_axis(0, -1) * y.swap_axes(0, 1)).flatten()),
+    ("general contraction", |x, y| x.dot_general(y, &[(1, 1)], &[(0, 0)])),
+    ("recurrence", |x, y| x.linear_recurrence(0, y)),
+    ("recurrence along rows", |x, y| x.sin().linear_recurrence(1, y.exp() - 1.0).square()),
+    ("forgetting", |x, _| x.exp().linear_recurrence(-1, 0.9)),
+    ("running sums", |x, y| x.cumsum(1) * y.reverse(0).cumsum(0).reverse(0)),
+    ("running products", |x, y| x.cumprod(1) + (y - 0.5).cumprod(0)),
+    ("sorted", |x, y| x.sort(1, Order::Ascending).exp() * (x * y).sort(0, Order::Descending)),
+    ("largest of all", |x, y| {
+        let (values, positions) = x.square().top_k(1, x.shape().extents()[1].div_ceil(2));
+        values * y.take_along_axis(1, positions)
+    }),
     ("windows", |x, _| {
         let size = x.shape().extents()[1].min(2);
         x.exp().windows(&[slide(1, size, 1, 1)])
@@ -185,6 +223,13 @@ fn slide(axis: usize, size: usize, stride: usize, dilation: usize) -> Slide {
     Slide { axis, size, stride, dilation }
 }
 
+/// Indices below the extent of an axis, each row's a place further than the last's; a few out of range.
+fn turning<'g>(like: Tensor<'g>, axis: usize, dtype: DType) -> Tensor<'g> {
+    let (g, shape) = (like.graph(), like.shape());
+    let turned = g.iota(shape, 0, dtype) * 2.0 + g.iota(shape, 1, dtype);
+    turned % (shape.extents()[axis] as f64 + 1.0)
+}
+
 /// Values between 0.3 and 0.7, where every function above is defined and smooth.
 pub fn tame(tensor: Tensor<'_>, seed: u64) -> Value {
     let Value::F64(values) = value_for(tensor, seed) else { unreachable!("the tests use f64") };
@@ -213,6 +258,9 @@ pub fn name_of(op: &Op) -> &'static str {
         Op::Section(Section::Concat { .. }) => "concat",
         Op::Section(Section::Reverse { .. }) => "reverse",
         Op::Gather(_) => "gather",
+        Op::ScatterAdd(_) => "scatter_add",
+        Op::Recurrence(_) => "recurrence",
+        Op::Argsort(_) => "argsort",
         Op::Window(Window::Unfold(_)) => "window",
         Op::Window(Window::Fold(..)) => "fold",
         // Draws have fixtures of their own, in `random.rs`.
@@ -234,7 +282,7 @@ fn combine_name(combine: Combine) -> &'static str {
 }
 
 /// The operators without a vocabulary of their own in `loops`.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 19] = [
     "constant",
     "iota",
     "select",
@@ -249,6 +297,9 @@ const OTHERS: [&str; 16] = [
     "concat",
     "reverse",
     "gather",
+    "scatter_add",
+    "recurrence",
+    "argsort",
     "window",
     "fold",
 ];

@@ -84,6 +84,12 @@ fn integers<'g>(p: &Pick<'_, 'g>, f: impl Fn(Tensor<'g>, Tensor<'g>) -> Tensor<'
     Some(f(n, p.beside(n)?))
 }
 
+/// The elements with different numbers added.
+fn apart(x: Tensor<'_>) -> Tensor<'_> {
+    let position = x.graph().iota([x.shape().elements()], 0, x.dtype());
+    x + position.reshape(x.shape()) * 0.377
+}
+
 type Operator = for<'p, 'g> fn(&Pick<'p, 'g>) -> Option<Tensor<'g>>;
 
 /// Operators on ranges where they are tame, so that differences mean something. What jumps is moved off the numbers
@@ -166,6 +172,27 @@ pub const FLOATS: &[Operator] = &[
         let (axis, size) = (p.axis(x) as usize, p.extent(x).min(2));
         Some(x.windows(&[Slide { axis, size, stride: 1 + p.line.2 as usize % 2, dilation: 1 }]))
     },
+    |p| Some(p.wide()?.cumsum(p.axis(p.wide()?)) * 0.2),
+    |p| Some((p.wide()? * 0.5).cumprod(p.axis(p.wide()?))),
+    |p| Some(p.wide()?.tanh().linear_recurrence(p.axis(p.wide()?), p.wide()?.sin())),
+    |p| Some(p.wide()? - p.wide()?.mean(keep(p.axis(p.wide()?)))),
+    |p| Some(p.wide()?.roll(p.axis(p.wide()?), 2) * p.wide()?.pad_with(p.axis(p.wide()?), 1, -1, 0.5)),
+    |p| p.wide().filter(|x| x.shape().rank() > 1).map(|x| x.tril(0) + x.triu(1) * 0.5),
+    |p| {
+        let (x, rank) = (p.wide()?, p.wide()?.shape().rank());
+        let turned = x.graph().iota(x.shape(), rank - 1, I64) * 3.0 % p.extent(x) as f64;
+        let picked = x.sin().take_along_axis(p.axis(x), turned);
+        Some(x.scatter_add_along_axis(p.axis(x), turned, picked) * 0.3)
+    },
+    |p| {
+        let rows = p.choose(p.line.2, |n| matches!(n.dtype(), I32 | I64) && n.shape().elements() <= 8)?;
+        let x = p.wide().filter(|x| x.shape().elements() * rows.shape().elements() <= p.most)?;
+        let fits = x.shape().rank() + rows.shape().rank() <= MAX_RANK - 3;
+        fits.then(|| x.scatter_add(p.axis(x), rows, x.take(p.axis(x), rows).sin()) * 0.3)
+    },
+    // Apart, so that hardly any two are equal: there is no derivative at a tie.
+    |p| Some(apart(p.wide()?).sort(p.axis(p.wide()?), Order::Ascending)),
+    |p| Some(apart(p.wide()?).top_k(p.axis(p.wide()?), p.extent(p.wide()?).div_ceil(2)).0),
     |p| Some(p.n()?.cast(p.float) * 0.1),
     |p| Some(p.p()?.cast(p.float) - 0.5),
     |p| {
@@ -265,6 +292,10 @@ pub const OTHERS: &[Operator] = &[
     |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.prod(p.axis(n))),
     |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.max(p.axis(n))),
     |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.reverse(p.axis(n))),
+    |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.cumsum(p.axis(n))),
+    |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.argsort(p.axis(n), Order::Descending)),
+    |p| p.n().filter(|n| n.shape().rank() > 0).map(|n| n.scatter_add_along_axis(p.axis(n), n, n)),
+    |p| p.p().filter(|a| a.shape().rank() > 0).map(|a| a.argsort(p.axis(a), Order::Ascending)),
     |p| p.n().filter(|n| n.shape().elements() <= 32 && n.shape().rank() < 4).map(|n| n.one_hot(4)),
     |p| p.n().filter(|n| n.shape().rank() == 1).map(|n| n.einsum("a,a->", n)),
     |p| Some(!p.p()?),

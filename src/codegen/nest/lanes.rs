@@ -69,7 +69,12 @@ impl Nest<'_, '_, '_> {
                     self.splat_operands(body, defined);
                     defined.extend(parts.iter().map(|part| part.dst));
                 }
-                Stmt::For { .. } | Stmt::Contract(_) => {}
+                Stmt::Accumulate { value, .. } => self.splat_fixed(*value, defined),
+                Stmt::Recur { carry, body, .. } => {
+                    defined.insert(*carry);
+                    self.splat_operands(body, defined);
+                }
+                Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => {}
             }
         }
     }

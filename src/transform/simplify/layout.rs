@@ -14,9 +14,10 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "transpose product", rewrite: transpose_product },
 ];
 
-/// A layout of a constant → a constant of the new shape.
+/// A layout of a constant, or rows picked from one → a constant of the new shape.
 fn arrange_constant<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
-    let (_, x) = m.layout()?;
+    let (Op::Layout(_) | Op::Gather(_)) = m.op else { return None };
+    let x = m.operands[0];
     Some(m.node.graph.literal(x.as_constant()?, m.node.shape()))
 }
 

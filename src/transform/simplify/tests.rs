@@ -111,6 +111,7 @@ const CASES: &[Case] = &[
     ("slice of concatenation", |l| l.x.concat(&[l.y], 0).slice(0, 2..9)),
     ("slice of concatenation", |l| l.x.concat(&[l.y], 0).slice(0, 9..11)),
     ("arrange constant", |l| l.s.constant_like(2.0).broadcast_to([4])),
+    ("arrange constant", |l| l.x.constant_like(2.0).take(0, l.x.graph.iota([2, 2], 1, crate::DType::I64))),
     ("arrange in place", |l| l.m.permute(&[0, 1])),
     ("merge layouts", |l| l.m.reshape([9, 1]).reshape([1, 9])),
     ("merge layouts", |l| l.m.transpose().transpose()),

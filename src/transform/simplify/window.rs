@@ -175,7 +175,7 @@ fn by_phases<'g>(x: Tensor<'g>, axis: usize, slide: &Slide) -> Tensor<'g> {
     }
     let apart = x.spread_apart(axis, slide.dilation);
     let missing = phase(slide).size * slide.stride - slide.span();
-    if missing > 0 { apart.pad_with(axis as isize, 0, missing, -0.0) } else { apart }
+    if missing > 0 { apart.pad_with(axis as isize, 0, missing as isize, -0.0) } else { apart }
 }
 
 /// An axis as two, the second of this extent.

@@ -1,0 +1,59 @@
+//! Statements whose order counts: values handed from turn to turn, rows added at computed places, rows sorted.
+
+use cranelift::prelude::{InstBuilder, types};
+
+use super::{Nest, Walk};
+use crate::loops::{Access, Binary, LoopVar, Order, Stmt, Var};
+use crate::types::Scalar;
+
+impl Nest<'_, '_, '_> {
+    /// One value handed from turn to turn; in every lane, if the loop around runs on vectors.
+    pub(super) fn run_recurrence(
+        &mut self,
+        var: LoopVar,
+        (carry, initial): (Var, Scalar),
+        body: &[Stmt],
+        next: Var,
+    ) {
+        let dtype = initial.dtype();
+        let initial = self.emit.constant(initial);
+        let initial = self.widened(initial, dtype);
+        let walk = Walk { var, from: 0, to: self.kernel.extent(var) as i64, step: 1 };
+        self.counted(walk, body, &[initial], |nest, carried| {
+            nest.vars[carry.0 as usize] = Some(carried[0]);
+            nest.products[carry.0 as usize] = None;
+            nest.body(body);
+            let next = nest.value(next);
+            vec![nest.widened(next, dtype)]
+        });
+    }
+
+    /// Reads the element, and writes it back with the value added.
+    pub(super) fn accumulate_row(
+        &mut self,
+        access: &Access,
+        (row, stride, bound): (Var, i64, i64),
+        value: Var,
+    ) {
+        let dtype = self.kernel.dtype(value);
+        let (row, value) = (self.value(row), self.value(value));
+        let value = self.widened(value, dtype);
+        let (address, offset) = self.row_address(access, row, stride * dtype.size() as i64, bound);
+        let sum = self.load_at(access, address, offset, dtype);
+        let sum = self.emit.binary(Binary::Add, sum, value, dtype);
+        self.emit.store(sum, dtype, address, offset);
+    }
+
+    /// A call of the library's function for a row.
+    pub(super) fn sort(&mut self, keys: &Access, positions: &Access, count: usize, order: Order) {
+        let dtype = self.program.buffers[keys.buffer.index()].dtype;
+        let function = (self.emit.library.sort)(dtype, order) as *const u8;
+        let mut arguments = Vec::with_capacity(3);
+        for access in [keys, positions] {
+            let (address, offset) = self.address(access);
+            arguments.push(self.emit.builder.ins().iadd_imm_s(address, i64::from(offset)));
+        }
+        arguments.push(self.emit.builder.ins().iconst(types::I64, count as i64));
+        self.call(function, &arguments);
+    }
+}
