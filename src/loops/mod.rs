@@ -255,20 +255,21 @@ impl Kernel {
         fixed(&self.body)
     }
 
-    /// Scalar instructions executed by one run of the kernel.
-    pub fn work(&self) -> usize {
-        fn work(kernel: &Kernel, body: &[Stmt]) -> usize {
+    /// What one run of the kernel costs: each scalar instruction as given, all else 1.
+    pub fn work(&self, cost: &dyn Fn(&Instr) -> usize) -> usize {
+        fn work(kernel: &Kernel, body: &[Stmt], cost: &dyn Fn(&Instr) -> usize) -> usize {
             body.iter().fold(0usize, |sum, stmt| {
                 sum.saturating_add(match stmt {
-                    Stmt::Let { .. } | Stmt::Store { .. } => 1,
+                    Stmt::Let { instr, .. } => cost(instr),
+                    Stmt::Store { .. } => 1,
                     Stmt::Contract(contraction) => contraction.work(kernel),
-                    Stmt::For { var, body } => kernel.extent(*var).saturating_mul(work(kernel, body)),
-                    Stmt::Reduce { var, body, parts } => {
-                        kernel.extent(*var).saturating_mul(work(kernel, body).saturating_add(parts.len()))
-                    }
+                    Stmt::For { var, body } => kernel.extent(*var).saturating_mul(work(kernel, body, cost)),
+                    Stmt::Reduce { var, body, parts } => kernel
+                        .extent(*var)
+                        .saturating_mul(work(kernel, body, cost).saturating_add(parts.len())),
                 })
             })
         }
-        work(self, &self.body)
+        work(self, &self.body, cost)
     }
 }
