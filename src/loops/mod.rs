@@ -272,23 +272,24 @@ impl Kernel {
         fixed(&self.body)
     }
 
-    /// Scalar instructions executed by one run of the kernel.
-    pub fn work(&self) -> usize {
-        fn work(kernel: &Kernel, body: &[Stmt]) -> usize {
+    /// What one run of the kernel costs: each scalar instruction as given, all else 1.
+    pub fn work(&self, cost: &dyn Fn(&Instr) -> usize) -> usize {
+        fn work(kernel: &Kernel, body: &[Stmt], cost: &dyn Fn(&Instr) -> usize) -> usize {
             body.iter().fold(0usize, |sum, stmt| {
                 sum.saturating_add(match stmt {
+                    Stmt::Let { instr, .. } => cost(instr),
+                    Stmt::Store { .. } | Stmt::Accumulate { .. } => 1,
                     Stmt::Contract(contraction) => contraction.work(kernel),
                     Stmt::Sort { count, .. } => count.saturating_mul(1 + count.ilog2() as usize),
-                    Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => 1,
                     Stmt::For { var, body } | Stmt::Recur { var, body, .. } => {
-                        kernel.extent(*var).saturating_mul(work(kernel, body))
+                        kernel.extent(*var).saturating_mul(work(kernel, body, cost))
                     }
-                    Stmt::Reduce { var, body, parts } => {
-                        kernel.extent(*var).saturating_mul(work(kernel, body).saturating_add(parts.len()))
-                    }
+                    Stmt::Reduce { var, body, parts } => kernel
+                        .extent(*var)
+                        .saturating_mul(work(kernel, body, cost).saturating_add(parts.len())),
                 })
             })
         }
-        work(self, &self.body)
+        work(self, &self.body, cost)
     }
 }

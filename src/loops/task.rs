@@ -1,6 +1,6 @@
 //! What a program does: kernels one after the other, some of them again and again.
 
-use super::{Buffer, BufferId, Kernel};
+use super::{Buffer, BufferId, Instr, Kernel};
 
 /// Everything one call does: tasks, run in order, over buffers.
 #[derive(Clone, Debug, Default)]
@@ -50,9 +50,9 @@ impl Program {
         self.tasks.iter_mut().for_each(|task| task.each_kernel_mut(&mut f));
     }
 
-    /// Scalar instructions executed by one call, at most.
-    pub fn work(&self) -> usize {
-        self.tasks.iter().map(Task::work).fold(0, usize::saturating_add)
+    /// What one call costs, at most: each scalar instruction as given.
+    pub fn work(&self, cost: &dyn Fn(&Instr) -> usize) -> usize {
+        self.tasks.iter().map(|task| task.work(cost)).fold(0, usize::saturating_add)
     }
 
     /// Whether every address is known when loops are written out, and every call does the same.
@@ -85,11 +85,11 @@ impl Task {
         }
     }
 
-    fn work(&self) -> usize {
+    fn work(&self, cost: &dyn Fn(&Instr) -> usize) -> usize {
         match self {
-            Task::Run(kernel) => kernel.work(),
+            Task::Run(kernel) => kernel.work(cost),
             Task::Repeat(repeat) => {
-                let turn = repeat.tasks.iter().map(Task::work).fold(0, usize::saturating_add);
+                let turn = repeat.tasks.iter().map(|task| task.work(cost)).fold(0, usize::saturating_add);
                 repeat.turns.saturating_mul(turn)
             }
         }

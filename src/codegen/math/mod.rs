@@ -51,6 +51,11 @@ fn way(f: Unary) -> Way {
     }
 }
 
+/// Whether a function of floats is written out.
+pub(super) fn is_inline(f: Unary) -> bool {
+    matches!(way(f), Way::Inline(_))
+}
+
 /// Emits a function of floats, on a scalar or on all lanes of a vector.
 pub(super) fn unary(emit: &mut Emit<'_, '_>, f: Unary, x: Value) -> Value {
     match way(f) {
