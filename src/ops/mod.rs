@@ -1,10 +1,10 @@
 //! Floor 3: the operators. **One file per family**; each states its operators' type rule, VJP, JVP,
 //! reference evaluation and lowering side by side, and adds the methods users write to [`Tensor`].
 
+mod body;
 mod contraction;
 mod custom;
 mod elementwise;
-mod expression;
 mod gather;
 mod layout;
 mod leaf;
@@ -17,6 +17,7 @@ mod window;
 
 use std::fmt;
 
+pub use body::Body;
 pub use contraction::Dot;
 pub use custom::Custom;
 pub use elementwise::{Elementwise, Operand};
@@ -27,7 +28,7 @@ pub use leaf::{Leaf, Role};
 pub use random::Random;
 pub use reduce::{AxisSpec, Reduce};
 pub(crate) use scan::Runs;
-pub use scan::{Body, Direction, Exit, Scan, Taken, Turn};
+pub use scan::{Direction, Exit, Scan, Taken, Turn};
 pub use section::Section;
 pub use tensor::Tensor;
 pub use window::{Slide, Window};
@@ -103,7 +104,7 @@ pub trait Rules {
         Reads::Once
     }
 
-    /// The graph that the operator runs, if it runs one.
+    /// The graph that the operator runs or derives by, if there is one.
     fn body(&self) -> Option<Graph> {
         None
     }
@@ -233,7 +234,6 @@ const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
     |text| Gather::parse(text).map(Op::Gather),
     |text| Window::parse(text).map(Op::Window),
     |text| Random::parse(text).map(Op::Random),
-    |text| Custom::parse(text).map(Op::Custom),
 ];
 
 impl graph::Operator for Op {
@@ -254,7 +254,8 @@ impl graph::Operator for Op {
 
     fn parse(text: &graph::OpText<'_>, body: Option<&Graph>) -> Option<Op> {
         let looped = || Scan::parse(text, body?).map(Op::Scan);
-        READERS.iter().find_map(|read| read(text)).or_else(looped)
+        let ruled = || Custom::parse(text, body?).map(Op::Custom);
+        READERS.iter().find_map(|read| read(text)).or_else(looped).or_else(ruled)
     }
 
     fn poison() -> Op {
