@@ -680,6 +680,30 @@ fn a_small_loop_as_text() {
     assert_text("loop_and_its_gradient_schedule", &schedule.program.to_string());
 }
 
+#[test]
+fn pictures_show_bodies_and_turns() {
+    let g = Graph::new();
+    let x = g.input("x", [3, 2], F64);
+    let (_, rows) = g
+        .scan(&[], &[x], |_, x| {
+            let (y, _) = g.repeat(40, &[x[0]], |c| Ok((vec![c[0].sin() * x[0]], vec![])))?;
+            Ok((vec![], vec![halved(&g, y[0], x[0].sum(..), 9)[0]]))
+        })
+        .unwrap();
+    let function = g.function().output("y", rows[0]);
+    let graph = hitofude::dump::dot(&function.graph().unwrap());
+    let schedule = hitofude::dump::schedule_dot(&function.schedule(&hitofude::Options::default()).unwrap());
+    for (picture, frames) in [
+        (&graph, ["subgraph cluster_body_n", "subgraph cluster_body_n", "label=\"sin\"", "while[9] carry1"]),
+        (&schedule, ["label=\"3 turns\"", "label=\"40 turns\"", "label=\"at most 9 turns\"", "subgraph"]),
+    ] {
+        assert_eq!(picture.matches('{').count(), picture.matches('}').count());
+        assert!(frames.iter().all(|frame| picture.contains(frame)), "{picture}");
+    }
+    // Two loops inside one.
+    assert_eq!(graph.matches("cluster_body_").count(), 3);
+}
+
 /// One step of an LSTM: four gates of the input and the state.
 fn lstm<'g>(carry: &[Tensor<'g>], x: Tensor<'g>, [w, u, b]: [Tensor<'g>; 3]) -> Turn<'g> {
     let (h, c) = (carry[0], carry[1]);

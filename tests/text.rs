@@ -137,12 +137,13 @@ fn what_cannot_be_read_is_told() {
             "line 1 of the graph's text: `input a b` is no operator as graphs print it, such as `add` or `sum[0]`",
         ),
         (
-            "%0 = input x f32[2]\n%1 = custom_vjp[$0 f32[2], $1 f32[2]; $2] f32[2] (%0)",
-            "line 2 of the graph's text: `custom_vjp[$0 f32[2], $1 f32[2]; $2]` is no operator as graphs print it, such as `add` or `sum[0]`",
+            "%0 = input x f32[2]\n%1 = custom_vjp f32[2] (%0)",
+            "line 2 of the graph's text: `custom_vjp` is no operator as graphs print it, such as `add` or `sum[0]`",
         ),
         (
-            "%0 = input x f32[2]\n%1 = custom_vjp[$0 f32[3], $1 f32[2], $2 f32[2]; $2] f32[2] (%0, %0)",
-            "line 2 of the graph's text: `custom_vjp[$0 f32[3], $1 f32[2], $2 f32[2]; $2]`: the rule is for operands of other types",
+            "%0 = input x f32[2]\n%1 = custom_vjp f32[2] (%0, %0)\n  | %0 = input captured0 f32[3]
+            | %1 = input captured1 f32[2]\n| %2 = input captured2 f32[2]\n| output y0 = %2",
+            "line 2 of the graph's text: `custom_vjp`: the rule is for operands of other types",
         ),
         (
             "%0 = input x f32[2]\n%1 = sin f32[2] (%7)",

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::bodies::bodies;
 use super::escaped;
 use crate::graph::{NodeId, Operator, Origin, Phase, Target};
 use crate::ops::{Graph, Leaf, Op, Role};
@@ -21,7 +22,7 @@ const LOOKS: [Look; 3] = [
 ];
 
 /// The graph in the DOT language. Edges carry types; nodes of the gradient name the rule and the node they come
-/// from; a node's tooltip is its place in the user's program.
+/// from; a node's tooltip is its place in the user's program. Bodies of loops have frames of their own.
 pub fn dot(graph: &Graph) -> String {
     let mut text = String::from("digraph hitofude {\n");
     text += "  graph [rankdir=TB, fontname=\"Helvetica\", fontsize=12, nodesep=0.3, ranksep=0.35, compound=true];\n";
@@ -41,6 +42,7 @@ pub fn dot(graph: &Graph) -> String {
             );
         }
     }
+    bodies(graph, "n", &mut text);
     for (index, (target, id)) in graph.results().into_iter().enumerate() {
         result(index, &target, id, &mut text);
     }

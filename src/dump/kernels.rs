@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::escaped;
-use crate::loops::Place;
+use crate::loops::{Place, Task};
 use crate::schedule::Schedule;
 
 /// The schedule in the DOT language: boxes are kernels in the order they run, ellipses are buffers.
@@ -19,9 +19,8 @@ pub fn schedule_dot(schedule: &Schedule) -> String {
             "  b{index} [shape=ellipse, fillcolor=\"{fill}\", label=\"{name}\\nb{index}: {dtype} × {elements}\\n{place}\"];"
         );
     }
+    boxes(&schedule.program.tasks, 0, &mut 0, &mut text);
     for (index, kernel) in schedule.program.kernels().into_iter().enumerate() {
-        let loops = escaped(&kernel.to_string()).replace('\n', "\\l");
-        let _ = writeln!(text, "  k{index} [shape=box, fillcolor=\"#f8fafc\", label=\"{index}: {loops}\"];");
         let (reads, writes) = kernel.reads_and_writes();
         for read in reads {
             let _ = writeln!(text, "  b{} -> k{index};", read.index());
@@ -34,6 +33,32 @@ pub fn schedule_dot(schedule: &Schedule) -> String {
         }
     }
     text + "}\n"
+}
+
+/// The kernels, those of a repeat in a frame.
+fn boxes(tasks: &[Task], depth: usize, next: &mut usize, text: &mut String) {
+    for task in tasks {
+        match task {
+            Task::Run(kernel) => {
+                let loops = escaped(&kernel.to_string()).replace('\n', "\\l");
+                let _ = writeln!(
+                    text,
+                    "  k{next} [shape=box, fillcolor=\"#f8fafc\", label=\"{next}: {loops}\"];"
+                );
+                *next += 1;
+            }
+            Task::Repeat(repeat) => {
+                let at_most = if repeat.condition.is_some() { "at most " } else { "" };
+                let _ = writeln!(
+                    text,
+                    "  subgraph cluster_{next}_{depth} {{ label=\"{at_most}{} turns\";",
+                    repeat.turns
+                );
+                boxes(&repeat.tasks, depth + 1, next, text);
+                *text += "  }\n";
+            }
+        }
+    }
 }
 
 fn colour(place: Place) -> &'static str {

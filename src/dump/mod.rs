@@ -1,6 +1,7 @@
 //! Floor 8: pictures of every stage, for people. The text form of a graph, a schedule and a kernel is their
 //! `Display`; this is Graphviz.
 
+mod bodies;
 mod dot;
 mod kernels;
 

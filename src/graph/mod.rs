@@ -20,7 +20,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 pub(crate) use display::Named;
 pub use origin::{Origin, Phase};
 pub use parse::OpText;
-pub(crate) use parse::{read_name, read_operator};
+pub(crate) use parse::read_name;
 
 use crate::error::{Error, Place, Result, TypeError};
 use crate::types::TensorType;

@@ -162,11 +162,7 @@ impl<O: Operator> Reader<O> {
 }
 
 /// The operator that prints as this text.
-pub(crate) fn read_operator<O: Operator>(
-    text: &str,
-    ty: TensorType,
-    body: Option<&Graph<O>>,
-) -> Result<O, String> {
+fn read_operator<O: Operator>(text: &str, ty: TensorType, body: Option<&Graph<O>>) -> Result<O, String> {
     let plain = |text: &str| text.replace(' ', "");
     let op = O::parse(&OpText::new(text, ty), body);
     let op =

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::expression::{Expression, captured, needed, placeholder};
-use super::{Elementwise, Emitter, Mapped, Op, Rules, Site, Tensor, Types, with_axes};
+use super::body::{captured, needed, placeholder};
+use super::{
+    Body, Elementwise, Emitter, Graph, Mapped, Op, Rules, Site, Tensor, Types, with_axes, with_leading,
+};
 use crate::error::{Result, TypeError};
 use crate::graph::{NodeId, OpText};
 use crate::loops::{Affine, Var};
@@ -15,7 +17,7 @@ use crate::types::{TensorType, Value};
 pub struct Custom {
     /// Over the operands behind the first, the value, and its cotangent: the cotangents of the first operands of
     /// floats, in order. The operands behind those are what the rule captured.
-    rule: Arc<Expression>,
+    rule: Arc<Body>,
     kind: Kind,
 }
 
@@ -68,7 +70,7 @@ impl Rules for Custom {
 
     fn batch<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
         let operands = with_axes(operands);
-        match self.rule.batched(operands[0].shape().extents()[0]) {
+        match batched(&self.rule, operands[0].shape().extents()[0]) {
             Ok(rule) => Tensor::apply(Op::Custom(Custom { rule: Arc::new(rule), ..*self }), &operands),
             Err(error) => operands[0].graph.tensor(operands[0].graph.fail(error).1),
         }
@@ -81,6 +83,10 @@ impl Rules for Custom {
     fn lower(&self, _: &Types, index: &[Affine], emitter: &mut dyn Emitter) -> Var {
         emitter.operand(0, index)
     }
+
+    fn body(&self) -> Option<Graph> {
+        Some(self.rule.to_graph())
+    }
 }
 
 impl Custom {
@@ -89,16 +95,30 @@ impl Custom {
         self.kind == Kind::Given
     }
 
-    /// The operator that prints as this text.
-    pub(super) fn parse(text: &OpText<'_>) -> Option<Custom> {
+    /// The operator that prints as this text, with this rule below it.
+    pub(super) fn parse(text: &OpText<'_>, rule: &Graph) -> Option<Custom> {
         let kind = [Kind::Given, Kind::Recomputed].into_iter().find(|kind| kind.name() == text.name)?;
-        Some(Custom { rule: Arc::new(Expression::parse(text.attributes)?), kind })
+        Some(Custom { rule: Arc::new(Body::of_graph(rule)), kind })
     }
 }
 
+/// The body for every sample at once: inputs and results have a leading axis.
+fn batched(body: &Body, samples: usize) -> Result<Body> {
+    let graph = Graph::new();
+    let one = body.placeholders(&graph);
+    let wide = |x: &Tensor<'_>| TensorType { shape: with_leading(samples, x.shape()), dtype: x.dtype() };
+    let all: Vec<Tensor<'_>> = one.iter().map(|x| placeholder(&graph, NAME, wide(x))).collect();
+    let pairs: Vec<(Tensor<'_>, Tensor<'_>)> = one.iter().copied().zip(all.iter().copied()).collect();
+    let results = body.inline(&graph, &one).into_iter().map(|result| graph.vmap(result, &pairs));
+    Ok(Body::of(&all, &results.collect::<Result<Vec<Tensor<'_>>>>()?, (0, 0)))
+}
+
+/// What a rule is written over.
+const NAME: &str = "placeholder of a rule";
+
 impl fmt::Display for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.name(), self.rule)
+        f.write_str(self.name())
     }
 }
 
@@ -174,7 +194,7 @@ impl<'g> Tensor<'g> {
             return graph.tensor(graph.fail(error).1);
         }
         let operands = [inputs, &captured(graph, inputs, &[self])].concat();
-        let section = Expression::of(&operands, &[self]);
+        let section = Body::of(&operands, &[self], (0, 0));
         self.with_rule(Kind::Recomputed, &operands, |x, y, dy| {
             let mut fresh = x.to_vec();
             for x in &mut fresh[..inputs.len()] {
@@ -201,8 +221,8 @@ impl<'g> Tensor<'g> {
         if !self.dtype().is_float() {
             return self.poison(name, TypeError::DType { ty: self.ty(), expected: "f32 or f64" });
         }
-        let inputs: Vec<Tensor<'g>> = operands.iter().map(|x| placeholder(graph, x.ty())).collect();
-        let (value, dy) = (placeholder(graph, self.ty()), placeholder(graph, self.ty()));
+        let inputs: Vec<Tensor<'g>> = operands.iter().map(|x| placeholder(graph, NAME, x.ty())).collect();
+        let (value, dy) = (placeholder(graph, NAME, self.ty()), placeholder(graph, NAME, self.ty()));
         let cotangents = rule(&inputs, value, dy);
         if let Err(error) = graph.check_own(name, cotangents.iter().copied()) {
             return graph.tensor(graph.fail(error).1);
@@ -212,7 +232,7 @@ impl<'g> Tensor<'g> {
         }
         let around = [value, dy];
         let free = captured(graph, &[&inputs[..], &around].concat(), &cotangents);
-        let rule = Expression::of(&[&inputs[..], &free, &around].concat(), &cotangents);
+        let rule = Body::of(&[&inputs[..], &free, &around].concat(), &cotangents, (0, 0));
         let op = Op::Custom(Custom { rule: Arc::new(rule), kind });
         Tensor::apply(op, &[&[self], operands, &free].concat())
     }

@@ -1,11 +1,11 @@
 //! Floor 3: the operators. **One file per family**; each states its operators' type rule, VJP, JVP,
 //! reference evaluation and lowering side by side, and adds the methods users write to [`Tensor`].
 
+mod body;
 mod contraction;
 mod custom;
 mod einsum;
 mod elementwise;
-mod expression;
 mod gather;
 mod layout;
 mod leaf;
@@ -21,6 +21,7 @@ mod window;
 
 use std::fmt;
 
+pub use body::Body;
 pub use contraction::Dot;
 pub use custom::Custom;
 pub use elementwise::{Elementwise, Operand};
@@ -32,7 +33,7 @@ pub use random::Random;
 pub use recurrence::Recurrence;
 pub use reduce::{AxisSpec, Reduce, keep};
 pub(crate) use scan::Runs;
-pub use scan::{Body, Direction, Exit, Scan, Taken, Turn};
+pub use scan::{Direction, Exit, Scan, Taken, Turn};
 pub use section::Section;
 pub use sort::Argsort;
 pub use tensor::Tensor;
@@ -125,7 +126,7 @@ pub trait Rules {
         Reads::Once
     }
 
-    /// The graph that the operator runs, if it runs one.
+    /// The graph that the operator runs or derives by, if there is one.
     fn body(&self) -> Option<Graph> {
         None
     }
@@ -292,7 +293,6 @@ const READERS: &[fn(&graph::OpText<'_>) -> Option<Op>] = &[
     |text| Argsort::parse(text).map(Op::Argsort),
     |text| Window::parse(text).map(Op::Window),
     |text| Random::parse(text).map(Op::Random),
-    |text| Custom::parse(text).map(Op::Custom),
 ];
 
 impl graph::Operator for Op {
@@ -313,7 +313,8 @@ impl graph::Operator for Op {
 
     fn parse(text: &graph::OpText<'_>, body: Option<&Graph>) -> Option<Op> {
         let looped = || Scan::parse(text, body?).map(Op::Scan);
-        READERS.iter().find_map(|read| read(text)).or_else(looped)
+        let ruled = || Custom::parse(text, body?).map(Op::Custom);
+        READERS.iter().find_map(|read| read(text)).or_else(looped).or_else(ruled)
     }
 
     fn poison() -> Op {

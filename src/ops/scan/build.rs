@@ -3,11 +3,10 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::body::{between, placeholder};
 use super::{Body, Call, Direction, Exit, Scan, Taken, check_carry};
 use crate::error::{Error, Result, TypeError};
-use crate::graph::NodeId;
-use crate::ops::{Graph, Leaf, Op, Tensor};
+use crate::ops::body::{captured, placeholder};
+use crate::ops::{Graph, Tensor};
 use crate::types::{DType, Shape, TensorType};
 
 /// What an input of a body is.
@@ -21,9 +20,9 @@ pub(super) enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Carry => "carry",
-            Kind::Slice => "slice",
-            Kind::Capture => "operand",
+            Kind::Carry => "carry of a loop's body",
+            Kind::Slice => "slice of a loop's body",
+            Kind::Capture => "operand of a loop's body",
         }
     }
 }
@@ -73,27 +72,11 @@ impl<'b, 'g> Loop<'b, 'g> {
 }
 
 impl<'g> Loop<'g, 'g> {
-    /// Makes operands of the tensors that the body uses and that no turn changes. Constants, and arrangements of other
-    /// tensors, are cheaper to have in the body than to keep in memory.
+    /// Makes operands of the tensors that the body uses and that no turn changes.
     fn capture(&mut self, results: &[Tensor<'g>]) {
-        let graph = self.body;
         let placeholders: Vec<Tensor<'g>> = self.inputs.iter().map(|input| input.1).collect();
-        let changes = graph.depends_on(&placeholders);
-        let is_placeholder = |id: NodeId| placeholders.iter().any(|input| input.id == id);
-        let is_inside = |id: NodeId| {
-            let is_cheap = matches!(
-                graph.node(id).op,
-                Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. }) | Op::Layout(_)
-            );
-            changes[id.index()] || is_cheap
-        };
-        let inside = between(graph, results, |id| is_placeholder(id) || !is_inside(id));
-        let used = inside.into_iter().flat_map(|id| graph.operands(id));
-        let mut free: Vec<NodeId> = used.chain(results.iter().map(|result| result.id)).collect();
-        free.retain(|&id| !is_placeholder(id) && !is_inside(id));
-        free.sort_unstable();
-        free.dedup();
-        self.inputs.extend(free.into_iter().map(|id| (Kind::Capture, graph.tensor(id), graph.tensor(id))));
+        let free = captured(self.body, &placeholders, results);
+        self.inputs.extend(free.into_iter().map(|tensor| (Kind::Capture, tensor, tensor)));
     }
 }
 

@@ -5,7 +5,7 @@
 //! is captured.
 
 use super::build::{Kind, Loop};
-use super::{Call, Direction, Exit, Scan, Taken};
+use super::{Body, Call, Direction, Exit, Scan, Taken};
 use crate::error::{Error, TypeError};
 use crate::graph::{NodeId, Origin};
 use crate::ops::{Graph, Rules, Site, Tensor};
@@ -211,7 +211,7 @@ fn indices_of(flags: &[bool]) -> Vec<usize> {
     (0..flags.len()).filter(|&index| flags[index]).collect()
 }
 
-impl super::Body {
+impl Body {
     /// One flag a node: whether it changes with the inputs marked.
     fn depends_on(&self, marked: &[bool]) -> Vec<bool> {
         let mut depends = marked.to_vec();

@@ -7,7 +7,6 @@
 //! on a smaller graph.
 
 mod batch;
-mod body;
 mod build;
 mod derivative;
 
@@ -17,13 +16,12 @@ use std::sync::Arc;
 
 use ndarray::Axis;
 
-use super::{Emitter, Graph, Mapped, Op, Reads, Rules, Site, Tensor, Types};
+use super::{Body, Emitter, Graph, Mapped, Op, Reads, Rules, Site, Tensor, Types};
 use crate::error::{Result, TypeError};
 use crate::graph::{NodeId, OpText};
 use crate::loops::{Affine, Instr, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value, map_value};
 
-pub use body::Body;
 pub use build::Turn;
 
 /// One result of a loop. Its operands are the first carries, the sliced tensors, and what the body captures.

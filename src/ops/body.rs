@@ -1,17 +1,18 @@
-//! The body of a loop: a small graph as a plain value, to be compared, printed, evaluated, and written out in any
-//! graph over tensors of that graph.
+//! Bodies: small graphs as plain values, to be compared, printed, evaluated, and written out in any graph over tensors
+//! of that graph. Loops run them, and rules of the user's are kept as such.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::Location;
 
-use super::Runs;
+use super::{Graph, Leaf, Op, Runs, Tensor};
 use crate::graph::{NodeId, Target, View};
-use crate::ops::{Graph, Leaf, Op, Tensor};
+
 use crate::types::{TensorType, Value};
 
-/// What one turn of a loop computes: from the carries, one slice of each sliced tensor, and what it captures, the next
-/// carries and one row of each stack. Its inputs come in that order, and so do its results.
+/// What some results are over some inputs, and nothing else. For one turn of a loop: from the carries, one slice of each
+/// sliced tensor, and what it captures, the next carries and one row of each stack. Inputs come in that order, and so do
+/// results.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The number of carries: the first inputs and results.
@@ -42,7 +43,7 @@ impl Body {
             copies.insert(input.id, graph.declare(Op::Leaf(leaf), Location::caller()));
         }
         if let Some(source) = results.first().map(|result| result.graph) {
-            for id in between(source, results, |id| copies.contains_key(&id)) {
+            for id in needed(source, results, |id| copies.contains_key(&id)) {
                 let node = source.node(id).clone();
                 let operands: Vec<NodeId> =
                     source.operands(id).iter().filter_map(|operand| copies.get(operand).copied()).collect();
@@ -67,6 +68,11 @@ impl Body {
         Body { carries, sliced, inputs, nodes, results, hash: hasher.finish() }
     }
 
+    /// The types of the inputs.
+    pub(super) fn inputs(&self) -> Vec<TensorType> {
+        (0..self.inputs).map(|index| self.input(index)).collect()
+    }
+
     /// The type of an input.
     pub(crate) fn input(&self, index: usize) -> TensorType {
         self.nodes[index].ty
@@ -84,17 +90,35 @@ impl Body {
 
     /// Tensors of a new graph to stand for the inputs.
     pub(crate) fn placeholders<'g>(&self, graph: &'g Graph) -> Vec<Tensor<'g>> {
-        (0..self.inputs).map(|index| placeholder(graph, "input", self.input(index))).collect()
+        (0..self.inputs).map(|index| placeholder(graph, "input of a body", self.input(index))).collect()
     }
 
-    /// Writes the body out over these tensors and returns its results.
+    /// Writes the body out over these tensors, every node with its origin, and returns its results.
     pub(crate) fn inline<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        self.write(graph, inputs, |node, operands, copies| {
+            let origin = node.origin.renumbered(&|of: NodeId| copies.get(of.index()).copied());
+            graph.with_origin(origin, || graph.insert(node.op.clone(), operands, Location::caller()))
+        })
+    }
+
+    /// Writes the body out over these tensors, as nodes made here and now, and returns its results.
+    pub(super) fn over<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        self.write(graph, inputs, |node, operands, _| {
+            graph.insert(node.op.clone(), operands, Location::caller())
+        })
+    }
+
+    /// `insert` gets each node, its operands and the copies of all nodes before it.
+    fn write<'g>(
+        &self,
+        graph: &'g Graph,
+        inputs: &[Tensor<'g>],
+        insert: impl Fn(&View<Op>, &[NodeId], &[NodeId]) -> NodeId,
+    ) -> Vec<Tensor<'g>> {
         let mut copies: Vec<NodeId> = inputs.iter().map(|input| input.id).collect();
         for node in &self.nodes[self.inputs..] {
             let operands: Vec<NodeId> = node.operands.iter().map(|operand| copies[operand.index()]).collect();
-            let origin = node.origin.renumbered(&|of: NodeId| copies.get(of.index()).copied());
-            let insert = || graph.insert(node.op.clone(), &operands, Location::caller());
-            copies.push(graph.with_origin(origin, insert));
+            copies.push(insert(node, &operands, &copies));
         }
         self.results.iter().map(|result| graph.tensor(copies[result.index()])).collect()
     }
@@ -163,7 +187,7 @@ impl Hash for Body {
 /// A tensor of this type that stands for an input of a body, and means nothing outside it.
 #[track_caller]
 pub(super) fn placeholder<'g>(graph: &'g Graph, what: &str, ty: TensorType) -> Tensor<'g> {
-    graph.input(&format!("{what} of a loop's body, {}", graph.len()), ty.shape, ty.dtype)
+    graph.input(&format!("{what}, {}", graph.len()), ty.shape, ty.dtype)
 }
 
 /// The names of inputs, before their numbers.
@@ -179,14 +203,42 @@ fn input_name(index: usize, carries: usize, sliced: usize) -> String {
     }
 }
 
-/// The nodes that `results` need, in topological order, down to those where `is_end` holds.
-pub(super) fn between(graph: &Graph, results: &[Tensor<'_>], is_end: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-    let mut needed = vec![false; graph.len()];
-    let mut stack: Vec<NodeId> = results.iter().map(|result| result.id).collect();
-    while let Some(id) = stack.pop() {
-        if !is_end(id) && !std::mem::replace(&mut needed[id.index()], true) {
-            stack.extend(graph.operands(id));
+/// The nodes that `results` need, operands first, down to those where `is_end` holds: the order is the same for the same
+/// expression, whatever else is in the graph.
+pub(super) fn needed(graph: &Graph, results: &[Tensor<'_>], is_end: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+    let (mut seen, mut order) = (vec![false; graph.len()], Vec::new());
+    // A node is met twice: before its operands and after them.
+    let mut stack: Vec<(NodeId, bool)> = results.iter().rev().map(|result| (result.id, false)).collect();
+    while let Some((id, has_operands)) = stack.pop() {
+        if has_operands {
+            order.push(id);
+        } else if !is_end(id) && !std::mem::replace(&mut seen[id.index()], true) {
+            stack.push((id, true));
+            stack.extend(graph.operands(id).into_iter().rev().map(|operand| (operand, false)));
         }
     }
-    graph.ids().filter(|id| needed[id.index()]).collect()
+    order
+}
+
+/// The tensors that `results` use and that do not depend on `inputs`. Constants, and arrangements of other tensors, are
+/// none of them: they are cheaper to have in the body than to keep in memory.
+pub(super) fn captured<'g>(
+    graph: &'g Graph,
+    inputs: &[Tensor<'g>],
+    results: &[Tensor<'g>],
+) -> Vec<Tensor<'g>> {
+    let depends = graph.depends_on(inputs);
+    let is_input = |id: NodeId| inputs.iter().any(|input| input.id == id);
+    let is_inside = |id: NodeId| {
+        let is_constant = |op: &Op| matches!(op, Op::Leaf(Leaf::Constant { .. } | Leaf::Iota { .. }));
+        let op = &graph.node(id).op;
+        depends[id.index()] || is_constant(op) || matches!(op, Op::Layout(_))
+    };
+    let inside = needed(graph, results, |id| is_input(id) || !is_inside(id));
+    let used = inside.into_iter().flat_map(|id| graph.operands(id));
+    let mut free: Vec<NodeId> = used.chain(results.iter().map(|result| result.id)).collect();
+    free.retain(|&id| !is_input(id) && !is_inside(id));
+    free.sort_unstable();
+    free.dedup();
+    free.into_iter().map(|id| graph.tensor(id)).collect()
 }
