@@ -1,15 +1,13 @@
 //! Packing: a panel of the right operand copied into strips, each a few vectors wide, row by row of the depth.
 
-use std::ops::Range;
-
 use super::vector::Vector;
 
-/// Copies the panel of these depths and columns, given the operand's offsets. Strips are `WIDTH` columns wide; what
+/// Copies the panel of these depths and columns, given the operand's offsets. Strips are `VECTORS` vectors wide; what
 /// they have beyond the panel's columns is zero.
 ///
 /// # Safety
 /// The processor has the vector's instructions; the offsets are good for `from`; `to` has room for
-/// `depth.len() · columns.len()` elements, the latter rounded up to a multiple of the width.
+/// `depth.len() · columns.len()` elements, the latter rounded up to a multiple of the strips' width.
 #[inline(always)]
 pub(super) unsafe fn panel<V: Vector, const VECTORS: usize>(
     from: *const V::Element,
@@ -17,15 +15,21 @@ pub(super) unsafe fn panel<V: Vector, const VECTORS: usize>(
     columns: &[i32],
     to: *mut V::Element,
 ) {
-    let width = VECTORS * V::LANES;
-    for (number, columns) in columns.chunks(width).enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let strip = to.add(number * width * depth.len());
-            if is_run(columns) {
-                rows::<V, VECTORS>(from.offset(columns[0] as isize), depth, columns.len(), strip);
-            } else {
-                columns_apart::<V, VECTORS>(from, depth, columns, strip);
+    let stride = VECTORS * V::LANES;
+    for (number, columns) in columns.chunks(stride).enumerate() {
+        for vector in 0..VECTORS {
+            let start = (vector * V::LANES).min(columns.len());
+            let lanes = &columns[start..(start + V::LANES).min(columns.len())];
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = to.add(number * stride * depth.len() + vector * V::LANES);
+                match lanes {
+                    lanes if is_run(lanes) => side_by_side::<V>(from, depth, lanes, to, stride),
+                    lanes if lanes.len() == V::LANES && is_run(depth) => {
+                        across::<V>(from, depth, lanes, to, stride);
+                    }
+                    lanes => apart::<V>(from, depth, lanes, to, stride),
+                }
             }
         }
     }
@@ -35,77 +39,78 @@ fn is_run(offsets: &[i32]) -> bool {
     offsets.windows(2).all(|pair| pair[1] - pair[0] == 1)
 }
 
-/// A strip whose columns lie side by side: vectors are copied.
+/// Columns that lie side by side: vectors are copied.
 #[inline(always)]
-unsafe fn rows<V: Vector, const VECTORS: usize>(
+unsafe fn side_by_side<V: Vector>(
     from: *const V::Element,
     depth: &[i32],
-    columns: usize,
-    strip: *mut V::Element,
+    lanes: &[i32],
+    to: *mut V::Element,
+    stride: usize,
 ) {
-    let (whole, rest) = (columns / V::LANES, columns % V::LANES);
-    let mut to = strip;
-    for &offset in depth {
-        // SAFETY: the caller's promise; the last vector reads existing columns only.
+    let start = lanes.first().map_or(0, |&start| start as isize);
+    for (row, &offset) in depth.iter().enumerate() {
+        // SAFETY: the caller's promise; no column that does not exist is read.
         unsafe {
-            let row = from.offset(offset as isize);
-            for vector in 0..VECTORS {
-                let count = if vector < whole {
-                    V::LANES
-                } else if vector == whole {
-                    rest
-                } else {
-                    0
-                };
-                let value = match count {
-                    0 => V::splat(V::Element::default()),
-                    count if count == V::LANES => V::load(row.add(vector * V::LANES)),
-                    count => V::load_first(row.add(vector * V::LANES), count),
-                };
-                value.store(to.add(vector * V::LANES));
-            }
-            to = to.add(VECTORS * V::LANES);
+            let at = from.wrapping_offset(start + offset as isize);
+            let value = match lanes.len() {
+                count if count == V::LANES => V::load(at),
+                0 => V::splat(V::Element::default()),
+                count => V::load_first(at, count),
+            };
+            value.store(to.add(row * stride));
         }
     }
 }
 
-/// A strip whose columns lie apart: runs of neighbouring columns, one after the other.
+/// Columns along which the depths lie side by side: blocks are transposed on the way.
 #[inline(always)]
-unsafe fn columns_apart<V: Vector, const VECTORS: usize>(
+unsafe fn across<V: Vector>(
     from: *const V::Element,
     depth: &[i32],
-    columns: &[i32],
-    strip: *mut V::Element,
+    lanes: &[i32],
+    to: *mut V::Element,
+    stride: usize,
 ) {
-    let width = VECTORS * V::LANES;
-    let mut next = 0;
-    while next < columns.len() {
-        let run = run_at(columns, next);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let source = from.offset(columns[next] as isize);
-            let to = strip.add(next);
+    let whole = depth.len() / V::LANES * V::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for block in (0..whole).step_by(V::LANES) {
+            let mut rows = [from; 16];
+            for (row, &column) in rows.iter_mut().zip(lanes) {
+                *row = from.offset(column as isize + depth[block] as isize);
+            }
+            V::transpose(&rows[..V::LANES], to.add(block * stride), stride);
+        }
+        apart::<V>(from, &depth[whole..], lanes, to.add(whole * stride), stride);
+    }
+}
+
+/// Columns anywhere: runs of neighbours, one after the other, and zeros for what is missing.
+#[inline(always)]
+unsafe fn apart<V: Vector>(
+    from: *const V::Element,
+    depth: &[i32],
+    lanes: &[i32],
+    to: *mut V::Element,
+    stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for run in lanes.chunk_by(|a, b| b - a == 1) {
+            let lane = run.as_ptr().offset_from(lanes.as_ptr()) as usize;
+            let source = from.offset(run[0] as isize);
             for (row, &offset) in depth.iter().enumerate() {
-                let (row, offset) = (to.add(row * width), source.offset(offset as isize));
+                let (to, source) = (to.add(row * stride + lane), source.offset(offset as isize));
                 for column in 0..run.len() {
-                    *row.add(column) = *offset.add(column);
+                    *to.add(column) = *source.add(column);
                 }
             }
         }
-        next = run.end;
-    }
-    for column in columns.len()..width {
-        for row in 0..depth.len() {
-            // SAFETY: inside the strip.
-            unsafe { *strip.add(row * width + column) = V::Element::default() };
+        for lane in lanes.len()..V::LANES {
+            for row in 0..depth.len() {
+                *to.add(row * stride + lane) = V::Element::default();
+            }
         }
     }
-}
-
-/// The longest run of neighbouring columns that begins here.
-fn run_at(columns: &[i32], start: usize) -> Range<usize> {
-    let length = (start + 1..columns.len())
-        .take_while(|&next| columns[next] - columns[start] == (next - start) as i32)
-        .count();
-    start..start + 1 + length
 }

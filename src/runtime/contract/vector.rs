@@ -26,6 +26,18 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// Takes as many elements from each of `LANES` rows and writes them across: what lay along a row comes to lie
+    /// `stride` elements apart.
+    #[inline(always)]
+    unsafe fn transpose(rows: &[*const Self::Element], to: *mut Self::Element, stride: usize) {
+        for along in 0..Self::LANES {
+            for (lane, row) in rows.iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(along * stride + lane) = *row.add(along) };
+            }
+        }
+    }
 }
 
 /// Four lanes in plain Rust: what every processor has.
@@ -89,7 +101,7 @@ mod x86 {
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
-         masked $first:expr, $mask_load:ident, $mask_store:ident) => {
+         masked $first:expr, $mask_load:ident, $mask_store:ident $(, $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
@@ -129,18 +141,54 @@ mod x86 {
                 unsafe fn mul_add(self, a: Self, b: Self) -> Self {
                     unsafe { $fma(self, a, b) }
                 }
+
+                $(#[inline(always)]
+                unsafe fn transpose(rows: &[*const $element], to: *mut $element, stride: usize) {
+                    unsafe { $transpose(rows, to, stride) }
+                })?
             }
         };
     }
 
     vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps);
+        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, transpose_16);
     vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
         masked |count: usize| ((1u32 << count) - 1) as u8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
         masked first_of_8, mask_load_ps, _mm256_maskstore_ps);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
         masked first_of_4, mask_load_pd, _mm256_maskstore_pd);
+
+    /// Pairs, then pairs of pairs, then quarters of registers change places.
+    #[inline(always)]
+    unsafe fn transpose_16(rows: &[*const f32], to: *mut f32, stride: usize) {
+        // SAFETY: AVX-512, the rows and the room are the caller's promise.
+        unsafe {
+            let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+            for (quad, rows) in quads.iter_mut().zip(rows.chunks(4)) {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|row| _mm512_loadu_ps(rows[row]));
+                let pairs = |x, y| (_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
+                let ((low, high), (low_2, high_2)) = (pairs(a, b), pairs(c, d));
+                let join = |x, y| {
+                    let (x, y) = (_mm512_castps_pd(x), _mm512_castps_pd(y));
+                    let (first, second) = (_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y));
+                    (_mm512_castpd_ps(first), _mm512_castpd_ps(second))
+                };
+                let ((first, second), (third, fourth)) = (join(low, low_2), join(high, high_2));
+                *quad = [first, second, third, fourth];
+            }
+            for along in 0..4 {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|quad: usize| quads[quad][along]);
+                let (even, even_2) = (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(c, d, 0x88));
+                let (odd, odd_2) = (_mm512_shuffle_f32x4(a, b, 0xdd), _mm512_shuffle_f32x4(c, d, 0xdd));
+                let at = |row: usize| to.add(row * stride);
+                _mm512_storeu_ps(at(along), _mm512_shuffle_f32x4(even, even_2, 0x88));
+                _mm512_storeu_ps(at(along + 4), _mm512_shuffle_f32x4(odd, odd_2, 0x88));
+                _mm512_storeu_ps(at(along + 8), _mm512_shuffle_f32x4(even, even_2, 0xdd));
+                _mm512_storeu_ps(at(along + 12), _mm512_shuffle_f32x4(odd, odd_2, 0xdd));
+            }
+        }
+    }
 
     #[inline(always)]
     unsafe fn first_of_8(count: usize) -> __m256i {
