@@ -204,6 +204,17 @@ fn a_loop_is_its_turns() {
     }
 }
 
+/// Every node of a derived loop, as an output of its own.
+#[test]
+fn loops_can_be_verified() {
+    let g = Graph::new();
+    let Built { leaves, scanned, .. } = build(&g, &CASES[1], 3, true);
+    let given: Vec<(&str, Value)> = leaves.iter().map(|(name, x)| (&**name, value_for(*x, 7))).collect();
+    let wrt: Vec<Tensor<'_>> = leaves.iter().map(|leaf| leaf.1).collect();
+    let found = g.verify(total(&g, &scanned), &wrt, &given).unwrap();
+    assert!(found.native < 1e-13 && found.gradient < 1e-8 && found.derivatives == 27, "{found:?}");
+}
+
 #[test]
 fn no_turn_at_all() {
     for case in CASES {
