@@ -6,6 +6,7 @@
 
 pub mod cases;
 pub mod jax;
+pub mod loops;
 pub mod programs;
 
 use std::collections::BTreeMap;
