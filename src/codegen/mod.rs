@@ -14,6 +14,7 @@ mod straight;
 mod tape;
 mod vectorise;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift::codegen::CodegenError;
@@ -49,7 +50,7 @@ pub struct Code {
     /// Taken when the code is dropped.
     module: Option<JITModule>,
     /// What the code refers to by address.
-    _tables: Vec<Box<Tables>>,
+    _tables: Vec<Arc<Tables>>,
     /// Runs one step.
     pub step: StepFn,
     /// Runs many steps.
@@ -132,7 +133,7 @@ fn is_tiny(program: &Program) -> bool {
 struct Compiler<'p> {
     program: &'p Program,
     library: Library,
-    tables: Vec<Box<Tables>>,
+    tables: Vec<Arc<Tables>>,
     constants: Constants,
     module: JITModule,
     tape: Option<&'p Tape>,

@@ -5,6 +5,7 @@ mod lanes;
 mod whole;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{AbiParam, InstBuilder, IntCC, MemFlagsData, Signature, Type, Value, types};
@@ -483,7 +484,7 @@ impl Nest<'_, '_, '_> {
     /// A call of the library's kernel. The tables stay where they are for as long as the code.
     fn contract(&mut self, contraction: &Contraction) {
         let Contraction { lhs, rhs, out, scratch, dtype, .. } = contraction;
-        let tables = Box::new(contraction.tables(self.kernel));
+        let tables = Arc::new(contraction.tables(self.kernel));
         let tables_address = self.emit.builder.ins().iconst(types::I64, &raw const *tables as i64);
         self.emit.tables.push(tables);
         let library = self.emit.library;

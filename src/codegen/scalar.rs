@@ -1,5 +1,7 @@
 //! One scalar instruction of the loop IR as CLIF: on scalars, or on all lanes of 128-bit vectors.
 
+use std::sync::Arc;
+
 use cranelift::codegen::ir::{Endianness, InstructionData, Opcode};
 use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 use cranelift_jit::JITModule;
@@ -21,8 +23,8 @@ pub(super) struct Emit<'e, 'f> {
     /// Their address in this function.
     pub constants_base: Value,
     pub library: Library,
-    /// What calls of library kernels refer to by address.
-    pub tables: &'e mut Vec<Box<Tables>>,
+    /// What calls of library kernels refer to by address: each behind a pointer of its own, so that it stays there.
+    pub tables: &'e mut Vec<Arc<Tables>>,
     /// The first failure; code emitted after it is not used.
     pub error: Option<ModuleError>,
 }
