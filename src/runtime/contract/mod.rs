@@ -9,6 +9,8 @@ mod pack;
 mod tile;
 mod vector;
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
 
 use crate::codegen::{Cpu, Library};
@@ -48,14 +50,18 @@ macro_rules! entry {
             // found large enough; the library was chosen for this processor.
             unsafe {
                 let operands = Operands { tables: &*tables, lhs, rhs, out, scratch, scale };
-                contract::<$vector, $rows, $vectors>(&operands);
+                contract::<$vector, $vectors>(&operands, rows);
+            }
+
+            // Compiled for the same processor, wherever it is called from.
+            $(#[$feature])*
+            unsafe fn rows(operands: &Operands<'_, $element>, panel: &Panel, rows: Range<usize>) {
+                // SAFETY: as above.
+                unsafe { panel_rows::<$vector, $rows, $vectors>(operands, panel, rows) }
             }
         }
     };
 }
-
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 
 // 32 registers: 24 sums, two vectors of the right operand, one number of the left.
 #[cfg(target_arch = "x86_64")]
@@ -108,23 +114,58 @@ struct Operands<'t, T> {
     scale: T,
 }
 
-/// The loops over panels. A narrow result takes tiles of one vector.
+// SAFETY: threads share the operands to read and write different rows of the result.
+unsafe impl<T: Sync> Sync for Operands<'_, T> {}
+
+/// Computes some rows of a panel.
+type RowsFn<T> = unsafe fn(&Operands<'_, T>, &Panel, Range<usize>);
+
+/// The loops over panels.
 #[inline(always)]
-unsafe fn contract<V: Vector, const ROWS: usize, const VECTORS: usize>(operands: &Operands<'_, V::Element>) {
+unsafe fn contract<V: Vector, const VECTORS: usize>(
+    operands: &Operands<'_, V::Element>,
+    rows: RowsFn<V::Element>,
+) {
     let tables = operands.tables;
     let (columns, depth) = (tables.column_out.len(), tables.depth_lhs.len());
     for (number, depth) in parts(depth, PANEL_DEPTH, 1).enumerate() {
         for columns in parts(columns, panel_columns(size_of::<V::Element>()), VECTORS * V::LANES) {
             let panel = Panel { depth: depth.clone(), columns, is_first: number == 0 };
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller's promise; the scratch has room for the panel.
             unsafe {
-                match panel.columns.len() {
-                    narrow if narrow <= V::LANES => run_panel::<V, ROWS, 1>(operands, &panel),
-                    _ => run_panel::<V, ROWS, VECTORS>(operands, &panel),
+                match panel.is_narrow(V::LANES) {
+                    true => pack_panel::<V, 1>(operands, &panel),
+                    false => pack_panel::<V, VECTORS>(operands, &panel),
                 }
             }
+            let all = 0..tables.row_out.len();
+            let work = all.len() * panel.columns.len() * panel.depth.len();
+            split(all, work, &|part| {
+                // SAFETY: the caller's promise; no two parts have a row in common.
+                unsafe { rows(operands, &panel, part) }
+            });
         }
     }
+}
+
+/// Multiplications that pay for waking another thread, which takes about 5 µs: 100 µs of them.
+const WORTH_A_THREAD: usize = 1 << 22;
+
+/// Runs the rows in as many parts as there are threads, if the work is worth it. What is computed of a row does not
+/// depend on the parts.
+fn split(rows: Range<usize>, work: usize, run: &(impl Fn(Range<usize>) + Sync)) {
+    let threads = if work < 2 * WORTH_A_THREAD { 1 } else { rayon::current_num_threads() };
+    let mut shares = parts(rows.len(), rows.len().div_ceil(threads.min(work / WORTH_A_THREAD).max(1)), 1);
+    let Some(first) = shares.next() else { return };
+    if first.len() == rows.len() {
+        return run(first);
+    }
+    rayon::scope(|scope| {
+        for share in shares {
+            scope.spawn(|_| run(share));
+        }
+        run(first);
+    });
 }
 
 /// A range cut into parts of about equal length, at most `most` and multiples of `unit` but for the last.
@@ -141,29 +182,52 @@ struct Panel {
     is_first: bool,
 }
 
+impl Panel {
+    /// Whether tiles of one vector cover it.
+    fn is_narrow(&self, lanes: usize) -> bool {
+        self.columns.len() <= lanes
+    }
+}
+
 #[inline(always)]
-unsafe fn run_panel<V: Vector, const ROWS: usize, const VECTORS: usize>(
+unsafe fn pack_panel<V: Vector, const VECTORS: usize>(operands: &Operands<'_, V::Element>, panel: &Panel) {
+    let Operands { tables, rhs, scratch, .. } = *operands;
+    let (depth, columns) =
+        (&tables.depth_rhs[panel.depth.clone()], &tables.column_rhs[panel.columns.clone()]);
+    // SAFETY: the caller's promise.
+    unsafe { pack::panel::<V, VECTORS>(rhs, depth, columns, scratch) }
+}
+
+#[inline(always)]
+unsafe fn panel_rows<V: Vector, const ROWS: usize, const VECTORS: usize>(
     operands: &Operands<'_, V::Element>,
     panel: &Panel,
+    rows: Range<usize>,
 ) {
-    let Operands { tables, lhs, rhs, out, scratch, scale } = *operands;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match panel.is_narrow(V::LANES) {
+            true => tiles::<V, ROWS, 1>(operands, panel, rows),
+            false => tiles::<V, ROWS, VECTORS>(operands, panel, rows),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    operands: &Operands<'_, V::Element>,
+    panel: &Panel,
+    all: Range<usize>,
+) {
+    let Operands { tables, lhs, out, scratch, scale, .. } = *operands;
     let (depth, columns) = (panel.depth.clone(), panel.columns.clone());
     let width = VECTORS * V::LANES;
-    // SAFETY: the caller's promise; the scratch has room for the panel.
-    unsafe {
-        pack::panel::<V, VECTORS>(
-            rhs,
-            &tables.depth_rhs[depth.clone()],
-            &tables.column_rhs[columns.clone()],
-            scratch,
-        )
-    };
     let ending = match (tables.is_scaled, panel.is_first) {
         (true, _) => Ending::AddScaled(scale),
         (false, true) => Ending::Store,
         (false, false) => Ending::Add,
     };
-    for rows in parts(tables.row_out.len(), ROWS, 1) {
+    for rows in parts(all.len(), ROWS, 1).map(|rows| all.start + rows.start..all.start + rows.end) {
         let mut left = [std::ptr::null(); ROWS];
         let mut result = [std::ptr::null_mut(); ROWS];
         for (at, row) in rows.clone().enumerate() {

@@ -105,3 +105,30 @@ fn windows_are_read_in_place() {
     let channels = channels as usize;
     check(&tables, [channels * window, images * width, images * channels * positions]);
 }
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let (m, n, k) = (301, 130, 260);
+    let (row_lhs, depth_lhs) = matrix(m, k, false);
+    let (depth_rhs, column_rhs) = matrix(k, n, true);
+    let (row_out, column_out) = matrix(m, n, false);
+    let tables = Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: false };
+    assert!(m * n * k / 2 > 2 * WORTH_A_THREAD / 2, "too small to be split");
+    let waves = |count: usize, pace: f32| (0..count).map(|at| (at as f32 * pace).sin()).collect::<Vec<f32>>();
+    let (lhs, rhs) = (waves(m * k, 0.37), waves(k * n, 0.73));
+    for library in libraries() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let (mut out, mut scratch) = (vec![0.0f32; m * n], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
+            let addresses = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
+            // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+            pool.install(|| unsafe {
+                let (out, scratch) = (addresses.0 as *mut f32, addresses.1 as *mut f32);
+                (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
+            });
+            out
+        };
+        let alone = run(1);
+        assert!(run(2) == alone && run(3) == alone);
+    }
+}
