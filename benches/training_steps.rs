@@ -1,12 +1,13 @@
 //! Training steps of models from tiny to middle-sized: time a step, called and looped inside, and compile time.
 //!
-//! `cargo bench --bench training_steps -- [--json] [NAME…]`. Data is noise of the right shapes; a step is forward, loss,
-//! gradient and update. Times are medians over repeated batches, on one thread.
+//! `cargo bench --bench training_steps -- [--json] [--threads N] [NAME…]`. Data is noise of the right shapes; a step is
+//! forward, loss, gradient and update. Times are medians over repeated batches. Steps run on one thread, whatever the
+//! number of threads that they may use. `benches/peers/compare.py` runs other systems on the same work.
 
 use std::time::{Duration, Instant};
 
 use hitofude::prelude::*;
-use workloads::{WORKLOADS, Workload, noise};
+use workloads::{WORKLOADS, Workload};
 
 mod workloads;
 
@@ -31,17 +32,7 @@ fn measure(workload: &Workload, json: bool) -> Result<()> {
     let started = Instant::now();
     let step = (workload.build)(&g)?.compile()?;
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
-    let (mut state, mut inputs) = (step.state(), step.inputs());
-    for (seed, input) in inputs.signature().into_iter().enumerate() {
-        inputs.set(&input.name, noise(input.ty, seed as u64 + 1))?;
-    }
-    for (seed, entry) in state.signature().into_iter().enumerate() {
-        if entry.role == Some(hitofude::schedule::Role::Parameter) {
-            let fan_in = entry.ty.shape.extents().last().map_or(1.0, |&k| k as f64);
-            let Value::F32(values) = noise(entry.ty, seed as u64 + 100) else { continue };
-            state.set(&entry.name, values.mapv(|x| x * (1.0 / fan_in.sqrt()) as f32))?;
-        }
-    }
+    let (mut state, inputs, _) = workloads::start(&step)?;
     let report = step.compile_report();
     let call = median(1, || {
         let _ = step.run(&mut state, &inputs);
@@ -66,10 +57,38 @@ fn measure(workload: &Workload, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// What the command line asks for.
+struct Settings {
+    json: bool,
+    threads: usize,
+    names: Vec<String>,
+}
+
+fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
+    let mut settings = Settings { json: false, threads: 1, names: vec![] };
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--bench" => {} // Cargo's own
+            "--json" => settings.json = true,
+            "--threads" => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                settings.threads = number.ok_or_else(|| Error::Value("--threads wants a number".into()))?;
+            }
+            name if WORKLOADS.iter().any(|workload| workload.name == name) => settings.names.push(argument),
+            other => {
+                let known: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).collect();
+                return Err(Error::Value(format!("no workload `{other}`; there are {}", known.join(", "))));
+            }
+        }
+    }
+    Ok(settings)
+}
+
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let json = arguments.iter().any(|argument| argument == "--json");
-    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| *name == workload.name);
+    let Settings { json, threads, names } = settings(std::env::args().skip(1))?;
+    if threads != 1 {
+        eprintln!("steps run on one thread");
+    }
+    let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| name == workload.name);
     WORKLOADS.iter().filter(wanted).try_for_each(|workload| measure(workload, json))
 }

@@ -1,8 +1,12 @@
 //! The training steps that are measured and whose schedules are kept as snapshots.
 
+use std::collections::BTreeMap;
+
+use hitofude::TensorType;
 use hitofude::nn::Conv;
 use hitofude::optim::Optimizer;
 use hitofude::prelude::*;
+use hitofude::schedule::Role;
 
 /// A model to train: its step over a graph.
 pub struct Workload {
@@ -15,9 +19,9 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "tiny_mlp", build: tiny_mlp },
     Workload { name: "mnist_mlp", build: |g| mnist_mlp(g, Sgd::new(0.01)) },
     Workload { name: "mnist_mlp_adam", build: |g| mnist_mlp(g, Adam::new(0.01)) },
-    Workload { name: "wide_mlp", build: wide_mlp },
-    Workload { name: "gelu_chain", build: gelu_chain },
-    Workload { name: "lenet", build: lenet },
+    Workload { name: "wide_mlp", build: |g| wide_mlp(g, 256, 512) },
+    Workload { name: "gelu_chain", build: |g| gelu_chain(g, 1 << 20) },
+    Workload { name: "lenet", build: |g| lenet(g, 32) },
     Workload { name: "char_gpt", build: char_gpt },
 ];
 
@@ -56,31 +60,31 @@ fn mnist_mlp<'g>(g: &'g Graph, optimizer: impl Optimizer + 'g) -> Result<Trainin
     g.training_step(output.cross_entropy(g.input("y", [64], I32)), optimizer)
 }
 
-/// 512-1024-1024-512, ReLU, mean squared error, batch 256, SGD.
-fn wide_mlp(g: &Graph) -> Result<TrainingStep<'_>> {
-    let output = dense(g, g.input("x", [256, 512], F32), &[512, 1024, 1024, 512], Tensor::relu);
-    g.training_step(output.mse_loss(g.input("y", [256, 512], F32)), Sgd::new(0.001))
+/// From `width` to twice that, twice, and back; ReLU, mean squared error, SGD.
+pub fn wide_mlp(g: &Graph, batch: usize, width: usize) -> Result<TrainingStep<'_>> {
+    let x = g.input("x", [batch, width], F32);
+    let output = dense(g, x, &[width, 2 * width, 2 * width, width], Tensor::relu);
+    g.training_step(output.mse_loss(g.input("y", [batch, width], F32)), Sgd::new(0.001))
 }
 
-/// mean((gelu(w·x) − y)²) over 2²⁰ elements, SGD.
-fn gelu_chain(g: &Graph) -> Result<TrainingStep<'_>> {
-    const ELEMENTS: usize = 1 << 20;
-    let (x, y) = (g.input("x", [ELEMENTS], F32), g.input("y", [ELEMENTS], F32));
-    let output = (g.parameter("w", [ELEMENTS], F32) * x).gelu_tanh();
+/// mean((gelu(w·x) − y)²) over the elements, SGD.
+pub fn gelu_chain(g: &Graph, elements: usize) -> Result<TrainingStep<'_>> {
+    let (x, y) = (g.input("x", [elements], F32), g.input("y", [elements], F32));
+    let output = (g.parameter("w", [elements], F32) * x).gelu_tanh();
     g.training_step(output.mse_loss(y), Sgd::new(0.1))
 }
 
-/// Two convolutions with pooling and three dense layers on 1×28×28 images, cross-entropy, batch 32, SGD.
-fn lenet<'g>(g: &'g Graph) -> Result<TrainingStep<'g>> {
+/// Two convolutions with pooling and three dense layers on 1×28×28 images, cross-entropy, SGD.
+pub fn lenet<'g>(g: &'g Graph, batch: usize) -> Result<TrainingStep<'g>> {
     let conv = |x: Tensor<'g>, name: &str, [from, to]: [usize; 2], padding: usize| {
         let w = g.parameter(&format!("{name}.w"), [to, from, 5, 5], F32);
         let b = g.parameter(&format!("{name}.b"), [to], F32);
         x.conv2d(w, b, Conv::new().padding(padding)).relu().max_pool2d(2)
     };
-    let x = conv(g.input("x", [32, 1, 28, 28], F32), "conv1", [1, 6], 2);
-    let x = conv(x, "conv2", [6, 16], 0).reshape([32, 400]);
+    let x = conv(g.input("x", [batch, 1, 28, 28], F32), "conv1", [1, 6], 2);
+    let x = conv(x, "conv2", [6, 16], 0).reshape([batch, 400]);
     let output = dense(g, x, &[400, 120, 84, 10], Tensor::relu);
-    g.training_step(output.cross_entropy(g.input("y", [32], I32)), Sgd::new(0.01))
+    g.training_step(output.cross_entropy(g.input("y", [batch], I32)), Sgd::new(0.01))
 }
 
 const BATCH: usize = 8;
@@ -124,8 +128,27 @@ fn norm<'g>(g: &'g Graph, x: Tensor<'g>, name: &str) -> Tensor<'g> {
     x.layer_norm(vector("scale"), vector("shift"), 1e-5)
 }
 
+/// What a step is run on: noise for every input and, divided by the root of the fan-in, for every parameter.
+pub fn start(step: &Executable) -> Result<(State, Inputs, BTreeMap<String, Value>)> {
+    let (mut state, mut inputs, mut values) = (step.state(), step.inputs(), BTreeMap::new());
+    for (seed, input) in inputs.signature().into_iter().enumerate() {
+        let value = noise(input.ty, 1.0, seed as u64 + 1);
+        inputs.set(&input.name, value.clone())?;
+        values.insert(input.name, value);
+    }
+    for (seed, entry) in state.signature().into_iter().enumerate() {
+        if entry.role == Some(Role::Parameter) {
+            let fan_in = entry.ty.shape.extents().last().map_or(1.0, |&k| k as f64);
+            let value = noise(entry.ty, 1.0 / fan_in.sqrt(), seed as u64 + 100);
+            state.set(&entry.name, value.clone())?;
+            values.insert(entry.name, value);
+        }
+    }
+    Ok((state, inputs, values))
+}
+
 /// Deterministic noise: about normal for floats, below 10 for integers.
-pub fn noise(ty: hitofude::TensorType, seed: u64) -> Value {
+fn noise(ty: TensorType, scale: f64, seed: u64) -> Value {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = move || {
         state ^= state << 13;
@@ -134,7 +157,7 @@ pub fn noise(ty: hitofude::TensorType, seed: u64) -> Value {
         (state >> 40) as f64 / (1u64 << 24) as f64
     };
     let elements = (0..ty.shape.elements()).map(|_| match ty.dtype.is_float() {
-        true => Scalar::from_f64((0..4).map(|_| uniform()).sum::<f64>() - 2.0, ty.dtype),
+        true => Scalar::from_f64(((0..4).map(|_| uniform()).sum::<f64>() - 2.0) * scale, ty.dtype),
         false => Scalar::from_f64((uniform() * 10.0).floor(), ty.dtype),
     });
     Value::from_elements(ty, elements)

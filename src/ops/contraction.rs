@@ -243,6 +243,7 @@ impl Rules for Dot {
 }
 
 impl Dot {
+    /// Each element of the result is a row of one operand against a row of the other.
     fn contract<T: Copy + Default>(
         &self,
         a: &ArrayD<T>,
@@ -251,23 +252,40 @@ impl Dot {
         f: impl Fn(T, T, T) -> T,
     ) -> ArrayD<T> {
         let (lhs, rhs) = (Shape::of(a.shape()), Shape::of(b.shape()));
-        let extent = |&label: &u8| self.extent(label, lhs, rhs);
-        let out: Vec<usize> = self.out.iter().map(extent).collect();
-        let summed = self.summed();
-        let inner: Vec<usize> = summed.iter().map(extent).collect();
-        ArrayD::from_shape_fn(IxDyn(&out), |outer| {
-            let mut sum = if inner.contains(&0) { T::default() } else { identity };
-            for reduced in ndarray::indices(IxDyn(&inner)) {
-                let at = |label: &u8| match self.out.iter().position(|l| l == label) {
-                    Some(axis) => outer[axis],
-                    None => summed.iter().position(|l| l == label).map_or(0, |i| reduced[i]),
-                };
-                let lhs: Vec<usize> = self.lhs.iter().map(at).collect();
-                let rhs: Vec<usize> = self.rhs.iter().map(at).collect();
-                sum = f(sum, a[&lhs[..]], b[&rhs[..]]);
-            }
-            sum
+        let out: Vec<usize> = self.out.iter().map(|&label| self.extent(label, lhs, rhs)).collect();
+        let (a, b) = (Rows::of(a, &self.lhs, self), Rows::of(b, &self.rhs, self));
+        let start = if a.length == 0 { T::default() } else { identity };
+        ArrayD::from_shape_fn(IxDyn(&out), |index| {
+            a.at(&index).iter().zip(b.at(&index)).fold(start, |sum, (&a, &b)| f(sum, a, b))
         })
+    }
+}
+
+/// An operand with its summed axes last, one row of them for each index of the others.
+struct Rows<T> {
+    elements: Vec<T>,
+    /// For each of the other axes, in order, its axis in the result and its extent.
+    axes: Vec<(usize, usize)>,
+    length: usize,
+}
+
+impl<T: Copy> Rows<T> {
+    fn of(x: &ArrayD<T>, labels: &[u8], dot: &Dot) -> Rows<T> {
+        let axis_of = |label: &u8| labels.iter().position(|l| l == label);
+        let summed: Vec<usize> = dot.summed().iter().filter_map(axis_of).collect();
+        let others: Vec<usize> = (0..labels.len()).filter(|axis| !summed.contains(axis)).collect();
+        let in_result = |axis: usize| dot.out.iter().position(|&label| label == labels[axis]);
+        Rows {
+            elements: x.view().permuted_axes([&others[..], &summed].concat()).iter().copied().collect(),
+            axes: others.iter().filter_map(|&axis| Some((in_result(axis)?, x.shape()[axis]))).collect(),
+            length: summed.iter().map(|&axis| x.shape()[axis]).product(),
+        }
+    }
+
+    /// The row of an element of the result.
+    fn at(&self, index: &IxDyn) -> &[T] {
+        let row = self.axes.iter().fold(0, |row, &(axis, extent)| row * extent + index[axis]);
+        &self.elements[row * self.length..][..self.length]
     }
 }
 

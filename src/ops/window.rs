@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ndarray::{ArrayD, Dimension, IxDyn};
+use ndarray::{ArrayD, AxisDescription, Dimension, IxDyn, Slice};
 
 use super::{Emitter, Mapped, Op, Reads, Rules, Site, Tensor, Types, expect_operands, with_leading};
 use crate::error::{Result, TypeError};
@@ -170,19 +170,36 @@ fn unfolded(slides: &[Slide], x: TensorType) -> Result<TensorType, TypeError> {
     Ok(TensorType { dtype: x.dtype, shape: Shape::of(&extents) })
 }
 
-/// The element of the operand that each element of the windows is: its position and its places, taken together.
-fn source(slides: &[Slide], index: &[usize]) -> Vec<usize> {
-    let (positions, places) = index.split_at(index.len() - slides.len());
-    let mut source = positions.to_vec();
-    for (slide, place) in slides.iter().zip(places) {
-        source[slide.axis] = positions[slide.axis] * slide.stride + place * slide.dilation;
-    }
-    source
+/// Every choice of one place along each slide.
+fn all_places(slides: &[Slide]) -> Vec<Vec<usize>> {
+    let sizes: Vec<usize> = slides.iter().map(|slide| slide.size).collect();
+    ndarray::indices(IxDyn(&sizes)).into_iter().map(|places| places.as_array_view().to_vec()).collect()
 }
 
-fn view<T: Element>(slides: &[Slide], x: &ArrayD<T>, shape: Shape) -> Value {
-    let element = |index: IxDyn| x[&source(slides, &index.as_array_view().to_vec())[..]];
-    ArrayD::from_shape_fn(IxDyn(shape.extents()), element).into()
+/// Along an axis of the windowed tensor, the elements that stand at these places of the windows, one a window.
+fn standing_at(slides: &[Slide], places: &[usize], axis: AxisDescription) -> Slice {
+    let slid = slides.iter().zip(places).find(|(slide, _)| slide.axis == axis.axis.index());
+    slid.map_or(Slice::from(..), |(slide, place)| {
+        let first = place * slide.dilation;
+        let last = first + (slide.positions(axis.len) - 1) * slide.stride;
+        Slice { start: first as isize, end: Some(last as isize + 1), step: slide.stride as isize }
+    })
+}
+
+/// The axes of windows that hold the places, at these places; the others in full.
+fn taken_at(places: &[usize], rank: usize, axis: usize) -> Slice {
+    axis.checked_sub(rank).map_or(Slice::from(..), |number| Slice::from(places[number]..=places[number]))
+}
+
+fn view<T: Element + Default>(slides: &[Slide], x: &ArrayD<T>, shape: Shape) -> Value {
+    let mut windows = ArrayD::<T>::default(IxDyn(shape.extents()));
+    for places in all_places(slides) {
+        let mut at_places = windows.view_mut();
+        at_places.slice_each_axis_inplace(|axis| taken_at(&places, x.ndim(), axis.axis.index()));
+        let source = x.slice_each_axis(|axis| standing_at(slides, &places, axis));
+        at_places.iter_mut().zip(source).for_each(|(to, &from)| *to = from);
+    }
+    windows.into()
 }
 
 /// The sum of what lies on each element; 0 where nothing does.
@@ -193,9 +210,12 @@ fn overlap<T: Element + Default>(
     add: impl Fn(T, T) -> T,
 ) -> Value {
     let mut sums = ArrayD::<Option<T>>::from_elem(IxDyn(shape.extents()), None);
-    for (index, &term) in y.indexed_iter() {
-        let sum = &mut sums[&source(slides, &index.as_array_view().to_vec())[..]];
-        *sum = Some(sum.map_or(term, |sum| add(sum, term)));
+    for places in all_places(slides) {
+        let terms = y.slice_each_axis(|axis| taken_at(&places, shape.rank(), axis.axis.index()));
+        let below = sums.slice_each_axis_mut(|axis| standing_at(slides, &places, axis));
+        for (sum, &term) in below.into_iter().zip(&terms) {
+            *sum = Some(sum.map_or(term, |sum| add(sum, term)));
+        }
     }
     sums.mapv(Option::unwrap_or_default).into()
 }
