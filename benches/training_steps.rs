@@ -86,9 +86,8 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
 
 fn main() -> Result<()> {
     let Settings { json, threads, names } = settings(std::env::args().skip(1))?;
-    if threads != 1 {
-        eprintln!("steps run on one thread");
-    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|error| Error::Value(error.to_string()))?;
     let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| name == workload.name);
     WORKLOADS.iter().filter(wanted).try_for_each(|workload| measure(workload, json))
 }

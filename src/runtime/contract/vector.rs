@@ -178,7 +178,7 @@ mod x86 {
                 *quad = [first, second, third, fourth];
             }
             for along in 0..4 {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|quad: usize| quads[quad][along]);
+                let [a, b, c, d] = quads.map(|quad| quad[along]);
                 let (even, even_2) = (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(c, d, 0x88));
                 let (odd, odd_2) = (_mm512_shuffle_f32x4(a, b, 0xdd), _mm512_shuffle_f32x4(c, d, 0xdd));
                 let at = |row: usize| to.add(row * stride);
