@@ -1,8 +1,8 @@
 //! Training steps of models from tiny to middle-sized: time a step, called and looped inside, and compile time.
 //!
 //! `cargo bench --bench training_steps -- [--json] [--threads N] [NAME…]`. Data is noise of the right shapes; a step is
-//! forward, loss, gradient and update. Times are medians over repeated batches. Steps run on one thread, whatever the
-//! number of threads that they may use. `benches/peers/compare.py` runs other systems on the same work.
+//! forward, loss, gradient and update. Times are medians over repeated batches. Large contractions may use as many threads
+//! as `--threads` says, one by default. `benches/peers/compare.py` runs other systems on the same work.
 
 use std::time::{Duration, Instant};
 
