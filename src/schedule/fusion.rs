@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM};
+use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM, STORED};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
@@ -245,6 +245,7 @@ impl<'g> Planner<'g> {
             && !is_contraction(self.graph, id)
             && path.identity
             && !is_whole(self.graph, id)
+            && self.fusion.kernels[kernel].stored.len() < STORED
             && self.fusion.kernels[kernel].space == space
         {
             self.fusion.kernels[kernel].stored.push(id);

@@ -26,14 +26,14 @@ pub(super) fn kernel(graph: &Graph, fusion: &Fusion, memory: &Memory, id: Kernel
     {
         return lowering.write(whole, node, stores);
     }
-    lowering.store(group.space, stores)
+    lowering.store(group.space, &group.stored, stores)
 }
 
 /// Lowers the copy of a node's value, which is stored or constant, to another place.
 pub(super) fn copy(graph: &Graph, memory: &Memory, name: String, node: NodeId, to: &Home) -> Kernel {
     let mut lowering = Lowering::new(graph, memory, name);
     lowering.kernel.sources = vec![node.index()];
-    lowering.store(graph.ty(node).shape, &[Destination { node, home: to.clone() }])
+    lowering.store(graph.ty(node).shape, &[], &[Destination { node, home: to.clone() }])
 }
 
 /// A kernel under construction.
@@ -83,14 +83,18 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Loops over the space and stores each destination's node.
-    fn store(mut self, space: Shape, destinations: &[Destination]) -> Kernel {
+    /// Loops over the space and stores each destination's node. Some nodes are computed before others, each from those
+    /// before it: that bounds the recursion.
+    fn store(mut self, space: Shape, first: &[NodeId], destinations: &[Destination]) -> Kernel {
         if space.elements() == 0 {
             return self.kernel;
         }
         let index: Vec<Affine> = (space.extents().iter())
             .map(|&extent| if extent == 1 { Affine::default() } else { Affine::var(self.open(extent)) })
             .collect();
+        for &node in first {
+            self.element(node, &index);
+        }
         let values: Vec<Var> = destinations.iter().map(|store| self.element(store.node, &index)).collect();
         let offset = Affine::linear(&index, space.extents());
         for (destination, value) in destinations.iter().zip(values) {
