@@ -3,6 +3,7 @@
 
 mod function;
 mod verify;
+mod work;
 
 pub use function::Function;
 pub use verify::Verification;
@@ -82,7 +83,8 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
     let mut watch = Stopwatch { stages: earlier };
     let nodes_before = graph.len();
     let graph = watch.time("simplify", || options.optimise(graph));
-    let schedule = watch.time("schedule", || schedule(&ready(&graph)))?;
+    let ready = watch.time("ready", || ready(&graph));
+    let schedule = watch.time("schedule", || schedule(&ready))?;
     let code = codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?;
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
@@ -93,5 +95,6 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
         arena_bytes: schedule.program.arena_bytes,
         code_bytes: code.bytes,
     };
-    Ok(Executable::new(&schedule, code, report))
+    let work = work::work(&ready, &schedule.program, code.is_straight);
+    Ok(Executable::new(&schedule, code, work, report))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inputs, Layout, Report, State};
+use super::{Inputs, Layout, Report, State, Work};
 use crate::codegen::Code;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
@@ -13,8 +13,10 @@ use crate::schedule::Schedule;
 ///
 /// It is `Send + Sync` and never changes; what a call works on are a [`State`] and [`Inputs`] made by it.
 pub struct Executable {
-    code: Code,
+    pub(super) code: Code,
     layout: Arc<Layout>,
+    /// What each task of the code does.
+    pub(super) work: Vec<Work>,
     report: CompileReport,
     /// Whether vector registers have upper halves that may need cleaning.
     has_wide_vectors: bool,
@@ -57,12 +59,12 @@ impl fmt::Display for CompileReport {
 }
 
 impl Executable {
-    pub(crate) fn new(schedule: &Schedule, code: Code, report: CompileReport) -> Executable {
+    pub(crate) fn new(schedule: &Schedule, code: Code, work: Vec<Work>, report: CompileReport) -> Executable {
         #[cfg(target_arch = "x86_64")]
         let has_wide_vectors = is_x86_feature_detected!("avx");
         #[cfg(not(target_arch = "x86_64"))]
         let has_wide_vectors = false;
-        Executable { code, layout: Layout::of(schedule), report, has_wide_vectors }
+        Executable { code, layout: Layout::of(schedule), work, report, has_wide_vectors }
     }
 
     /// Fresh state: parameters and slots at their initial values.
@@ -124,7 +126,7 @@ impl Executable {
     }
 
     #[inline]
-    fn check(&self, state: &State, inputs: &Inputs) -> Result<*const *const u8> {
+    pub(super) fn check(&self, state: &State, inputs: &Inputs) -> Result<*const *const u8> {
         if !Arc::ptr_eq(&self.layout, &state.layout) {
             return Err(Error::ForeignMemory("state"));
         }
@@ -137,7 +139,7 @@ impl Executable {
     /// Cranelift mixes in legacy SSE moves, which crawl while upper halves of vector registers are dirty: a
     /// 6.5 ns step took 600 ns after a library call that had left them so.
     #[inline]
-    fn clean_vectors(&self) {
+    pub(super) fn clean_vectors(&self) {
         #[cfg(target_arch = "x86_64")]
         if self.has_wide_vectors {
             // SAFETY: the processor has AVX, and every register a call may clobber is declared clobbered.

@@ -5,6 +5,7 @@ mod contract;
 mod executable;
 mod inputs;
 mod memory;
+mod profile;
 mod report;
 mod sort;
 mod state;
@@ -12,6 +13,7 @@ mod state;
 pub(crate) use contract::library;
 pub use executable::{CompileReport, Executable};
 pub use inputs::Inputs;
+pub use profile::{Profile, Source, TaskProfile, Work};
 pub use report::Report;
 pub use state::State;
 
