@@ -50,6 +50,23 @@ fn every_kernel_of_a_workload_is_named_once() {
 }
 
 #[test]
+fn the_arena_holds_what_is_in_use_at_one_time() {
+    for name in ["tiny_mlp", "mnist_mlp_adam", "lenet"] {
+        let workload = WORKLOADS.iter().find(|workload| workload.name == name).unwrap();
+        let g = Graph::new();
+        let schedule = (workload.build)(&g).unwrap().schedule().unwrap();
+        let (live, arena) = (schedule.live_bytes(), schedule.program.arena_bytes);
+        assert!(0 < live && live <= arena, "{name}: {live} of {arena}");
+    }
+    // A row and its sum: the sum waits for the row to be read again.
+    let g = Graph::new();
+    let x = g.input("x", [4096], F64).tanh();
+    let f = g.function().output("y", x / x.sum(..));
+    let schedule = f.schedule(&Options::default()).unwrap();
+    assert!(schedule.live_bytes() <= 4096 * 8 + 64, "{}", schedule.live_bytes());
+}
+
+#[test]
 fn loop_nests_are_a_task_each() {
     let workload = WORKLOADS.iter().find(|workload| workload.name == "mnist_mlp").unwrap();
     let g = Graph::new();

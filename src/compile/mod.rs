@@ -57,9 +57,12 @@ pub struct Options {
 impl Options {
     /// Runs the passes that are not left out.
     pub fn optimise(&self, graph: Graph) -> Graph {
+        self.passes().fold(graph, |graph, pass| (pass.run)(&graph))
+    }
+
+    fn passes(&self) -> impl Iterator<Item = &'static Pass> {
         let fast = (self.fast_math == FastMath::On).then_some(&FAST_MATH);
-        let wanted = PASSES.iter().filter(|pass| !self.without.contains(&pass.name));
-        fast.into_iter().chain(wanted).fold(graph, |graph, pass| (pass.run)(&graph))
+        fast.into_iter().chain(PASSES.iter().filter(|pass| !self.without.contains(&pass.name)))
     }
 }
 
@@ -70,6 +73,7 @@ struct Stopwatch {
 
 impl Stopwatch {
     fn time<T>(&mut self, stage: &'static str, run: impl FnOnce() -> T) -> T {
+        let _span = span(stage);
         let started = Instant::now();
         let result = run();
         self.stages.push((stage, started.elapsed()));
@@ -77,15 +81,27 @@ impl Stopwatch {
     }
 }
 
-/// Compiles a graph that has results. `earlier` are stages that have been run on it already.
-fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration)>) -> Result<Executable> {
+/// Marks a stage as under way, until what is returned is dropped: as a `tracing` span, if that feature is on.
+#[cfg(feature = "tracing")]
+pub(crate) fn span(stage: &'static str) -> impl Sized {
+    tracing::info_span!("hitofude", stage).entered()
+}
+
+/// Marks a stage as under way; the feature `tracing` is off.
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn span(_stage: &'static str) -> impl Sized {}
+
+/// Compiles a graph that has results. The watch has timed what was done to it already.
+fn compile(graph: Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
     graph.check()?;
-    let mut watch = Stopwatch { stages: earlier };
     let nodes_before = graph.len();
-    let graph = watch.time("simplify", || options.optimise(graph));
+    let graph = options.passes().fold(graph, |graph, pass| watch.time(pass.name, || (pass.run)(&graph)));
     let ready = watch.time("ready", || ready(&graph));
     let schedule = watch.time("schedule", || schedule(&ready))?;
-    let code = codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?;
+    let code = {
+        let _span = span("codegen");
+        codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?
+    };
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
         stages: watch.stages,
@@ -93,6 +109,7 @@ fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration
         nodes_after: graph.len(),
         kernels: schedule.program.kernels().len(),
         arena_bytes: schedule.program.arena_bytes,
+        live_bytes: schedule.live_bytes(),
         code_bytes: code.bytes,
     };
     let work = work::work(&ready, &schedule.program, code.is_straight);

@@ -35,6 +35,8 @@ pub struct CompileReport {
     pub kernels: usize,
     /// Scratch memory of a call.
     pub arena_bytes: usize,
+    /// The least that the arena could take: the most scratch memory in use at one time.
+    pub live_bytes: usize,
     /// Machine code.
     pub code_bytes: usize,
 }
@@ -54,7 +56,8 @@ impl fmt::Display for CompileReport {
         writeln!(f, "{:<12}{:>9.3} ms", "total", self.total().as_secs_f64() * 1e3)?;
         let (before, after) = (self.nodes_before, self.nodes_after);
         writeln!(f, "{before} nodes, {after} after simplification; {} kernels", self.kernels)?;
-        write!(f, "{} bytes of code, {} bytes of arena", self.code_bytes, self.arena_bytes)
+        let (code, arena, live) = (self.code_bytes, self.arena_bytes, self.live_bytes);
+        write!(f, "{code} bytes of code, {arena} bytes of arena, at most {live} of them in use at one time")
     }
 }
 
