@@ -64,11 +64,11 @@ pub mod train;
 pub mod transform;
 pub mod types;
 
-pub use compile::{Cpu, FastMath, Function, Listing, Options, Verification};
+pub use compile::{Cache, Cpu, FastMath, Function, Listing, Options, Verification};
 pub use error::{Error, Result};
 pub use ops::{Graph, Tensor};
 pub use runtime::{
-    CompileReport, Executable, Inputs, Profile, Report, Signature, Source, State, TaskProfile, Work,
+    CompileReport, Executable, Found, Inputs, Profile, Report, Signature, Source, State, TaskProfile, Work,
 };
 pub use train::TrainingStep;
 pub use types::{DType, Element, Scalar, Shape, TensorType, Value};

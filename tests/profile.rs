@@ -8,14 +8,10 @@ use hitofude::{Options, Profile};
 
 #[path = "../benches/workloads/mod.rs"]
 mod workloads;
-use workloads::{WORKLOADS, noise};
+use workloads::WORKLOADS;
 
 fn filled(executable: &Executable) -> Inputs {
-    let mut inputs = executable.inputs();
-    for (seed, input) in inputs.signature().into_iter().enumerate() {
-        inputs.set(&input.name, noise(input.ty, seed as u64 + 1)).unwrap();
-    }
-    inputs
+    workloads::start(executable).unwrap().1
 }
 
 /// One profile, which must have left the state alone.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hitofude::{Listing, Options, Profile, TaskProfile, TrainingStep, dump};
+use hitofude::{Cache, Listing, Options, Profile, TaskProfile, TrainingStep, dump};
 use serde_json::{Value, json};
 
 use super::{Failure, Form, Inspect, Stage};
@@ -36,7 +36,7 @@ impl Inspect {
         if !self.timings {
             return Ok(());
         }
-        let executable = step.compile()?;
+        let executable = step.compile_with(&Options { cache: Cache::Off, ..Options::default() })?;
         match beside {
             true => writeln!(std::io::stderr(), "{}", executable.compile_report())?,
             false => writeln!(out, "\n{}", executable.compile_report())?,

@@ -11,15 +11,27 @@ use crate::schedule::Schedule;
 
 /// A compiled program: native code for one call, and for many calls in a row.
 ///
-/// It is `Send + Sync` and never changes; what a call works on are a [`State`] and [`Inputs`] made by it.
+/// It is `Send + Sync` and never changes; what a call works on are a [`State`] and [`Inputs`] made by it, or by another
+/// that shares its code: a clone, or what an equal graph was compiled to ([`crate::Options::cache`]).
+#[derive(Clone)]
 pub struct Executable {
-    pub(super) code: Code,
+    pub(super) code: Arc<Code>,
     layout: Arc<Layout>,
     /// What each task of the code does.
-    pub(super) work: Vec<Work>,
+    pub(super) work: Arc<[Work]>,
     report: CompileReport,
     /// Whether vector registers have upper halves that may need cleaning.
     has_wide_vectors: bool,
+}
+
+/// Where a compiled program came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// It was compiled.
+    #[default]
+    Nowhere,
+    /// An equal graph had been compiled before.
+    InCache,
 }
 
 /// What compiling took, and what came out.
@@ -27,6 +39,8 @@ pub struct Executable {
 pub struct CompileReport {
     /// Each stage with the time it took, in order.
     pub stages: Vec<(&'static str, Duration)>,
+    /// Whether the code was there already.
+    pub found: Found,
     /// Nodes of the graph as built and derived, before simplification.
     pub nodes_before: usize,
     /// Nodes that are scheduled.
@@ -54,6 +68,9 @@ impl fmt::Display for CompileReport {
             writeln!(f, "{stage:<12}{:>9.3} ms", time.as_secs_f64() * 1e3)?;
         }
         writeln!(f, "{:<12}{:>9.3} ms", "total", self.total().as_secs_f64() * 1e3)?;
+        if self.found == Found::InCache {
+            writeln!(f, "an equal graph had been compiled before")?;
+        }
         let (before, after) = (self.nodes_before, self.nodes_after);
         writeln!(f, "{before} nodes, {after} after simplification; {} kernels", self.kernels)?;
         let (code, arena, live) = (self.code_bytes, self.arena_bytes, self.live_bytes);
@@ -67,7 +84,14 @@ impl Executable {
         let has_wide_vectors = is_x86_feature_detected!("avx");
         #[cfg(not(target_arch = "x86_64"))]
         let has_wide_vectors = false;
+        let (code, work) = (Arc::new(code), work.into());
         Executable { code, layout: Layout::of(schedule), work, report, has_wide_vectors }
+    }
+
+    /// The same program, which was looked for in these stages.
+    pub(crate) fn found_again(mut self, stages: Vec<(&'static str, Duration)>) -> Executable {
+        (self.report.stages, self.report.found) = (stages, Found::InCache);
+        self
     }
 
     /// Fresh state: parameters and slots at their initial values.

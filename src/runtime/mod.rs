@@ -11,7 +11,7 @@ mod sort;
 mod state;
 
 pub(crate) use contract::library;
-pub use executable::{CompileReport, Executable};
+pub use executable::{CompileReport, Executable, Found};
 pub use inputs::Inputs;
 pub use profile::{Profile, Source, TaskProfile, Work};
 pub use report::Report;
