@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use hitofude::prelude::*;
+use hitofude::{Cache, Options};
 use workloads::{WORKLOADS, Workload};
 
 mod workloads;
@@ -30,7 +31,7 @@ fn median(inner: u64, mut run: impl FnMut()) -> f64 {
 fn measure(workload: &Workload, json: bool) -> Result<()> {
     let g = Graph::new();
     let started = Instant::now();
-    let step = (workload.build)(&g)?.compile()?;
+    let step = (workload.build)(&g)?.compile_with(&Options { cache: Cache::Off, ..Options::default() })?;
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
     let (mut state, inputs, _) = workloads::start(&step)?;
     let report = step.compile_report();

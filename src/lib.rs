@@ -44,7 +44,8 @@
 //! # Nouns
 //!
 //! A [`Graph`] is built through [`Tensor`]s; a [`TrainingStep`] or a [`Function`] says what to compute of it; compiled,
-//! it is an [`Executable`], which works on a [`State`] and [`Inputs`] and gives a [`Report`].
+//! it is an [`Executable`], which works on a [`State`] and [`Inputs`] and gives a [`Report`], and can tell where its time
+//! goes ([`Profile`]).
 mod codegen;
 pub mod compile;
 pub mod data;
@@ -63,10 +64,12 @@ pub mod train;
 pub mod transform;
 pub mod types;
 
-pub use compile::{Cpu, FastMath, Function, Listing, Options, Verification};
+pub use compile::{Cache, Cpu, FastMath, Function, Listing, Options, Verification};
 pub use error::{Error, Result};
 pub use ops::{Graph, Tensor};
-pub use runtime::{CompileReport, Executable, Inputs, Report, Signature, State};
+pub use runtime::{
+    CompileReport, Executable, Found, Inputs, Profile, Report, Signature, Source, State, TaskProfile, Work,
+};
 pub use train::TrainingStep;
 pub use types::{DType, Element, Scalar, Shape, TensorType, Value};
 

@@ -415,6 +415,20 @@ mod inspection {
     }
 
     #[test]
+    fn profiles() {
+        for command in COMMANDS {
+            let text = hitofude(&[command, &["--profile"]].concat()).success();
+            assert!(text.contains("GFLOP/s") && text.contains("a step"), "{text}");
+            let lines = json_lines(&hitofude(&[command, &["--profile", "--json"]].concat()).success());
+            let tasks = lines.last().unwrap()["profile"].as_array().unwrap();
+            let shares: f64 = tasks.iter().map(|task| number(&task["share"])).sum();
+            assert_near(shares, 1.0, 1e-12);
+            assert!(tasks.iter().all(|task| task["sources"][0]["operator"].is_string()));
+            hitofude(&[command, &["--profile", "--dump-graph"]].concat()).refusal_with(&["--profile"]);
+        }
+    }
+
+    #[test]
     fn timings_go_to_one_stream() {
         let to_stdout = COMMANDS
             .map(|command| hitofude(&[command, &["--timings"]].concat()).success().contains("cranelift"));

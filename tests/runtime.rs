@@ -4,6 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use hitofude::prelude::*;
+use hitofude::{Cache, Options};
 
 /// Counts this thread's allocations.
 struct Counting;
@@ -29,9 +30,14 @@ static ALLOCATOR: Counting = Counting;
 
 fn linear(samples: usize, columns: usize) -> Executable {
     let g = Graph::new();
+    let anew = Options { cache: Cache::Off, ..Options::default() };
     let (x, t) = (g.input("x", [samples, columns], F32), g.input("target", [samples, 1], F32));
     let output = x.linear(g.parameter("weight", [1, columns], F32), g.parameter("bias", [1], F32));
-    g.training_step(output.mse_loss(t), Sgd::new(0.01)).unwrap().output("output", output).compile().unwrap()
+    g.training_step(output.mse_loss(t), Sgd::new(0.01))
+        .unwrap()
+        .output("output", output)
+        .compile_with(&anew)
+        .unwrap()
 }
 
 fn ones(step: &Executable, samples: usize, columns: usize) -> Inputs {

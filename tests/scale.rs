@@ -33,6 +33,16 @@ fn a_chain_of_2_000_nodes_compiles() {
 }
 
 #[test]
+fn uses_beyond_counting_are_many() {
+    // x ← sin(x·x), where no product is split up: 2⁸⁰ ways from x to y.
+    let g = Graph::new();
+    let x = g.input("x", [50], F64);
+    let y = (0..80).fold(x, |x, _| (x * x).sin());
+    let leaves = [("x", Value::from(Array1::linspace(-1.0, 1.0, 50)))];
+    assert_compiles_right(&g, &[("y", y)], &leaves, 1e-12);
+}
+
+#[test]
 fn doubling_stays_linear() {
     // x ← x·x + x: a tree of 2⁶⁰ leaves, a DAG of 120 nodes.
     let g = Graph::new();

@@ -60,6 +60,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         true => print_json(&fit, &rows, time, out)?,
         false => print_text(&fit, &rows, &arguments.target, time, out)?,
     }
+    arguments.inspect.profile(arguments.json, out, |steps| problem.profile(steps))?;
     arguments.inspect.time(&step, arguments.json, out)
 }
 

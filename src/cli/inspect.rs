@@ -1,10 +1,14 @@
-//! `--dump-graph`, `--emit` and `--timings`: looking into a training step.
+//! `--dump-graph`, `--emit`, `--timings` and `--profile`: looking into a training step.
 
 use std::io::Write;
 
-use hitofude::{Listing, Options, TrainingStep, dump};
+use hitofude::{Cache, Listing, Options, Profile, TaskProfile, TrainingStep, dump};
+use serde_json::{Value, json};
 
 use super::{Failure, Form, Inspect, Stage};
+
+/// Steps that a profile is the median of.
+const PROFILED: u64 = 1000;
 
 impl Inspect {
     /// Shows what was asked for, if it was something to show instead of training.
@@ -32,13 +36,46 @@ impl Inspect {
         if !self.timings {
             return Ok(());
         }
-        let executable = step.compile()?;
+        let executable = step.compile_with(&Options { cache: Cache::Off, ..Options::default() })?;
         match beside {
             true => writeln!(std::io::stderr(), "{}", executable.compile_report())?,
             false => writeln!(out, "\n{}", executable.compile_report())?,
         }
         Ok(())
     }
+
+    /// Prints where the time of a step goes, if asked for; `measure` takes the number of steps to time.
+    pub fn profile(
+        &self,
+        json: bool,
+        out: &mut impl Write,
+        measure: impl FnOnce(u64) -> hitofude::Result<Profile>,
+    ) -> Result<(), Failure> {
+        if !self.profile {
+            return Ok(());
+        }
+        let profile = measure(PROFILED)?;
+        match json {
+            true => writeln!(out, "{}", profile_json(&profile))?,
+            false => writeln!(out, "\n{profile}")?,
+        }
+        Ok(())
+    }
+}
+
+fn profile_json(profile: &Profile) -> Value {
+    let task = |task: &TaskProfile| {
+        let sources: Vec<Value> = (task.work.sources.iter())
+            .map(|source| json!({ "operator": source.operator, "origin": source.origin }))
+            .collect();
+        json!({
+            "kernels": task.work.kernels, "us": task.seconds * 1e6, "share": task.share,
+            "bytes": task.work.bytes, "gb_per_s": task.gigabytes_per_second(),
+            "flops": task.work.flops, "gflop_per_s": task.gigaflops_per_second(), "sources": sources,
+        })
+    };
+    let tasks: Vec<Value> = profile.tasks.iter().map(task).collect();
+    json!({ "profile": tasks, "us": profile.seconds() * 1e6, "steps": profile.steps })
 }
 
 fn picture(step: &TrainingStep<'_>, stage: Stage) -> Result<String, Failure> {

@@ -49,6 +49,8 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     run.fill()?;
     train(&mut run, arguments, out)?;
     run.summary(arguments, compile_time, out)?;
+    let profile = |steps| run.step.profile(&run.state, &run.inputs, steps);
+    arguments.inspect.profile(arguments.json, out, profile)?;
     arguments.inspect.time(&training, arguments.json, out)
 }
 

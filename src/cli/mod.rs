@@ -69,6 +69,9 @@ struct Inspect {
     /// Print where compile time went, stage by stage.
     #[arg(long)]
     timings: bool,
+    /// Print where the time of a step goes, kernel by kernel, after training.
+    #[arg(long, conflicts_with_all = ["dump_graph", "emit"])]
+    profile: bool,
 }
 
 /// A stage of compilation.

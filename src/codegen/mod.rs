@@ -55,6 +55,10 @@ pub struct Code {
     pub step: StepFn,
     /// Runs many steps.
     pub steps: StepsFn,
+    /// Runs one task each: together, in order, they are a step. Straight-line code is one.
+    pub tasks: Vec<StepFn>,
+    /// Whether it is straight-line code.
+    pub is_straight: bool,
     /// CLIF of both entries, with [`Listing::Full`].
     pub clif: String,
     /// Assembly of both entries, with [`Listing::Full`].
@@ -147,25 +151,28 @@ struct Compiler<'p> {
 
 impl Compiler<'_> {
     fn compile(mut self, started: Instant) -> Result<Code, ModuleError> {
-        let kernels = match self.tape {
+        let tasks = match self.tape {
             Some(_) => vec![],
-            None => (self.program.kernels().into_iter().enumerate())
-                .map(|(number, kernel)| self.define_kernel(number, kernel))
-                .collect::<Result<_, _>>()?,
+            None => self.define_tasks()?,
         };
-        let step = self.define("step", 0, |compiler, context| compiler.build_step(context, &kernels))?;
+        let step = self.define("step", 0, |compiler, context| compiler.build_step(context, &tasks))?;
         let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, step))?;
         let finalising = Instant::now();
         self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
         self.cranelift += finalising.elapsed();
+        let tasks = if self.tape.is_some() { vec![step] } else { tasks };
         let (step, steps) =
             (self.module.get_finalized_function(step), self.module.get_finalized_function(steps));
+        let tasks = tasks.into_iter().map(|task| self.module.get_finalized_function(task));
         Ok(Code {
             // SAFETY: both functions were defined with the signatures of these types.
             step: unsafe { std::mem::transmute::<*const u8, StepFn>(step) },
             // SAFETY: as above.
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
+            // SAFETY: as above; tasks have the signature of a step.
+            tasks: tasks.map(|task| unsafe { std::mem::transmute::<*const u8, StepFn>(task) }).collect(),
+            is_straight: self.tape.is_some(),
             module: Some(self.module),
             _tables: self.tables,
             clif: self.clif,
@@ -174,6 +181,30 @@ impl Compiler<'_> {
             lowering: started.elapsed().saturating_sub(self.cranelift),
             cranelift: self.cranelift,
         })
+    }
+
+    /// Compiles every kernel, and every repeat that is not inside another, to a function of its own; returns those that
+    /// a step calls in order.
+    fn define_tasks(&mut self) -> Result<Vec<FuncId>, ModuleError> {
+        let mut number = 0..;
+        let mut tasks = Vec::new();
+        for task in &self.program.tasks {
+            let mut kernels = Vec::new();
+            task.kernels(&mut kernels);
+            let kernels: Vec<FuncId> = (kernels.into_iter().zip(number.by_ref()))
+                .map(|(kernel, number)| self.define_kernel(number, kernel))
+                .collect::<Result<_, _>>()?;
+            tasks.push(match (task, &kernels[..]) {
+                (Task::Run(_), &[kernel]) => kernel,
+                _ => self.define("repeat", 0, |compiler, context| {
+                    compiler.build(context, |emit, params, program| {
+                        let mut calls = Calls { program, params, kernels: kernels.iter() };
+                        calls.tasks(std::slice::from_ref(task), emit, &mut vec![]);
+                    })
+                })?,
+            });
+        }
+        Ok(tasks)
     }
 
     /// Compiles one kernel to a function of its own.
@@ -213,8 +244,8 @@ impl Compiler<'_> {
         Ok(id)
     }
 
-    /// One step: straight-line code, or a call of every kernel in order.
-    fn build_step(&mut self, context: &mut Context, kernels: &[FuncId]) -> Result<(), ModuleError> {
+    /// One step: straight-line code, or a call of every task in order.
+    fn build_step(&mut self, context: &mut Context, tasks: &[FuncId]) -> Result<(), ModuleError> {
         let tape = self.tape;
         self.build(context, |emit, params, program| match tape {
             Some(tape) => {
@@ -222,9 +253,7 @@ impl Compiler<'_> {
                     Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
                 straight::step(tape, program, emit, &bases);
             }
-            None => {
-                Calls { program, params, kernels: kernels.iter() }.tasks(&program.tasks, emit, &mut vec![])
-            }
+            None => tasks.iter().for_each(|&task| call(emit, task, params, &[])),
         })
     }
 
@@ -282,7 +311,7 @@ fn call(emit: &mut Emit<'_, '_>, function: FuncId, params: &[Value], counts: &[V
     emit.builder.ins().call(callee, &[&params[..4], counts].concat());
 }
 
-/// The calls of kernels that make up a step.
+/// The calls of kernels that make up a repeat.
 struct Calls<'a> {
     program: &'a Program,
     params: &'a [Value],

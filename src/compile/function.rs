@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Options, compile};
+use super::{Options, Stopwatch, compile};
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Origin, Target};
 use crate::ops::{Graph, Leaf, Op, Role, Tensor};
@@ -163,8 +163,8 @@ impl<'g> Function<'g> {
     /// # Errors
     /// As [`Function::compile`].
     pub fn compile_with(&self, options: &Options) -> Result<Executable> {
-        let started = Instant::now();
-        let graph = self.graph()?;
-        compile(graph, options, vec![("derive", self.derivation), ("extract", started.elapsed())])
+        let mut watch = Stopwatch { stages: vec![("derive", self.derivation)] };
+        let graph = watch.time("extract", || self.graph())?;
+        compile(graph, options, watch)
     }
 }

@@ -1,9 +1,12 @@
 //! Floor 7: the way through the house, from a graph's results to native code. The only module that knows
 //! every stage.
 
+mod cache;
 mod function;
 mod verify;
+mod work;
 
+pub use cache::clear_cache;
 pub use function::Function;
 pub use verify::Verification;
 
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::codegen;
 use crate::error::Result;
 use crate::ops::Graph;
-use crate::runtime::{CompileReport, Executable, library};
+use crate::runtime::{CompileReport, Executable, Found, library};
 use crate::schedule::schedule;
 use crate::transform::{prune, ready, simplify, simplify_fast};
 
@@ -40,8 +43,20 @@ pub enum FastMath {
     On,
 }
 
+/// Whether a graph that was compiled before in this process, with the same options and from the same lines, is compiled
+/// again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cache {
+    /// It is not: both programs share their code, and work with each other's state and inputs. The last 64 programs are
+    /// kept ([`clear_cache`]).
+    #[default]
+    Shared,
+    /// It is, and not kept.
+    Off,
+}
+
 /// How to compile.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Names of [`PASSES`] to leave out.
     pub without: Vec<&'static str>,
@@ -51,14 +66,19 @@ pub struct Options {
     pub cpu: Cpu,
     /// Whether to keep CLIF and assembly.
     pub listing: Listing,
+    /// Whether to look for the program among those compiled before.
+    pub cache: Cache,
 }
 
 impl Options {
     /// Runs the passes that are not left out.
     pub fn optimise(&self, graph: Graph) -> Graph {
+        self.passes().fold(graph, |graph, pass| (pass.run)(&graph))
+    }
+
+    fn passes(&self) -> impl Iterator<Item = &'static Pass> {
         let fast = (self.fast_math == FastMath::On).then_some(&FAST_MATH);
-        let wanted = PASSES.iter().filter(|pass| !self.without.contains(&pass.name));
-        fast.into_iter().chain(wanted).fold(graph, |graph, pass| (pass.run)(&graph))
+        fast.into_iter().chain(PASSES.iter().filter(|pass| !self.without.contains(&pass.name)))
     }
 }
 
@@ -69,6 +89,7 @@ struct Stopwatch {
 
 impl Stopwatch {
     fn time<T>(&mut self, stage: &'static str, run: impl FnOnce() -> T) -> T {
+        let _span = span(stage);
         let started = Instant::now();
         let result = run();
         self.stages.push((stage, started.elapsed()));
@@ -76,22 +97,54 @@ impl Stopwatch {
     }
 }
 
-/// Compiles a graph that has results. `earlier` are stages that have been run on it already.
-fn compile(graph: Graph, options: &Options, earlier: Vec<(&'static str, Duration)>) -> Result<Executable> {
+/// Marks a stage as under way, until what is returned is dropped: as a `tracing` span, if that feature is on.
+#[cfg(feature = "tracing")]
+pub(crate) fn span(stage: &'static str) -> impl Sized {
+    tracing::info_span!("hitofude", stage).entered()
+}
+
+/// Marks a stage as under way; the feature `tracing` is off.
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn span(_stage: &'static str) -> impl Sized {}
+
+/// Compiles a graph that has results, unless that has been done before. The watch has timed what was done to it already.
+fn compile(graph: Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
     graph.check()?;
-    let mut watch = Stopwatch { stages: earlier };
-    let nodes_before = graph.len();
-    let graph = watch.time("simplify", || options.optimise(graph));
-    let schedule = watch.time("schedule", || schedule(&ready(&graph)))?;
-    let code = codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?;
+    if options.cache == Cache::Off {
+        return compile_anew(&graph, options, watch);
+    }
+    let hash = watch.time("hash", || graph.structure_hash());
+    if let Some(found) = watch.time("look up", || cache::find(hash, &graph, options)) {
+        return Ok(found.found_again(watch.stages));
+    }
+    let executable = compile_anew(&graph, options, watch)?;
+    cache::keep(hash, graph, options.clone(), executable.clone());
+    Ok(executable)
+}
+
+fn compile_anew(source: &Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
+    let mut optimised: Option<Graph> = None;
+    for pass in options.passes() {
+        optimised = Some(watch.time(pass.name, || (pass.run)(optimised.as_ref().unwrap_or(source))));
+    }
+    let graph = optimised.as_ref().unwrap_or(source);
+    let ready = watch.time("ready", || ready(graph));
+    let schedule = watch.time("schedule", || schedule(&ready))?;
+    let code = {
+        let _span = span("codegen");
+        codegen::compile(&schedule.program, options.cpu, library(options.cpu), options.listing)?
+    };
     watch.stages.extend([("lower", code.lowering), ("cranelift", code.cranelift)]);
     let report = CompileReport {
         stages: watch.stages,
-        nodes_before,
+        found: Found::Nowhere,
+        nodes_before: source.len(),
         nodes_after: graph.len(),
         kernels: schedule.program.kernels().len(),
         arena_bytes: schedule.program.arena_bytes,
+        live_bytes: schedule.live_bytes(),
         code_bytes: code.bytes,
     };
-    Ok(Executable::new(&schedule, code, report))
+    let work = work::work(&ready, &schedule.program, code.is_straight);
+    Ok(Executable::new(&schedule, code, work, report))
 }

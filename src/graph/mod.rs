@@ -5,6 +5,7 @@
 mod display;
 mod origin;
 mod parse;
+mod structure;
 mod validate;
 
 use std::cell::{Ref, RefCell};

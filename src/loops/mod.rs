@@ -7,6 +7,7 @@ mod display;
 mod scalar;
 mod special;
 mod task;
+mod traffic;
 mod verify;
 mod walk;
 
@@ -15,6 +16,7 @@ pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::Special;
 pub use task::{Program, Repeat, Task};
+pub use traffic::{Passage, Traffic};
 
 use std::collections::BTreeSet;
 

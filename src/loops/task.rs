@@ -28,6 +28,8 @@ pub struct Repeat {
     /// A bool that is looked at before each turn: where it is false, no further turn is done.
     pub condition: Option<BufferId>,
     pub tasks: Vec<Task>,
+    /// What the repeat computes, in the numbering of whoever made it.
+    pub sources: Vec<usize>,
 }
 
 impl Program {
@@ -68,6 +70,14 @@ impl Task {
         match self {
             Task::Run(kernel) => found.push(kernel),
             Task::Repeat(repeat) => repeat.tasks.iter().for_each(|task| task.kernels(found)),
+        }
+    }
+
+    /// What the task computes, in the numbering of whoever made it.
+    pub fn sources(&self) -> &[usize] {
+        match self {
+            Task::Run(kernel) => &kernel.sources,
+            Task::Repeat(repeat) => &repeat.sources,
         }
     }
 

@@ -4,20 +4,34 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inputs, Layout, Report, State};
+use super::{Inputs, Layout, Report, State, Work};
 use crate::codegen::Code;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 
 /// A compiled program: native code for one call, and for many calls in a row.
 ///
-/// It is `Send + Sync` and never changes; what a call works on are a [`State`] and [`Inputs`] made by it.
+/// It is `Send + Sync` and never changes; what a call works on are a [`State`] and [`Inputs`] made by it, or by another
+/// that shares its code: a clone, or what an equal graph was compiled to ([`crate::Options::cache`]).
+#[derive(Clone)]
 pub struct Executable {
-    code: Code,
+    pub(super) code: Arc<Code>,
     layout: Arc<Layout>,
+    /// What each task of the code does.
+    pub(super) work: Arc<[Work]>,
     report: CompileReport,
     /// Whether vector registers have upper halves that may need cleaning.
     has_wide_vectors: bool,
+}
+
+/// Where a compiled program came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// It was compiled.
+    #[default]
+    Nowhere,
+    /// An equal graph had been compiled before.
+    InCache,
 }
 
 /// What compiling took, and what came out.
@@ -25,6 +39,8 @@ pub struct Executable {
 pub struct CompileReport {
     /// Each stage with the time it took, in order.
     pub stages: Vec<(&'static str, Duration)>,
+    /// Whether the code was there already.
+    pub found: Found,
     /// Nodes of the graph as built and derived, before simplification.
     pub nodes_before: usize,
     /// Nodes that are scheduled.
@@ -33,6 +49,8 @@ pub struct CompileReport {
     pub kernels: usize,
     /// Scratch memory of a call.
     pub arena_bytes: usize,
+    /// The least that the arena could take: the most scratch memory in use at one time.
+    pub live_bytes: usize,
     /// Machine code.
     pub code_bytes: usize,
 }
@@ -50,19 +68,30 @@ impl fmt::Display for CompileReport {
             writeln!(f, "{stage:<12}{:>9.3} ms", time.as_secs_f64() * 1e3)?;
         }
         writeln!(f, "{:<12}{:>9.3} ms", "total", self.total().as_secs_f64() * 1e3)?;
+        if self.found == Found::InCache {
+            writeln!(f, "an equal graph had been compiled before")?;
+        }
         let (before, after) = (self.nodes_before, self.nodes_after);
         writeln!(f, "{before} nodes, {after} after simplification; {} kernels", self.kernels)?;
-        write!(f, "{} bytes of code, {} bytes of arena", self.code_bytes, self.arena_bytes)
+        let (code, arena, live) = (self.code_bytes, self.arena_bytes, self.live_bytes);
+        write!(f, "{code} bytes of code, {arena} bytes of arena, at most {live} of them in use at one time")
     }
 }
 
 impl Executable {
-    pub(crate) fn new(schedule: &Schedule, code: Code, report: CompileReport) -> Executable {
+    pub(crate) fn new(schedule: &Schedule, code: Code, work: Vec<Work>, report: CompileReport) -> Executable {
         #[cfg(target_arch = "x86_64")]
         let has_wide_vectors = is_x86_feature_detected!("avx");
         #[cfg(not(target_arch = "x86_64"))]
         let has_wide_vectors = false;
-        Executable { code, layout: Layout::of(schedule), report, has_wide_vectors }
+        let (code, work) = (Arc::new(code), work.into());
+        Executable { code, layout: Layout::of(schedule), work, report, has_wide_vectors }
+    }
+
+    /// The same program, which was looked for in these stages.
+    pub(crate) fn found_again(mut self, stages: Vec<(&'static str, Duration)>) -> Executable {
+        (self.report.stages, self.report.found) = (stages, Found::InCache);
+        self
     }
 
     /// Fresh state: parameters and slots at their initial values.
@@ -124,7 +153,7 @@ impl Executable {
     }
 
     #[inline]
-    fn check(&self, state: &State, inputs: &Inputs) -> Result<*const *const u8> {
+    pub(super) fn check(&self, state: &State, inputs: &Inputs) -> Result<*const *const u8> {
         if !Arc::ptr_eq(&self.layout, &state.layout) {
             return Err(Error::ForeignMemory("state"));
         }
@@ -137,7 +166,7 @@ impl Executable {
     /// Cranelift mixes in legacy SSE moves, which crawl while upper halves of vector registers are dirty: a
     /// 6.5 ns step took 600 ns after a library call that had left them so.
     #[inline]
-    fn clean_vectors(&self) {
+    pub(super) fn clean_vectors(&self) {
         #[cfg(target_arch = "x86_64")]
         if self.has_wide_vectors {
             // SAFETY: the processor has AVX, and every register a call may clobber is declared clobbered.

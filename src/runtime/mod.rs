@@ -5,13 +5,15 @@ mod contract;
 mod executable;
 mod inputs;
 mod memory;
+mod profile;
 mod report;
 mod sort;
 mod state;
 
 pub(crate) use contract::library;
-pub use executable::{CompileReport, Executable};
+pub use executable::{CompileReport, Executable, Found};
 pub use inputs::Inputs;
+pub use profile::{Profile, Source, TaskProfile, Work};
 pub use report::Report;
 pub use state::State;
 

@@ -17,10 +17,6 @@ struct Life {
 /// Gives every scratch buffer its place: largest first, each at the lowest offset free during its whole life.
 pub(super) fn pack(program: &mut Program) {
     let mut lives: Vec<Life> = lives(program).into_values().collect();
-    let size = |program: &Program, life: &Life| {
-        let buffer = &program.buffers[life.buffer.index()];
-        (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
-    };
     lives.sort_by_key(|life| (Reverse(size(program, life)), life.start));
     let mut placed: Vec<(usize, usize, Life)> = Vec::new();
     for life in lives {
@@ -37,6 +33,22 @@ pub(super) fn pack(program: &mut Program) {
         program.arena_bytes = program.arena_bytes.max(offset + bytes);
         placed.push((offset, offset + bytes, life));
     }
+}
+
+/// The largest sum of sizes of scratch buffers whose lives share a kernel.
+pub(super) fn live_bytes(program: &Program) -> usize {
+    let lives = lives(program);
+    let mut taken = vec![0; program.kernels().len()];
+    for life in lives.values() {
+        taken[life.start..=life.end].iter_mut().for_each(|bytes| *bytes += size(program, life));
+    }
+    taken.into_iter().max().unwrap_or(0)
+}
+
+/// The bytes of a scratch buffer, in whole lines.
+fn size(program: &Program, life: &Life) -> usize {
+    let buffer = &program.buffers[life.buffer.index()];
+    (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
 }
 
 fn lives(program: &Program) -> BTreeMap<BufferId, Life> {

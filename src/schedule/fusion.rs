@@ -63,7 +63,7 @@ impl Path {
             contracted: self.contracted || other.contracted,
             guarded: self.guarded || other.guarded,
             depth: self.depth.max(other.depth),
-            uses: self.uses + other.uses,
+            uses: self.uses.saturating_add(other.uses),
         }
     }
 }

@@ -43,6 +43,13 @@ pub struct Schedule {
     pub output_bytes: usize,
 }
 
+impl Schedule {
+    /// The most scratch memory that is in use at one time, in bytes: no arena can be smaller.
+    pub fn live_bytes(&self) -> usize {
+        arena::live_bytes(&self.program)
+    }
+}
+
 /// A named tensor in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {

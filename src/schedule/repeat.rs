@@ -74,7 +74,9 @@ impl<'s> Loop<'s> {
         let body_tasks = plan(&body, &mut inner);
         memory.program = inner.program;
         let condition = (self.scan.exit == Exit::WhenFalse).then(|| carries[0].buffer);
-        tasks.push(Task::Repeat(Repeat { turns: self.scan.length, condition, tasks: body_tasks }));
+        let mut sources: Vec<usize> = self.taken.values().map(|node| node.index()).collect();
+        sources.sort_unstable();
+        tasks.push(Task::Repeat(Repeat { turns: self.scan.length, condition, tasks: body_tasks, sources }));
         tasks
     }
 

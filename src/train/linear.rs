@@ -11,7 +11,7 @@ use crate::data::{Scaling, Table, root_mean_square};
 use crate::error::{Error, Result};
 use crate::ops::{Graph, Tensor};
 use crate::optim::Sgd;
-use crate::runtime::{Executable, Inputs, State};
+use crate::runtime::{Executable, Inputs, Profile, State};
 use crate::types::{DType, Value};
 
 /// How to fit.
@@ -200,6 +200,15 @@ impl LinearProblem {
             progress(Progress { loss: now.loss * unit * unit, ..now });
         })?;
         self.solution(&trainer.state, steps, stopped)
+    }
+
+    /// Where the time of a training step goes, at the start of training; as [`Executable::profile`].
+    ///
+    /// # Errors
+    /// As [`LinearProblem::fit`]; no steps.
+    pub fn profile(&self, steps: u64) -> Result<Profile> {
+        let Trainer { step, state, inputs, .. } = Trainer::new(self)?;
+        step.profile(&state, &inputs, steps)
     }
 
     /// The number of coefficients that are trained.

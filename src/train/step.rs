@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::compile::{Function, Options};
+use crate::compile::{Function, Options, span};
 use crate::error::{Error, Result};
 use crate::graph::Origin;
 use crate::ops::{Graph, Tensor};
@@ -98,7 +98,7 @@ impl<'g> TrainingStep<'g> {
     /// # Errors
     /// A parameter that the loss does not reach, or nothing to train.
     pub fn function(&self) -> Result<Function<'g>> {
-        let started = Instant::now();
+        let (_span, started) = (span("derive"), Instant::now());
         let parameters = self.trained()?;
         let gradients = self.graph.grad(self.loss, &parameters)?;
         let mut function = self.forward();
