@@ -1,7 +1,7 @@
 //! Derived gradients as text, one snapshot a lesson. Review a changed one as a reader: is it still what a careful
 //! person would write?
 
-use hitofude::nn::{Conv, Pool};
+use hitofude::nn::{Conv, CrossEntropy, Pool};
 use hitofude::ops::Op;
 use hitofude::prelude::*;
 use hitofude::{Options, dump};
@@ -83,6 +83,7 @@ lesson!(layer_normalisation, [x [2, 3], w [3], b [3]] x.layer_norm(w, b, 1e-5).s
 lesson!(rms_normalisation, [x [2, 3], w [3]] x.rms_norm(w, 1e-5).sin().sum(..));
 lesson!(batch_normalisation, [x [2, 3, 4], w [3], b [3]] x.batch_norm(w, b, 1e-5).sin().sum(..));
 lesson!(group_normalisation, [x [2, 4, 3], w [4], b [4]] x.group_norm(2, w, b, 1e-5).sin().sum(..));
+lesson!(instance_normalisation, [x [2, 3, 4], w [3], b [3]] x.instance_norm(w, b, 1e-5).sin().sum(..));
 lesson!(linear_layer, [x [4, 3], w [2, 3], b [2]] x.linear(w, b).tanh().sum(..));
 lesson!(attention, [q [2, 3, 4], k [2, 5, 4], v [2, 5, 4]] q.attention(k, v, None).tanh().sum(..));
 lesson!(sigmoid, [x [3]] x.sigmoid().sum(..));
@@ -92,10 +93,15 @@ lesson!(mish, [x [3]] x.mish().sum(..));
 lesson!(elu, [x [3]] x.elu(1.0).sum(..));
 lesson!(leaky_relu, [x [3]] x.leaky_relu(0.1).sum(..));
 lesson!(hard_swish, [x [3]] x.hard_swish().sum(..));
+lesson!(relu6, [x [3]] x.relu6().sum(..));
+lesson!(hard_tanh, [x [3]] x.hard_tanh(-1.0, 1.0).sum(..));
+lesson!(hard_sigmoid, [x [3]] x.hard_sigmoid().sum(..));
+lesson!(log_sigmoid, [x [3]] x.log_sigmoid().sum(..));
 lesson!(gelu, [x [3]] x.gelu().sum(..));
 lesson!(gelu_by_tanh, [x [3]] x.gelu_tanh().sum(..));
 lesson!(l1_loss, [x [4, 2], t [4, 2]] x.l1_loss(t));
 lesson!(huber_loss, [x [4, 2], t [4, 2]] x.huber_loss(t, 1.0));
+lesson!(smooth_l1_loss, [x [4, 2], t [4, 2]] x.smooth_l1_loss(t, 1.0));
 lesson!(bce_with_logits, [x [4], t [4]] x.bce_with_logits(t));
 lesson!(kl_divergence, [x [2, 3], t [2, 3]] x.log_softmax(-1).kl_div(t.stop_gradient()));
 lesson!(cross_entropy_of_probabilities, [x [2, 3], t [2, 3]] x.cross_entropy_of_probabilities(t.stop_gradient()));
@@ -113,6 +119,7 @@ lesson!(transposed_convolution, [x [2, 3, 4], w [3, 5, 4]] {
 });
 lesson!(max_pooling, [x [2, 4, 6]] x.max_pool2d(2).tanh().sum(..));
 lesson!(max_pooling_with_overlap, [x [2, 7]] x.max_pool1d(Pool::new(3).stride(2).padding(1)).tanh().sum(..));
+lesson!(global_max_pooling, [x [2, 3, 4]] x.global_max_pool().tanh().sum(..));
 lesson!(average_pooling, [x [2, 4, 6]] x.avg_pool2d(2).tanh().sum(..));
 
 #[test]
@@ -121,6 +128,11 @@ fn cross_entropy_with_integer_targets() {
     let (x, t) = (g.input("x", [2, 3], F64), g.input("t", [2], I32));
     let text = gradient(&g, x.cross_entropy(t), &[("x", x)]).to_string();
     assert_text("cross_entropy_with_integer_targets", &text);
+    let text = gradient(&g, x.log_softmax(-1).nll_loss(t), &[("x", x)]).to_string();
+    assert_text("negative_log_likelihood", &text);
+    let weighted = CrossEntropy::new().class_weights(g.input("w", [3], F64)).label_smoothing(0.1);
+    let text = gradient(&g, x.cross_entropy_with(t, weighted), &[("x", x)]).to_string();
+    assert_text("cross_entropy_weighted_and_smoothed", &text);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! The traps that frameworks of this kind fall into, one test each, numbered as in our list of them.
 //!
-//! Two have no test here. 31, debug builds blamed on the library: the native code is the same in both, and how fast a
-//! compiler built without optimisation runs is no behaviour. 32, random state outside the compiled state: whatever a
-//! step keeps is a result of its graph, which `trap_32` holds for a counter; random bits are made from such a counter.
+//! One has no test here: 31, debug builds blamed on the library. The native code is the same in both, and how fast a
+//! compiler built without optimisation runs is no behaviour.
 
 mod common;
 
@@ -525,6 +524,24 @@ fn trap_30_dumps_do_not_depend_on_hashing() {
         first.lines().filter_map(|line| line.split_once(" = ")).map(|line| line.0).collect();
     let nodes = numbers.iter().filter(|number| number.starts_with('%'));
     assert!(nodes.enumerate().all(|(at, number)| *number == format!("%{at}")));
+}
+
+#[test]
+fn trap_32_dropout_is_in_the_state() {
+    let g = Graph::new();
+    let (x, w) = (g.input("x", [64], F64), g.parameter("w", [64], F64));
+    let loss = (x * w).dropout(0.5, g.random_key("dropout", 7)).square().mean(..);
+    let step = g.training_step(loss, Sgd::new(0.0)).unwrap().compile().unwrap();
+    let inputs = step.inputs().with("x", Array1::<f64>::ones(64)).unwrap();
+    let mut state = step.state();
+    state.set("w", Array1::<f64>::ones(64)).unwrap();
+    let mut copy = state.clone();
+    let first: Vec<f64> = (0..6).map(|_| step.run(&mut state, &inputs).unwrap().loss()).collect();
+    assert!(first.iter().any(|&loss| loss != first[0]), "one mask for all steps: {first:?}");
+    // The same from the same key, in one call of many steps too.
+    assert_eq!(step.run_many(&mut copy, &inputs, 6).unwrap().loss(), first[5]);
+    state.set_number("dropout", 7.0).unwrap();
+    assert_eq!(step.run(&mut state, &inputs).unwrap().loss(), first[0]);
 }
 
 #[test]
