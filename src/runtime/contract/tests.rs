@@ -132,3 +132,39 @@ fn results_do_not_depend_on_the_number_of_threads() {
         assert!(run(2) == alone && run(3) == alone);
     }
 }
+
+/// Generated code has legacy SSE moves, which crawl while upper halves of vector registers are in use.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn upper_halves_of_registers_are_clean_after_a_call() {
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid_count, _xgetbv};
+
+    #[target_feature(enable = "xsave")]
+    fn in_use() -> bool {
+        const UPPER_HALVES: u64 = 1 << 2;
+        // SAFETY: the caller has found out that component 1 can be read.
+        unsafe { _xgetbv(1) & UPPER_HALVES != 0 }
+    }
+    let can_tell = is_x86_feature_detected!("xsave") && __cpuid_count(13, 1).eax & 1 << 2 != 0;
+    if !can_tell || !is_x86_feature_detected!("avx") {
+        return;
+    }
+    let (row_lhs, depth_lhs) = matrix(40, 50, false);
+    let (depth_rhs, column_rhs) = matrix(50, 60, false);
+    let (row_out, column_out) = matrix(40, 60, false);
+    let tables = Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: false };
+    let (lhs, rhs) = (vec![1.0f32; 40 * 50], vec![1.0f32; 50 * 60]);
+    let (mut out, mut scratch) = (vec![0.0f32; 40 * 60], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
+    for library in libraries() {
+        // SAFETY: AVX and XSAVE were found; tables and memory are as in the tests above.
+        unsafe {
+            asm!("vpcmpeqd xmm0, xmm0, xmm0", "vinsertf128 ymm0, ymm0, xmm0, 1", out("xmm0") _);
+            assert!(in_use(), "the test could not fail");
+            asm!("vzeroupper", clobber_abi("C"));
+            let (out, scratch) = (out.as_mut_ptr(), scratch.as_mut_ptr());
+            (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
+            assert!(!in_use());
+        }
+    }
+}
