@@ -17,6 +17,7 @@ pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::Special;
 pub use task::{Program, Repeat, Task};
 pub use traffic::{Passage, Traffic};
+pub(crate) use walk::reads_and_writes;
 
 use std::collections::BTreeSet;
 
@@ -227,27 +228,7 @@ impl Kernel {
 
     /// The buffers read and those written.
     pub fn reads_and_writes(&self) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
-        let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
-        let mut collect = |stmt: &Stmt| match stmt {
-            Stmt::Let { instr, .. } => reads.extend(instr.read()),
-            Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
-            Stmt::Accumulate { access, .. } => {
-                reads.insert(access.buffer);
-                writes.insert(access.buffer);
-            }
-            Stmt::Sort { keys, positions, .. } => {
-                reads.insert(keys.buffer);
-                writes.insert(positions.buffer);
-            }
-            Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
-            Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
-                reads.extend([lhs.buffer, rhs.buffer]);
-                reads.extend(scale.map(|_| out.buffer));
-                writes.extend([out.buffer, scratch.buffer]);
-            }
-        };
-        self.body.iter().for_each(|stmt| stmt.each(&mut collect));
-        (reads, writes)
+        reads_and_writes(&self.body)
     }
 
     /// The smallest and the largest value of an expression; meaningless in a loop without iterations.

@@ -1,5 +1,7 @@
 //! Walks over statements, those inside loops included.
 
+use std::collections::BTreeSet;
+
 use super::{Access, BufferId, Contraction, Instr, Stmt, Var};
 
 impl Stmt {
@@ -103,4 +105,29 @@ impl Stmt {
             Stmt::For { .. } | Stmt::Recur { .. } | Stmt::Sort { .. } => vec![],
         }
     }
+}
+
+/// The buffers that these statements read and those they write.
+pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
+    let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
+    let mut collect = |stmt: &Stmt| match stmt {
+        Stmt::Let { instr, .. } => reads.extend(instr.read()),
+        Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
+        Stmt::Accumulate { access, .. } => {
+            reads.insert(access.buffer);
+            writes.insert(access.buffer);
+        }
+        Stmt::Sort { keys, positions, .. } => {
+            reads.insert(keys.buffer);
+            writes.insert(positions.buffer);
+        }
+        Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
+        Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
+            reads.extend([lhs.buffer, rhs.buffer]);
+            reads.extend(scale.map(|_| out.buffer));
+            writes.extend([out.buffer, scratch.buffer]);
+        }
+    };
+    body.iter().for_each(|stmt| stmt.each(&mut collect));
+    (reads, writes)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Task, Var};
+use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Task, Var, reads_and_writes};
 use crate::types::DType;
 
 /// Cleans every kernel and drops the scratch buffers that nothing reads any more.
@@ -57,7 +57,7 @@ impl Numbering<'_> {
             }
             Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => {
                 // What another iteration stores is not known, neither inside nor behind the loop.
-                self.forget(&stored(body));
+                self.forget(&reads_and_writes(body).1);
                 let outside = self.known.clone();
                 self.body(body);
                 self.known = outside;
@@ -83,19 +83,6 @@ impl Numbering<'_> {
             self.known.retain(|(instr, _), _| instr.read().is_none_or(|buffer| !buffers.contains(&buffer)));
         }
     }
-}
-
-/// The buffers that these statements write.
-fn stored(body: &[Stmt]) -> BTreeSet<BufferId> {
-    let mut found = BTreeSet::new();
-    let mut add = |stmt: &Stmt| match stmt {
-        Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => drop(found.insert(access.buffer)),
-        Stmt::Sort { positions, .. } => drop(found.insert(positions.buffer)),
-        Stmt::Contract(contraction) => found.extend([contraction.out.buffer, contraction.scratch.buffer]),
-        Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
-    };
-    body.iter().for_each(|stmt| stmt.each(&mut add));
-    found
 }
 
 /// Drops stores to scratch buffers that nothing reads, and all that only they needed. Whether there was one.
@@ -156,7 +143,9 @@ fn drop_unused(kernel: &mut Kernel) {
                     stmt = Stmt::For { var: *var, body: std::mem::take(body) };
                 }
             }
-            if matches!(stmt, Stmt::Recur { .. }) && stored(std::slice::from_ref(&stmt)).is_empty() {
+            if matches!(stmt, Stmt::Recur { .. })
+                && reads_and_writes(std::slice::from_ref(&stmt)).1.is_empty()
+            {
                 continue;
             }
             stmt.uses().into_iter().for_each(|var| mark(&stmt, var, used));

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
-use crate::loops::{Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var};
+use crate::loops::{
+    Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, reads_and_writes,
+};
 
 /// Fuses every kernel with the nearest earlier one that it can join.
 pub(super) fn fuse(program: &mut Program) {
@@ -37,19 +39,11 @@ fn partner(tasks: &[Task], kernel: &Kernel) -> Option<(usize, Kernel)> {
         }
         let mut between = Vec::new();
         earlier.kernels(&mut between);
-        if between.into_iter().any(|earlier| conflict(earlier, kernel)) {
+        if between.into_iter().any(|earlier| clashes(&earlier.body, &kernel.body)) {
             return None;
         }
     }
     None
-}
-
-/// Whether one kernel writes what the other uses.
-fn conflict(a: &Kernel, b: &Kernel) -> bool {
-    let ((reads, writes), (other_reads, other_writes)) = (a.reads_and_writes(), b.reads_and_writes());
-    !writes.is_disjoint(&other_reads)
-        || !reads.is_disjoint(&other_writes)
-        || !writes.is_disjoint(&other_writes)
 }
 
 /// A kernel's body: what comes before its only loop, the loop, and what comes after.
@@ -150,16 +144,7 @@ fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loo
 
 /// Whether some of the second statements use memory that the first write, or write what they use.
 fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
-    let uses = |stmts: &[Stmt]| {
-        let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
-        let mut collect = |stmt: &Stmt| {
-            reads.extend(stmt.read().map(|(access, _)| access.buffer));
-            writes.extend(stmt.write().map(|(access, _)| access.buffer));
-        };
-        stmts.iter().for_each(|stmt| stmt.each(&mut collect));
-        (reads, writes)
-    };
-    let ((reads, writes), (later_reads, later_writes)) = (uses(first), uses(second));
+    let ((reads, writes), (later_reads, later_writes)) = (reads_and_writes(first), reads_and_writes(second));
     !writes.is_disjoint(&later_reads)
         || !reads.is_disjoint(&later_writes)
         || !writes.is_disjoint(&later_writes)
