@@ -1,6 +1,6 @@
 //! Training steps of models from tiny to middle-sized: time a step, called and looped inside, and compile time.
 //!
-//! `cargo bench --bench training_steps -- [--json] [--threads N] [NAME…]`. Data is noise of the right shapes; a step is
+//! `cargo bench --bench training_steps -- [--json|--profile] [--threads N] [NAME…]`. Data is noise of the right shapes; a step is
 //! forward, loss, gradient and update. Times are medians over repeated batches. Large contractions may use as many threads
 //! as `--threads` says, one by default. `benches/peers/compare.py` runs other systems on the same work.
 
@@ -26,6 +26,14 @@ fn median(inner: u64, mut run: impl FnMut()) -> f64 {
     }
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
+}
+
+/// Where the time of a step goes.
+fn profile(workload: &Workload) -> Result<()> {
+    let step = (workload.build)(&Graph::new())?.compile()?;
+    let (mut state, inputs, _) = workloads::start(&step)?;
+    println!("{}\n{}", workload.name, step.profile(&mut state, &inputs, 100)?);
+    Ok(())
 }
 
 fn measure(workload: &Workload, json: bool) -> Result<()> {
@@ -61,16 +69,18 @@ fn measure(workload: &Workload, json: bool) -> Result<()> {
 /// What the command line asks for.
 struct Settings {
     json: bool,
+    profile: bool,
     threads: usize,
     names: Vec<String>,
 }
 
 fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
-    let mut settings = Settings { json: false, threads: 1, names: vec![] };
+    let mut settings = Settings { json: false, profile: false, threads: 1, names: vec![] };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => {} // Cargo's own
             "--json" => settings.json = true,
+            "--profile" => settings.profile = true,
             "--threads" => {
                 let number = arguments.next().and_then(|number| number.parse().ok());
                 settings.threads = number.ok_or_else(|| Error::Value("--threads wants a number".into()))?;
@@ -86,9 +96,12 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
 }
 
 fn main() -> Result<()> {
-    let Settings { json, threads, names } = settings(std::env::args().skip(1))?;
+    let Settings { json, profile: profiled, threads, names } = settings(std::env::args().skip(1))?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.map_err(|error| Error::Value(error.to_string()))?;
     let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| name == workload.name);
-    WORKLOADS.iter().filter(wanted).try_for_each(|workload| measure(workload, json))
+    WORKLOADS.iter().filter(wanted).try_for_each(|workload| match profiled {
+        true => profile(workload),
+        false => measure(workload, json),
+    })
 }
