@@ -6,7 +6,7 @@ use cranelift::prelude::{Configurable, isa::TargetIsa, settings};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 
-use super::math;
+use super::{avx512, math};
 use crate::error::{Error, Result};
 
 /// Which processors code is generated for.
@@ -52,15 +52,22 @@ pub(super) struct Features {
     pub rounding: bool,
     /// Vector operands in memory at any address.
     pub unaligned_operands: bool,
+    /// The instructions that [`avx512`] writes.
+    pub avx512: bool,
 }
 
 impl Features {
-    pub fn of(isa: &dyn TargetIsa) -> Features {
+    pub fn of(isa: &dyn TargetIsa, cpu: Cpu) -> Features {
         let is_x86 = matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
         let flags = isa.isa_flags();
         let has =
             |name| !is_x86 || flags.iter().any(|flag| flag.name == name && flag.as_bool() == Some(true));
-        Features { fma: has("has_fma"), rounding: has("has_sse41"), unaligned_operands: has("has_avx") }
+        Features {
+            fma: has("has_fma"),
+            rounding: has("has_sse41"),
+            unaligned_operands: has("has_avx"),
+            avx512: cpu == Cpu::Native && avx512::is_available(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! ([`tape`], [`straight`]); all others become vectorised loop nests ([`nest`]). Never sees a tensor
 //! operator.
 
+mod avx512;
 mod constants;
 mod cost;
 mod entry;
@@ -96,7 +97,7 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
     let isa = host::isa(cpu)?;
     let tape = is_tiny(program).then(|| Tape::of(program));
     let compiler = Compiler {
-        features: Features::of(&*isa),
+        features: Features::of(&*isa, cpu),
         module: host::module(isa),
         tape: tape.as_ref(),
         program,
@@ -209,7 +210,11 @@ impl Compiler<'_> {
 
     /// Compiles one kernel to a function of its own.
     fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
-        self.define(&format!("kernel {number}: {}", kernel.name), kernel.repeats, |compiler, context| {
+        let name = format!("kernel {number}: {}", kernel.name);
+        if let Some(assembly) = self.features.avx512.then(|| avx512::kernel(self.program, kernel)).flatten() {
+            return self.define_assembly(&name, kernel.repeats, &assembly);
+        }
+        self.define(&name, kernel.repeats, |compiler, context| {
             compiler.build(context, |emit, params, program| {
                 let (reads, writes) = kernel.reads_and_writes();
                 let places = reads.union(&writes).map(|id| program.buffers[id.index()].place);
@@ -217,6 +222,24 @@ impl Compiler<'_> {
                 nest::kernel(program, kernel, emit, &bases, &params[4..]);
             })
         })
+    }
+
+    /// A function that is machine code already.
+    fn define_assembly(
+        &mut self,
+        name: &str,
+        counts: usize,
+        assembly: &avx512::Assembly,
+    ) -> Result<FuncId, ModuleError> {
+        let signature = entry::signature(self.module.target_config().default_call_conv, counts);
+        let id = self.module.declare_anonymous_function(&signature)?;
+        self.module.define_function_bytes(id, 64, &assembly.bytes, &[])?;
+        self.bytes += assembly.bytes.len();
+        if self.listing == Listing::Full {
+            self.clif += &format!("; {name}\n; AVX-512, without CLIF: see the assembly\n");
+            self.asm += &format!("; {name}\n{}\n", assembly.listing());
+        }
+        Ok(id)
     }
 
     /// Builds and compiles one function, which takes some numbers beside the memory.

@@ -14,7 +14,7 @@ use crate::codegen::scalar::{Emit, mask_type};
 use crate::types::Scalar;
 
 /// What takes the instructions. A trait object, so that handles have one lifetime.
-trait Target {
+pub(in crate::codegen) trait Target {
     fn unary(&mut self, opcode: Opcode, ty: Type, x: Value) -> Value;
     fn binary(&mut self, opcode: Opcode, ty: Type, a: Value, b: Value) -> Value;
     fn constant(&mut self, bits: u64, ty: Type) -> Value;
@@ -42,6 +42,17 @@ pub(super) struct Lanes<'l> {
     shape: Shape,
     /// Results computed already, by operation and operands: formulas need not say what they share.
     known: RefCell<HashMap<(Opcode, Value, Value), Value>>,
+}
+
+/// Emits a formula on vectors.
+pub(super) fn on_vectors(
+    target: &mut dyn Target,
+    x: Value,
+    ty: Type,
+    formula: impl for<'l> FnOnce(Real<'l>) -> Real<'l>,
+) -> Value {
+    let lanes = Lanes { target: RefCell::new(target), ty, shape: Shape::Vector, known: RefCell::default() };
+    formula(Real { lanes: &lanes, value: x }).value
 }
 
 /// Emits a formula on scalars or on vectors.

@@ -10,14 +10,14 @@ mod log;
 mod rounding;
 mod trig;
 
-use cranelift::prelude::Value;
+use cranelift::prelude::{Type, Value};
 
-pub(super) use library::register;
+pub(super) use lanes::{Shape, Target};
+pub(super) use library::{Function, register};
 
 use super::scalar::Emit;
 use crate::loops::{Binary, Unary};
 use lanes::Real;
-use library::Function;
 
 /// How a function is computed.
 enum Way {
@@ -62,6 +62,14 @@ pub(super) fn unary(emit: &mut Emit<'_, '_>, f: Unary, x: Value) -> Value {
         Way::Inline(formula) => lanes::evaluate(emit, [x], |[x]| formula(x)),
         Way::Call(function) => library::call(emit, function, &[x]),
         Way::Nothing => x,
+    }
+}
+
+/// As [`unary`], on vectors of whoever takes the instructions; nothing if the function is not written out.
+pub(super) fn unary_inline(target: &mut dyn Target, f: Unary, x: Value, ty: Type) -> Option<Value> {
+    match way(f) {
+        Way::Inline(formula) => Some(lanes::on_vectors(target, x, ty, formula)),
+        Way::Call(_) | Way::Nothing => None,
     }
 }
 

@@ -1,0 +1,206 @@
+//! Bytes of instructions (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2).
+
+use super::machine::{Address, Base, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
+
+/// Machine code on its way.
+#[derive(Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    /// The starts of open loops.
+    loops: Vec<usize>,
+    /// Where the distance to the constants is to be filled in, what is added to it, and where it counts from.
+    fixups: Vec<(usize, i32, usize)>,
+}
+
+/// The parts of an operand that are spread over prefix and body.
+struct Place {
+    /// High bits of the operand's registers: of a base or a register, and of an index or of a vector above 15.
+    b: bool,
+    x: bool,
+    /// Bit 4 of a vector index.
+    v: bool,
+}
+
+const fn high(number: u32) -> bool {
+    number & 8 != 0
+}
+
+impl Encoder {
+    /// The code of a whole function, with the constants behind it.
+    pub fn function(items: &[Item], frame: u32, saved: &[Reg], constants: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::default();
+        for &reg in saved {
+            encoder.push_or_pop(0x50, reg);
+        }
+        encoder.move_stack(-(frame as i32));
+        items.iter().for_each(|item| encoder.item(item));
+        encoder.move_stack(frame as i32);
+        for &reg in saved.iter().rev() {
+            encoder.push_or_pop(0x58, reg);
+        }
+        // vzeroupper: what is called and returned to uses legacy SSE, which crawls with dirty upper halves.
+        encoder.bytes.extend([0xc5, 0xf8, 0x77, 0xc3]);
+        encoder.with_constants(constants)
+    }
+
+    fn with_constants(mut self, constants: &[u8]) -> Vec<u8> {
+        self.bytes.resize(self.bytes.len().next_multiple_of(64), 0xcc);
+        let start = self.bytes.len() as i32;
+        for (at, offset, from) in self.fixups {
+            self.bytes[at..at + 4].copy_from_slice(&(start + offset - from as i32).to_le_bytes());
+        }
+        self.bytes.extend(constants);
+        self.bytes
+    }
+
+    fn push_or_pop(&mut self, byte: u8, reg: Reg) {
+        if high(reg.number) {
+            self.bytes.push(0x41);
+        }
+        self.bytes.push(byte + (reg.number & 7) as u8);
+    }
+
+    fn move_stack(&mut self, by: i32) {
+        if by != 0 {
+            const LEA: Code = Code::plain("lea", 0x8d);
+            self.inst(&Inst::new(LEA, STACK, None, Operand::Memory(Address::at(STACK, by))));
+        }
+    }
+
+    fn item(&mut self, item: &Item) {
+        match item {
+            Item::Inst(inst) => self.inst(inst),
+            Item::Begin => self.loops.push(self.bytes.len()),
+            Item::End { counter, step, to } => {
+                const ADD: Code = Code::plain("add", 0x81);
+                const COMPARE: Code = Code::plain("cmp", 0x81).with_digit(7);
+                self.inst(&Inst::new(ADD, None, None, Operand::Reg(*counter)).with(*step));
+                self.inst(&Inst::new(COMPARE, None, None, Operand::Reg(*counter)).with(*to));
+                let start = self.loops.pop().unwrap_or(0);
+                self.bytes.extend([0x0f, 0x8c]);
+                let distance = start as i64 - (self.bytes.len() as i64 + 4);
+                self.bytes.extend((distance as i32).to_le_bytes());
+            }
+            Item::Argument { .. } => {}
+        }
+    }
+
+    pub fn inst(&mut self, inst: &Inst) {
+        let place = match inst.operand {
+            Operand::Reg(reg) => Place { b: high(reg.number), x: reg.number & 16 != 0, v: false },
+            Operand::Memory(address) | Operand::Broadcast(address) => Place {
+                b: matches!(address.base, Base::Reg(reg) if high(reg.number)),
+                x: address.index.is_some_and(|(reg, _)| high(reg.number)),
+                v: address.index.is_some_and(|(reg, _)| reg.number & 16 != 0),
+            },
+        };
+        match inst.code.form {
+            Form::Evex => self.evex(inst, &place),
+            Form::Vex { is_binary } => self.vex(inst, &place, is_binary),
+            Form::Plain => self.rex(inst, &place),
+        }
+        self.bytes.push(inst.code.byte);
+        self.body(inst);
+    }
+
+    fn evex(&mut self, inst: &Inst, place: &Place) {
+        let Code { map, prefix, is_wide, digit, is_scalar, .. } = inst.code;
+        let reg = inst.reg.map_or(digit.into(), |reg| reg.number);
+        let second = inst.second.map_or(0, |reg| reg.number);
+        let is_broadcast = matches!(inst.operand, Operand::Broadcast(_));
+        let bit = |set: bool, at: u8| u8::from(set) << at;
+        self.bytes.extend([
+            0x62,
+            bit(!high(reg), 7) | bit(!place.x, 6) | bit(!place.b, 5) | bit(reg & 16 == 0, 4) | map,
+            bit(is_wide, 7) | (!second as u8 & 15) << 3 | 4 | prefix,
+            bit(inst.zeroes, 7)
+                | if is_scalar { 0 } else { 0x40 }
+                | bit(is_broadcast, 4)
+                | bit(second & 16 == 0 && !place.v, 3)
+                | inst.mask.map_or(0, |mask| mask.number as u8),
+        ]);
+    }
+
+    fn vex(&mut self, inst: &Inst, place: &Place, is_binary: bool) {
+        let Code { map, prefix, is_wide, .. } = inst.code;
+        let reg = inst.reg.map_or(0, |reg| reg.number);
+        let second = inst.second.map_or(0, |reg| reg.number);
+        let bit = |set: bool, at: u8| u8::from(set) << at;
+        self.bytes.extend([
+            0xc4,
+            bit(!high(reg), 7) | bit(!place.x, 6) | bit(!place.b, 5) | map,
+            bit(is_wide, 7) | (!second as u8 & 15) << 3 | bit(is_binary, 2) | prefix,
+        ]);
+    }
+
+    fn rex(&mut self, inst: &Inst, place: &Place) {
+        let bit = |set: bool, at: u8| u8::from(set) << at;
+        let reg = inst.reg.is_some_and(|reg| high(reg.number));
+        self.bytes.push(0x40 | bit(inst.code.is_wide, 3) | bit(reg, 2) | bit(place.x, 1) | bit(place.b, 0));
+        if inst.code.map == 1 {
+            self.bytes.push(0x0f);
+        }
+    }
+
+    /// The bytes that follow the opcode.
+    fn body(&mut self, inst: &Inst) {
+        let reg = inst.reg.map_or(inst.code.digit, |reg| reg.number as u8) & 7;
+        let is_long = inst.code.form == Form::Plain;
+        let immediate_bytes = inst.immediate.map_or(0, |_| if is_long { 4 } else { 1 });
+        match inst.operand {
+            Operand::Reg(operand) => self.bytes.push(0xc0 | reg << 3 | (operand.number & 7) as u8),
+            Operand::Memory(address) => {
+                self.address(reg, address, inst.code.bytes, inst.code.form, immediate_bytes)
+            }
+            Operand::Broadcast(address) => {
+                let bytes = if inst.code.is_wide { 8 } else { 4 };
+                self.address(reg, address, bytes, inst.code.form, immediate_bytes);
+            }
+        }
+        if let Some(immediate) = inst.immediate {
+            self.bytes.extend(&immediate.to_le_bytes()[..immediate_bytes]);
+        }
+    }
+
+    fn address(&mut self, reg: u8, address: Address, bytes: u8, form: Form, immediate_bytes: usize) {
+        let Base::Reg(base) = address.base else {
+            self.bytes.push(reg << 3 | 5);
+            self.fixups.push((self.bytes.len(), address.offset, self.bytes.len() + 4 + immediate_bytes));
+            self.bytes.extend([0; 4]);
+            return;
+        };
+        // In vector instructions a short offset counts in units of what is accessed.
+        let unit = if form == Form::Evex { i32::from(bytes) } else { 1 };
+        let short = (address.offset % unit == 0).then(|| i8::try_from(address.offset / unit).ok()).flatten();
+        let low = (base.number & 7) as u8;
+        let mode = match short {
+            Some(0) if low != 5 => 0,
+            Some(_) => 1,
+            None => 2,
+        };
+        match address.index {
+            None if low != 4 => self.bytes.push(mode << 6 | reg << 3 | low),
+            index => {
+                let (index, scale) = index.unwrap_or((STACK, 1));
+                let index = (index.number & 7) as u8;
+                self.bytes.extend([
+                    mode << 6 | reg << 3 | 4,
+                    (scale.trailing_zeros() as u8) << 6 | index << 3 | low,
+                ]);
+            }
+        }
+        match (mode, short) {
+            (1, Some(short)) => self.bytes.push(short as u8),
+            (2, _) => self.bytes.extend(address.offset.to_le_bytes()),
+            _ => {}
+        }
+    }
+}
+
+/// The bytes of a register when it is put aside.
+pub fn size(class: Class) -> u32 {
+    match class {
+        Class::Vector => 64,
+        Class::General | Class::Mask => 8,
+    }
+}

@@ -1,0 +1,591 @@
+//! One scalar instruction of the loop IR on all lanes of 512-bit vectors. What is the same in every lane is held in
+//! lanes too; truth values are masks.
+
+use cranelift::codegen::ir::Opcode;
+use cranelift::prelude::{FloatCC, Type, Value, types};
+
+use super::build::Builder;
+use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
+use crate::codegen::math::{Function, Shape, Target, unary_inline};
+use crate::loops::{Binary, Combine, Compare, Unary};
+use crate::types::{DType, Scalar};
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// In lanes, or the bits of a mask in them.
+    Lanes(Reg),
+    /// True where the bit is set.
+    Mask(Reg),
+    /// These bits in every lane.
+    Constant(u64),
+    /// A number of 64 bits that is the same in every lane.
+    Number(Reg),
+}
+
+/// Writes instructions on lanes of one width.
+pub struct Lanes {
+    pub build: Builder,
+    /// Bytes of a lane.
+    pub width: usize,
+    /// What the handles of formulas stand for.
+    values: Vec<Held>,
+    /// How masks came about: comparisons of floats.
+    comparisons: Vec<(Reg, FloatCC, [Held; 2])>,
+    /// Whether something came up that is not done here.
+    pub is_unsupported: bool,
+}
+
+/// The predicates of comparisons that are false for NaN, and of `unordered`.
+const EQUAL: i32 = 0;
+const LESS: i32 = 1;
+const LESS_OR_EQUAL: i32 = 2;
+const UNORDERED: i32 = 3;
+const NOT_EQUAL: i32 = 4;
+const GREATER_OR_EQUAL: i32 = 13;
+const GREATER: i32 = 14;
+
+/// Which of two `vrange` takes; of zeros, by their sign.
+const MINIMUM: i32 = 4;
+const MAXIMUM: i32 = 5;
+
+impl Lanes {
+    pub fn new(width: usize) -> Lanes {
+        Lanes { build: Builder::new(), width, values: vec![], comparisons: vec![], is_unsupported: false }
+    }
+
+    pub fn count(&self) -> usize {
+        64 / self.width
+    }
+
+    pub fn float(&self, name: &'static str, map: u8, byte: u8) -> Code {
+        Code::float(name, map, byte, self.width)
+    }
+
+    pub fn integer(&self, name: &'static str, map: u8, byte: u8) -> Code {
+        Code::integer(name, map, byte, self.width)
+    }
+
+    /// Gives up on the kernel: what follows is not used.
+    pub fn unsupported(&mut self) -> Held {
+        self.is_unsupported = true;
+        Held::Constant(0)
+    }
+
+    /// An operand that may lie in memory, as constants do.
+    pub fn operand(&mut self, x: Held) -> Operand {
+        match x {
+            Held::Constant(bits) => {
+                Operand::Broadcast(self.build.constant(&bits.to_le_bytes()[..self.width]))
+            }
+            other => Operand::Reg(self.register(other)),
+        }
+    }
+
+    /// The value in a vector register.
+    pub fn register(&mut self, x: Held) -> Reg {
+        match x {
+            Held::Lanes(reg) => reg,
+            Held::Constant(bits) => {
+                let place = self.build.constant(&bits.to_le_bytes()[..self.width]);
+                let code = self.broadcast();
+                self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Memory(place)))
+            }
+            Held::Mask(mask) => {
+                let code = self.integer("vpmovm2", 2, 0x38).with_prefix(2);
+                self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(mask)))
+            }
+            Held::Number(number) => {
+                let code = self.integer("vpbroadcast", 2, 0x7c);
+                self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(number)))
+            }
+        }
+    }
+
+    /// Loads one element into every lane.
+    pub fn broadcast(&self) -> Code {
+        let (suffix, byte) = if self.width == 8 { ("sd", 0x19) } else { ("ss", 0x18) };
+        Code { suffix, ..self.float("vbroadcast", 2, byte) }.of_bytes(self.width as u8)
+    }
+
+    /// A different constant for each lane, as an operand.
+    pub fn series(&mut self, bits: impl Fn(u64) -> u64) -> Operand {
+        let width = self.width;
+        let bytes: Vec<u8> =
+            (0..self.count() as u64).flat_map(|lane| bits(lane).to_le_bytes()[..width].to_vec()).collect();
+        Operand::Memory(self.build.constant(&bytes))
+    }
+
+    /// The truth value as a mask.
+    pub fn mask(&mut self, x: Held) -> Reg {
+        match x {
+            Held::Mask(mask) => mask,
+            Held::Constant(bits) => self.first(if bits == 0 { 0 } else { self.count() }),
+            other => {
+                let x = self.register(other);
+                let code = self.integer("vptestm", 2, 0x27);
+                self.build.pure(Class::Mask, |d| Inst::new(code, d, x, Operand::Reg(x)))
+            }
+        }
+    }
+
+    /// The mask of the first lanes.
+    pub fn first(&mut self, count: usize) -> Reg {
+        const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
+        const TO_MASK: Code = Code::mask("kmovw", 0x92, false);
+        let bits = (1i32 << count) - 1;
+        let number =
+            self.build.pure(Class::General, |d| Inst::new(SET, None, None, Operand::Reg(d)).with(bits));
+        self.build.pure(Class::Mask, |d| Inst::new(TO_MASK, d, None, Operand::Reg(number)))
+    }
+
+    /// An instruction with two operands, the second of which may be a constant.
+    fn two(&mut self, code: Code, a: Held, b: Held) -> Held {
+        let (a, b) = (self.register(a), self.operand(b));
+        Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, a, b)))
+    }
+
+    /// The same where the operands may change places.
+    fn commutative(&mut self, code: Code, a: Held, b: Held) -> Held {
+        match a {
+            Held::Constant(_) => self.two(code, b, a),
+            _ => self.two(code, a, b),
+        }
+    }
+
+    fn one(&mut self, code: Code, x: Held, immediate: Option<i32>) -> Held {
+        let x = self.operand(x);
+        Held::Lanes(self.build.pure(Class::Vector, |d| Inst { immediate, ..Inst::new(code, d, None, x) }))
+    }
+
+    fn mask_of_two(&mut self, name: &'static str, byte: u8, a: Reg, b: Reg) -> Reg {
+        let code = Code::mask(name, byte, true);
+        self.build.pure(Class::Mask, |d| Inst::new(code, d, a, Operand::Reg(b)))
+    }
+
+    pub fn both(&mut self, a: Reg, b: Reg) -> Reg {
+        self.mask_of_two("kandw", 0x41, a, b)
+    }
+
+    /// `a · b + c`, or `c − a · b`.
+    pub fn mul_add(&mut self, a: Held, b: Held, c: Held, is_negative: bool) -> Held {
+        let name = if is_negative { "vfnmadd231" } else { "vfmadd231" };
+        let byte = if is_negative { 0xbc } else { 0xb8 };
+        let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
+        // A constant summand is the operand in memory, and a factor is overwritten instead.
+        if let (Held::Constant(_), Held::Lanes(_)) = (c, a) {
+            let code = self.float(if is_negative { "vfnmadd213" } else { "vfmadd213" }, 2, byte - 0x10);
+            let (a, b, c) = (self.register(a), self.register(b), self.operand(c));
+            let code = code.writing(Writes::RegUpdated);
+            return Held::Lanes(
+                self.build.updated(Operand::Reg(a), Class::Vector, |d| Inst::new(code, d, b, c)),
+            );
+        }
+        let code = self.float(name, 2, byte).writing(Writes::RegUpdated);
+        let (a, b, c) = (self.register(a), self.operand(b), self.register(c));
+        Held::Lanes(self.build.updated(Operand::Reg(c), Class::Vector, |d| Inst::new(code, d, a, b)))
+    }
+
+    /// `sum += a · b` in the lanes of the mask.
+    pub fn accumulate_product(&mut self, sum: Reg, a: Held, b: Held, mask: Option<Reg>) {
+        let code = self.float("vfmadd231", 2, 0xb8).writing(Writes::RegUpdated);
+        let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
+        let (a, b) = (self.register(a), self.operand(b));
+        self.build.here(Inst::new(code, sum, a, b).masked(mask));
+    }
+
+    /// Joins a value to a partial result in the lanes of the mask.
+    pub fn accumulate(&mut self, combine: Combine, sum: Reg, x: Held, mask: Option<Reg>, dtype: DType) {
+        let code = match (combine, dtype.is_float()) {
+            (Combine::Sum, true) => self.float("vadd", 1, 0x58),
+            (Combine::Prod, true) => self.float("vmul", 1, 0x59),
+            (Combine::Sum, false) => self.integer("vpadd", 1, if self.width == 8 { 0xd4 } else { 0xfe }),
+            (Combine::Max, true) => return self.accumulate_extremum(sum, x, mask, MAXIMUM),
+            (Combine::Min, true) => return self.accumulate_extremum(sum, x, mask, MINIMUM),
+            _ => {
+                self.unsupported();
+                return;
+            }
+        };
+        let x = self.operand(x);
+        self.build.here(Inst::new(code, sum, sum, x).masked(mask));
+    }
+
+    /// As [`Lanes::extremum`], where the code stands: the partial result changes.
+    fn accumulate_extremum(&mut self, best: Reg, x: Held, mask: Option<Reg>, which: i32) {
+        let x = self.operand(x);
+        let (range, add, compare) =
+            (self.float("vrange", 3, 0x50), self.float("vadd", 1, 0x58), self.comparison());
+        let unordered = self.build.loaded(Class::Mask, |d| Inst::new(compare, d, best, x).with(UNORDERED));
+        let better = self.build.loaded(Class::Vector, |d| Inst::new(range, d, best, x).with(which));
+        self.build.here(Inst::new(add, better, best, x).masked(Some(unordered)));
+        let code = self.float("vmovu", 1, 0x10);
+        self.build.here(Inst::new(code, best, None, Operand::Reg(better)).masked(mask));
+    }
+
+    /// All lanes combined, in each of them: neighbours of neighbours change places.
+    pub fn combine_lanes(&mut self, combine: Combine, x: Reg, dtype: DType) -> Reg {
+        let mut x = x;
+        let swaps: &[(&'static str, u8, bool, i32)] = match self.width {
+            4 => &[
+                ("vshuf", 0x23, true, 0x4e),
+                ("vshuf", 0x23, true, 0xb1),
+                ("vpermil", 4, false, 0x4e),
+                ("vpermil", 4, false, 0xb1),
+            ],
+            _ => &[("vshuf", 0x23, true, 0x4e), ("vshuf", 0x23, true, 0xb1), ("vpermil", 5, false, 0x55)],
+        };
+        for &(name, byte, has_two, immediate) in swaps {
+            let code = self.float(name, 3, byte);
+            let second = has_two.then_some(x);
+            let swapped = self
+                .build
+                .pure(Class::Vector, |d| Inst::new(code, d, second, Operand::Reg(x)).with(immediate));
+            let joined = self.binary(combine.join(), Held::Lanes(x), Held::Lanes(swapped), dtype);
+            x = self.register(joined);
+        }
+        x
+    }
+
+    pub fn unary(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
+        match (f, dtype) {
+            (Unary::Not, DType::Bool) => {
+                let mask = self.mask(x);
+                let code = Code::mask("knotw", 0x44, false);
+                Held::Mask(self.build.pure(Class::Mask, |d| Inst::new(code, d, None, Operand::Reg(mask))))
+            }
+            (_, DType::F32 | DType::F64) => self.unary_float(f, x, dtype),
+            (Unary::Neg, DType::I32) => self.two(self.integer("vpsub", 1, 0xfa), Held::Constant(0), x),
+            (Unary::Abs, DType::I32) => self.one(self.integer("vpabs", 2, 0x1e), x, None),
+            (Unary::Not, DType::I32) => {
+                self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX))
+            }
+            _ => self.unsupported(),
+        }
+    }
+
+    fn unary_float(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
+        let sign = 1u64 << (8 * self.width - 1);
+        match f {
+            Unary::Neg => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(sign)),
+            Unary::Abs => self.commutative(self.integer("vpand", 1, 0xdb), x, Held::Constant(!sign)),
+            Unary::Sqrt => self.one(self.float("vsqrt", 1, 0x51), x, None),
+            Unary::Floor => self.round(x, 9),
+            Unary::Ceil => self.round(x, 10),
+            Unary::Round => self.round(x, 8),
+            Unary::Sign => {
+                let number = |x: f64| Held::Constant(Scalar::from_f64(x, dtype).bits());
+                let below = self.compare(Compare::Lt, x, number(0.0), dtype);
+                let above = self.compare(Compare::Gt, x, number(0.0), dtype);
+                let rest = self.select(below, number(-1.0), x);
+                self.select(above, number(1.0), rest)
+            }
+            f => {
+                let ty = if self.width == 4 { types::F32X4 } else { types::F64X2 };
+                let x = self.handle(x);
+                match unary_inline(self, f, x, ty) {
+                    Some(result) => self.values[result.as_u32() as usize],
+                    None => self.unsupported(),
+                }
+            }
+        }
+    }
+
+    /// To a whole number; the immediate says which way.
+    fn round(&mut self, x: Held, way: i32) -> Held {
+        let code = self.float("vrndscale", 3, 0x08 + (self.width == 8) as u8);
+        self.one(code, x, Some(way))
+    }
+
+    pub fn binary(&mut self, f: Binary, a: Held, b: Held, dtype: DType) -> Held {
+        match dtype {
+            DType::F32 | DType::F64 => self.binary_float(f, a, b),
+            DType::Bool => self.binary_mask(f, a, b),
+            DType::I32 => self.binary_integer(f, a, b),
+            DType::I64 => self.unsupported(),
+        }
+    }
+
+    fn binary_float(&mut self, f: Binary, a: Held, b: Held) -> Held {
+        match f {
+            Binary::Add => self.commutative(self.float("vadd", 1, 0x58), a, b),
+            Binary::Mul => self.commutative(self.float("vmul", 1, 0x59), a, b),
+            Binary::Sub => self.two(self.float("vsub", 1, 0x5c), a, b),
+            Binary::Div => self.two(self.float("vdiv", 1, 0x5e), a, b),
+            Binary::Max => self.extremum(a, b, MAXIMUM),
+            Binary::Min => self.extremum(a, b, MINIMUM),
+            _ => self.unsupported(),
+        }
+    }
+
+    /// IEEE 754-2019's maximum or minimum. The processor's orders zeros, and leaves NaN to be put in.
+    fn extremum(&mut self, a: Held, b: Held, which: i32) -> Held {
+        let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
+        let range = self.float("vrange", 3, 0x50);
+        let (add, compare) = (self.float("vadd", 1, 0x58), self.comparison());
+        let (a, b) = (self.register(a), self.operand(b));
+        let unordered = self.build.pure(Class::Mask, |d| Inst::new(compare, d, a, b).with(UNORDERED));
+        let best = self.build.pure(Class::Vector, |d| Inst::new(range, d, a, b).with(which));
+        let sum = |d| Inst::new(add, d, a, b).masked(Some(unordered));
+        Held::Lanes(self.build.updated(Operand::Reg(best), Class::Vector, sum))
+    }
+
+    fn comparison(&self) -> Code {
+        self.float("vcmp", 1, 0xc2)
+    }
+
+    fn binary_mask(&mut self, f: Binary, a: Held, b: Held) -> Held {
+        let (a, b) = (self.mask(a), self.mask(b));
+        Held::Mask(match f {
+            Binary::And | Binary::Mul | Binary::Min => self.both(a, b),
+            Binary::Or | Binary::Max | Binary::Add => self.mask_of_two("korw", 0x45, a, b),
+            Binary::Xor => self.mask_of_two("kxorw", 0x47, a, b),
+            _ => return self.unsupported(),
+        })
+    }
+
+    fn binary_integer(&mut self, f: Binary, a: Held, b: Held) -> Held {
+        match f {
+            Binary::Add => self.commutative(self.integer("vpadd", 1, 0xfe), a, b),
+            Binary::Sub => self.two(self.integer("vpsub", 1, 0xfa), a, b),
+            Binary::Mul => self.commutative(self.integer("vpmull", 2, 0x40), a, b),
+            Binary::Max => self.commutative(self.integer("vpmaxs", 2, 0x3d), a, b),
+            Binary::Min => self.commutative(self.integer("vpmins", 2, 0x39), a, b),
+            Binary::And => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
+            Binary::Or => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
+            Binary::Xor => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
+            // Amounts outside the width: shifts by lanes shift everything out, sign bits included.
+            Binary::ShiftLeft => self.two(self.integer("vpsllv", 2, 0x47), a, b),
+            Binary::ShiftRightLogical => self.two(self.integer("vpsrlv", 2, 0x45), a, b),
+            Binary::ShiftRight => self.two(self.integer("vpsrav", 2, 0x46), a, b),
+            Binary::RotateLeft => self.two(self.integer("vprolv", 2, 0x15), a, b),
+            _ => self.unsupported(),
+        }
+    }
+
+    /// `dtype` is that of the operands.
+    pub fn compare(&mut self, f: Compare, a: Held, b: Held, dtype: DType) -> Held {
+        match dtype {
+            DType::F32 | DType::F64 => {
+                let condition = match f {
+                    Compare::Eq => EQUAL,
+                    Compare::Ne => NOT_EQUAL,
+                    Compare::Lt => LESS,
+                    Compare::Le => LESS_OR_EQUAL,
+                    Compare::Gt => GREATER,
+                    Compare::Ge => GREATER_OR_EQUAL,
+                };
+                self.compare_float(condition, a, b)
+            }
+            DType::I32 => {
+                let condition = match f {
+                    Compare::Eq => 0,
+                    Compare::Lt => 1,
+                    Compare::Le => 2,
+                    Compare::Ne => 4,
+                    Compare::Ge => 5,
+                    Compare::Gt => 6,
+                };
+                self.compare_integers(condition, a, b)
+            }
+            DType::Bool if matches!(f, Compare::Eq | Compare::Ne) => {
+                let differ = self.binary_mask(Binary::Xor, a, b);
+                if f == Compare::Ne { differ } else { self.unary(Unary::Not, differ, dtype) }
+            }
+            _ => self.unsupported(),
+        }
+    }
+
+    fn compare_float(&mut self, condition: i32, a: Held, b: Held) -> Held {
+        let code = self.comparison();
+        let (x, y) = (self.register(a), self.operand(b));
+        let mask = self.build.pure(Class::Mask, |d| Inst::new(code, d, x, y).with(condition));
+        if condition == LESS {
+            self.comparisons.push((mask, FloatCC::LessThan, [a, b]));
+        }
+        Held::Mask(mask)
+    }
+
+    fn compare_integers(&mut self, condition: i32, a: Held, b: Held) -> Held {
+        let code = self.integer("vpcmp", 3, 0x1f);
+        let (a, b) = (self.register(a), self.operand(b));
+        Held::Mask(self.build.pure(Class::Mask, |d| Inst::new(code, d, a, b).with(condition)))
+    }
+
+    /// Where whole numbers are below a bound, taken as unsigned.
+    pub fn below(&mut self, x: Held, bound: u64) -> Reg {
+        let code = self.integer("vpcmpu", 3, 0x1e);
+        let (x, bound) = (self.register(x), self.operand(Held::Constant(bound)));
+        self.build.pure(Class::Mask, |d| Inst::new(code, d, x, bound).with(LESS))
+    }
+
+    /// `a` where the condition holds, else `b`.
+    pub fn select(&mut self, condition: Held, a: Held, b: Held) -> Held {
+        if let (Held::Mask(a), Held::Mask(b)) = (a, b) {
+            return self.select_masks(condition, a, b);
+        }
+        let mask = self.mask(condition);
+        // The processor's minimum is exactly `x < y ? x : y`.
+        let compared = self.comparisons.iter().find(|known| known.0 == mask).map(|known| known.2);
+        if let Some([x, y]) = compared {
+            if [a, b] == [x, y] {
+                return self.two(self.float("vmin", 1, 0x5d), a, b);
+            }
+            if [a, b] == [y, x] {
+                return self.two(self.float("vmax", 1, 0x5f), a, b);
+            }
+        }
+        if b == Held::Constant(0) {
+            let (code, a) = (self.float("vmovu", 1, 0x10), self.register(a));
+            let inst = |d| Inst::new(code, d, None, Operand::Reg(a)).zeroing(Some(mask));
+            return Held::Lanes(self.build.pure(Class::Vector, inst));
+        }
+        let (code, a, b) = (self.float("vblendm", 2, 0x65), self.operand(a), self.register(b));
+        Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, b, a).masked(Some(mask))))
+    }
+
+    fn select_masks(&mut self, condition: Held, a: Reg, b: Reg) -> Held {
+        let condition = self.mask(condition);
+        let first = self.both(condition, a);
+        let second = self.mask_of_two("kandnw", 0x42, condition, b);
+        Held::Mask(self.mask_of_two("korw", 0x45, first, second))
+    }
+
+    pub fn cast(&mut self, x: Held, from: DType, to: DType) -> Held {
+        let one = Scalar::from_f64(1.0, to).bits();
+        match (from, to) {
+            (DType::Bool, _) if to.size() == self.width => {
+                self.select(x, Held::Constant(one), Held::Constant(0))
+            }
+            (DType::F32 | DType::F64, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
+            (DType::I32, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
+            (DType::I32, DType::F32) => self.one(self.float("vcvtdq2", 1, 0x5b), x, None),
+            _ if from == to => x,
+            _ => self.unsupported(),
+        }
+    }
+
+    /// The first lane of 32 bits as a number.
+    pub fn number(&mut self, x: Held) -> Held {
+        const MOVE: Code = Code::integer("vmov", 1, 0x7e, 4).writing(Writes::Operand).scalar();
+        const EXTEND: Code = Code::plain("movsxd", 0x63);
+        let x = self.register(x);
+        let low = self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)));
+        Held::Number(self.build.pure(Class::General, |d| Inst::new(EXTEND, d, None, Operand::Reg(low))))
+    }
+
+    /// A number held between 0 and another.
+    pub fn held_between(&mut self, x: Reg, most: i64) -> Reg {
+        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
+        const LARGER: Code = Code::integer("vpmaxs", 2, 0x3d, 8);
+        const SMALLER: Code = Code::integer("vpmins", 2, 0x39, 8);
+        const MOVE: Code = Code::integer("vmov", 1, 0x7e, 8).writing(Writes::Operand).scalar();
+        let [zero, most] =
+            [0, most].map(|bound| Operand::Broadcast(self.build.constant(&bound.to_le_bytes())));
+        let x = self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)));
+        let x = self.build.pure(Class::Vector, |d| Inst::new(LARGER, d, x, zero));
+        let x = self.build.pure(Class::Vector, |d| Inst::new(SMALLER, d, x, most));
+        self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)))
+    }
+
+    fn handle(&mut self, x: Held) -> Value {
+        self.values.push(x);
+        Value::from_u32(self.values.len() as u32 - 1)
+    }
+
+    fn held(&self, x: Value) -> Held {
+        self.values[x.as_u32() as usize]
+    }
+}
+
+impl Target for Lanes {
+    fn unary(&mut self, opcode: Opcode, _: Type, x: Value) -> Value {
+        let (x, dtype) = (self.held(x), if self.width == 4 { DType::F32 } else { DType::F64 });
+        let result = match opcode {
+            Opcode::Fneg => self.unary_float(Unary::Neg, x, dtype),
+            Opcode::Nearest => self.round(x, 8),
+            _ => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX)),
+        };
+        self.handle(result)
+    }
+
+    fn binary(&mut self, opcode: Opcode, _: Type, a: Value, b: Value) -> Value {
+        let (a, b) = (self.held(a), self.held(b));
+        let is_wide = self.width == 8;
+        let result = match opcode {
+            Opcode::Fadd => self.binary_float(Binary::Add, a, b),
+            Opcode::Fsub => self.binary_float(Binary::Sub, a, b),
+            Opcode::Fmul => self.binary_float(Binary::Mul, a, b),
+            Opcode::Fdiv => self.binary_float(Binary::Div, a, b),
+            Opcode::Iadd => {
+                self.commutative(self.integer("vpadd", 1, if is_wide { 0xd4 } else { 0xfe }), a, b)
+            }
+            Opcode::Isub => self.two(self.integer("vpsub", 1, if is_wide { 0xfb } else { 0xfa }), a, b),
+            Opcode::Band => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
+            Opcode::Bor => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
+            _ => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
+        };
+        self.handle(result)
+    }
+
+    fn constant(&mut self, bits: u64, _: Type) -> Value {
+        self.handle(Held::Constant(bits))
+    }
+
+    fn shift(&mut self, opcode: Opcode, x: Value, by: u8) -> Value {
+        let is_left = opcode == Opcode::Ishl;
+        let code = self.integer(
+            if is_left { "vpsll" } else { "vpsrl" },
+            1,
+            if self.width == 8 { 0x73 } else { 0x72 },
+        );
+        let code = code.with_digit(if is_left { 6 } else { 2 }).writing(Writes::Second);
+        let held = self.held(x);
+        let x = self.operand(held);
+        let result = self.build.pure(Class::Vector, |d| Inst::new(code, None, d, x).with(by.into()));
+        self.handle(Held::Lanes(result))
+    }
+
+    fn compare(&mut self, condition: FloatCC, a: Value, b: Value) -> Value {
+        let condition = match condition {
+            FloatCC::LessThan => LESS,
+            FloatCC::Equal => EQUAL,
+            FloatCC::LessThanOrEqual => LESS_OR_EQUAL,
+            _ => UNORDERED,
+        };
+        let (a, b) = (self.held(a), self.held(b));
+        let result = self.compare_float(condition, a, b);
+        self.handle(result)
+    }
+
+    fn equal_bits(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.held(a), self.held(b));
+        let result = self.compare_integers(0, a, b);
+        self.handle(result)
+    }
+
+    fn select(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        let (mask, a, b) = (self.held(mask), self.held(a), self.held(b));
+        let result = Lanes::select(self, mask, a, b);
+        self.handle(result)
+    }
+
+    fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let (a, b, c) = (self.held(a), self.held(b), self.held(c));
+        let result = Lanes::mul_add(self, a, b, c, false);
+        self.handle(result)
+    }
+
+    fn reinterpret(&mut self, x: Value, _: Type) -> Value {
+        x
+    }
+
+    fn has_rounding(&self) -> bool {
+        true
+    }
+
+    fn patch(&mut self, _: Value, _: Function, _: Value, otherwise: Value, _: Shape) -> Value {
+        self.is_unsupported = true;
+        otherwise
+    }
+}

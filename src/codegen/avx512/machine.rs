@@ -1,0 +1,360 @@
+//! Machine instructions: one form for all, with virtual registers until [`super::allocate`] has named real ones.
+
+use std::fmt;
+
+/// What a register holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// 64 bits: addresses and counters.
+    General,
+    /// 512 bits: 16 lanes of 32 bits or 8 of 64.
+    Vector,
+    /// A bit a lane.
+    Mask,
+}
+
+impl Class {
+    pub const ALL: [Class; 3] = [Class::General, Class::Vector, Class::Mask];
+}
+
+/// A register: virtual at first, then the processor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg {
+    pub class: Class,
+    pub number: u32,
+}
+
+/// The stack pointer.
+pub const STACK: Reg = Reg { class: Class::General, number: 4 };
+
+/// The registers that hold the first arguments, by the System V convention: rdi, rsi, rdx, rcx, r8, r9.
+pub const ARGUMENTS: [u32; 6] = [7, 6, 2, 1, 8, 9];
+
+/// Where an address starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Base {
+    Reg(Reg),
+    /// The constants that lie behind the code.
+    Constants,
+}
+
+/// `base + index · scale + offset`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub base: Base,
+    pub index: Option<(Reg, u8)>,
+    pub offset: i32,
+}
+
+impl Address {
+    pub fn at(base: Reg, offset: i32) -> Address {
+        Address { base: Base::Reg(base), index: None, offset }
+    }
+
+    pub fn constant(offset: i32) -> Address {
+        Address { base: Base::Constants, index: None, offset }
+    }
+
+    fn registers(&self) -> impl Iterator<Item = Reg> + use<> {
+        let base = match self.base {
+            Base::Reg(reg) => Some(reg),
+            Base::Constants => None,
+        };
+        base.into_iter().chain(self.index.map(|index| index.0))
+    }
+}
+
+/// The operand that may lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    Reg(Reg),
+    Memory(Address),
+    /// One element for all lanes.
+    Broadcast(Address),
+}
+
+/// How an instruction is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// 512-bit vectors.
+    Evex,
+    /// Masks; whether on two operands.
+    Vex { is_binary: bool },
+    /// General registers, of 64 bits.
+    Plain,
+}
+
+/// Which operand an instruction writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Writes {
+    /// `reg`.
+    Reg,
+    /// `reg`, whose old value it uses.
+    RegUpdated,
+    Second,
+    Operand,
+    /// Memory, or flags.
+    NoRegister,
+}
+
+/// An instruction of the processor. Names and numbers are those of Intel's manual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Code {
+    pub name: &'static str,
+    /// The end of the name: the type of the lanes.
+    pub suffix: &'static str,
+    pub form: Form,
+    /// The table of opcodes: 0 for one byte, 1 for 0F, 2 for 0F38, 3 for 0F3A.
+    pub map: u8,
+    /// The mandatory prefix: 0 for none, 1 for 66, 2 for F3, 3 for F2.
+    pub prefix: u8,
+    /// Bit W: 64 instead of 32 bits, mostly.
+    pub is_wide: bool,
+    pub byte: u8,
+    /// More of the opcode, in the place of `reg`.
+    pub digit: u8,
+    pub writes: Writes,
+    /// Bytes in memory, if not a whole vector.
+    pub bytes: u8,
+    /// On the lowest lane alone.
+    pub is_scalar: bool,
+}
+
+impl Code {
+    /// A vector instruction on lanes of floats.
+    pub const fn float(name: &'static str, map: u8, byte: u8, width: usize) -> Code {
+        let is_wide = width == 8;
+        // In the first table the prefix tells the types apart, in the others the width alone does.
+        let prefix = if map == 1 { is_wide as u8 } else { 1 };
+        Code { suffix: if is_wide { "pd" } else { "ps" }, is_wide, prefix, ..Code::vector(name, map, byte) }
+    }
+
+    /// A vector instruction on lanes of integers, or bits.
+    pub const fn integer(name: &'static str, map: u8, byte: u8, width: usize) -> Code {
+        let is_wide = width == 8;
+        Code { suffix: if is_wide { "q" } else { "d" }, is_wide, ..Code::vector(name, map, byte) }
+    }
+
+    const fn vector(name: &'static str, map: u8, byte: u8) -> Code {
+        Code {
+            name,
+            suffix: "",
+            form: Form::Evex,
+            map,
+            prefix: 1,
+            is_wide: false,
+            byte,
+            digit: 0,
+            writes: Writes::Reg,
+            bytes: 64,
+            is_scalar: false,
+        }
+    }
+
+    /// An instruction on masks.
+    pub const fn mask(name: &'static str, byte: u8, is_binary: bool) -> Code {
+        Code { form: Form::Vex { is_binary }, prefix: 0, bytes: 2, ..Code::vector(name, 1, byte) }
+    }
+
+    /// An instruction on general registers.
+    pub const fn plain(name: &'static str, byte: u8) -> Code {
+        Code { form: Form::Plain, prefix: 0, is_wide: true, bytes: 8, ..Code::vector(name, 0, byte) }
+    }
+
+    pub const fn with_prefix(self, prefix: u8) -> Code {
+        Code { prefix, ..self }
+    }
+
+    pub const fn with_digit(self, digit: u8) -> Code {
+        Code { digit, ..self }
+    }
+
+    pub const fn writing(self, writes: Writes) -> Code {
+        Code { writes, ..self }
+    }
+
+    pub const fn scalar(self) -> Code {
+        Code { is_scalar: true, ..self }
+    }
+
+    pub const fn of_bytes(self, bytes: u8) -> Code {
+        Code { bytes, ..self }
+    }
+}
+
+/// One instruction: `reg`, `second` and `operand` in the order of the manual's syntax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inst {
+    pub code: Code,
+    pub reg: Option<Reg>,
+    pub second: Option<Reg>,
+    pub operand: Operand,
+    /// The lanes that are written.
+    pub mask: Option<Reg>,
+    /// Zeros in the other lanes, instead of what was there.
+    pub zeroes: bool,
+    pub immediate: Option<i32>,
+}
+
+/// What an instruction does with a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Use,
+    Define,
+    Update,
+}
+
+impl Inst {
+    pub fn new(
+        code: Code,
+        reg: impl Into<Option<Reg>>,
+        second: impl Into<Option<Reg>>,
+        operand: Operand,
+    ) -> Inst {
+        Inst {
+            code,
+            reg: reg.into(),
+            second: second.into(),
+            operand,
+            mask: None,
+            zeroes: false,
+            immediate: None,
+        }
+    }
+
+    pub fn with(self, immediate: i32) -> Inst {
+        Inst { immediate: Some(immediate), ..self }
+    }
+
+    pub fn masked(self, mask: Option<Reg>) -> Inst {
+        Inst { mask, ..self }
+    }
+
+    pub fn zeroing(self, mask: Option<Reg>) -> Inst {
+        Inst { mask, zeroes: mask.is_some(), ..self }
+    }
+
+    /// The registers, and what becomes of each.
+    pub fn registers(&self) -> impl Iterator<Item = (Reg, Role)> + use<> {
+        let keeps_lanes = self.mask.is_some() && !self.zeroes && self.mask_merges();
+        let written = |keeps: bool| if keeps { Role::Update } else { Role::Define };
+        let reg = match self.code.writes {
+            Writes::Reg => written(keeps_lanes),
+            Writes::RegUpdated => Role::Update,
+            _ => Role::Use,
+        };
+        let second = if self.code.writes == Writes::Second { written(keeps_lanes) } else { Role::Use };
+        let in_operand = if self.code.writes == Writes::Operand { Role::Define } else { Role::Use };
+        let (direct, address) = match self.operand {
+            Operand::Reg(reg) => (Some((reg, in_operand)), None),
+            Operand::Memory(address) | Operand::Broadcast(address) => (None, Some(address)),
+        };
+        let uses = address.into_iter().flat_map(|address| address.registers()).map(|reg| (reg, Role::Use));
+        let direct = [self.reg.map(|x| (x, reg)), self.second.map(|x| (x, second)), direct];
+        direct.into_iter().flatten().chain(uses).chain(self.mask.map(|mask| (mask, Role::Use)))
+    }
+
+    /// Whether lanes that the mask leaves out keep their values: comparisons clear them, blends take others.
+    fn mask_merges(&self) -> bool {
+        self.reg.is_none_or(|reg| reg.class != Class::Mask)
+            && self.code.name != "vblendm"
+            && self.code.name != "vpblendm"
+    }
+
+    /// The instruction with each register replaced.
+    pub fn map(self, mut f: impl FnMut(Reg) -> Reg) -> Inst {
+        let mut address = |address: Address| Address {
+            base: match address.base {
+                Base::Reg(reg) => Base::Reg(f(reg)),
+                Base::Constants => Base::Constants,
+            },
+            index: address.index.map(|(reg, scale)| (f(reg), scale)),
+            ..address
+        };
+        let operand = match self.operand {
+            Operand::Memory(at) => Operand::Memory(address(at)),
+            Operand::Broadcast(at) => Operand::Broadcast(address(at)),
+            Operand::Reg(reg) => Operand::Reg(f(reg)),
+        };
+        Inst {
+            reg: self.reg.map(&mut f),
+            second: self.second.map(&mut f),
+            mask: self.mask.map(&mut f),
+            operand,
+            ..self
+        }
+    }
+}
+
+/// A step of the code: an instruction, or one end of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    Inst(Inst),
+    /// The start of a loop that runs at least once.
+    Begin,
+    /// Adds `step` to the counter and goes back to the start while it is below `to`.
+    End {
+        counter: Reg,
+        step: i32,
+        to: i32,
+    },
+    /// Takes an argument of the function.
+    Argument {
+        reg: Reg,
+        number: usize,
+    },
+}
+
+impl fmt::Display for Reg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const GENERAL: [&str; 8] = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"];
+        match (self.class, self.number) {
+            (Class::General, low @ 0..8) => f.write_str(GENERAL[low as usize]),
+            (Class::General, number) => write!(f, "r{number}"),
+            (Class::Vector, number) => write!(f, "zmm{number}"),
+            (Class::Mask, number) => write!(f, "k{number}"),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.base {
+            Base::Reg(reg) => write!(f, "[{reg}")?,
+            Base::Constants => write!(f, "[constants")?,
+        }
+        if let Some((index, scale)) = self.index {
+            write!(f, " + {scale}*{index}")?;
+        }
+        match self.offset {
+            0 => write!(f, "]"),
+            offset => write!(f, " + {offset:#x}]"),
+        }
+    }
+}
+
+impl fmt::Display for Inst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.code.name, self.code.suffix)?;
+        let mask =
+            self.mask.map_or(String::new(), |k| format!("{{{k}}}{}", if self.zeroes { "{z}" } else { "" }));
+        let mut parts: Vec<String> =
+            [self.reg, self.second].into_iter().flatten().map(|reg| reg.to_string()).collect();
+        let operand = match self.operand {
+            Operand::Reg(reg) => reg.to_string(),
+            Operand::Memory(address) => address.to_string(),
+            Operand::Broadcast(address) => {
+                format!("{address}{{1to{}}}", if self.code.is_wide { 8 } else { 16 })
+            }
+        };
+        match self.code.writes {
+            Writes::NoRegister | Writes::Operand => parts.insert(0, operand),
+            _ => parts.push(operand),
+        }
+        if let Some(first) = parts.first_mut() {
+            *first += &mask;
+        }
+        parts.extend(self.immediate.map(|immediate| immediate.to_string()));
+        write!(f, " {}", parts.join(", "))
+    }
+}

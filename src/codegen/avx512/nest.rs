@@ -1,0 +1,338 @@
+//! Loop nests: counted loops, lanes along one of them at a time, masks for what does not fill a vector, several
+//! partial results in reductions.
+
+use std::collections::{HashMap, HashSet};
+
+use super::lanes::{Held, Lanes};
+use super::machine::{Address, Class, Code, Inst, Operand, Reg};
+use crate::codegen::cost::{CHAINS, UNROLL_BODY};
+use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var};
+use crate::types::DType;
+
+/// Writes one kernel.
+pub struct Nest<'n> {
+    pub program: &'n Program,
+    pub kernel: &'n Kernel,
+    pub lanes: Lanes,
+    /// The loops to run on vectors.
+    pub vectors: HashSet<LoopVar>,
+    vars: Vec<Option<Held>>,
+    /// The factors of values that are products, to be fused into sums.
+    products: Vec<Option<(Held, Held)>>,
+    pub loops: Vec<Position>,
+    /// The loop whose consecutive values are the lanes.
+    pub vector: Option<LoopVar>,
+    /// How many lanes there are, if they do not fill the vector.
+    pub rest: Option<usize>,
+    arguments: HashMap<usize, Reg>,
+}
+
+/// The current value of a loop variable: a counter, if the loop is not written out, plus an offset.
+#[derive(Clone, Copy, Default)]
+pub struct Position {
+    pub counter: Option<Reg>,
+    pub offset: i64,
+}
+
+impl<'n> Nest<'n> {
+    pub fn new(
+        program: &'n Program,
+        kernel: &'n Kernel,
+        lanes: Lanes,
+        vectors: HashSet<LoopVar>,
+    ) -> Nest<'n> {
+        let mut nest = Nest {
+            program,
+            kernel,
+            lanes,
+            vectors,
+            vars: vec![None; kernel.dtypes.len()],
+            products: vec![None; kernel.dtypes.len()],
+            loops: vec![Position::default(); kernel.extents.len()],
+            vector: None,
+            rest: None,
+            arguments: HashMap::new(),
+        };
+        for turn in 0..kernel.repeats {
+            nest.loops[turn].counter = Some(nest.argument(4 + turn));
+        }
+        nest
+    }
+
+    fn argument(&mut self, number: usize) -> Reg {
+        match self.arguments.get(&number) {
+            Some(&reg) => reg,
+            None => {
+                let reg = self.lanes.build.argument(number);
+                self.arguments.insert(number, reg);
+                reg
+            }
+        }
+    }
+
+    /// Where a buffer begins: a base and an offset in bytes.
+    pub fn place(&mut self, place: Place) -> (Reg, i32) {
+        match place {
+            Place::State { offset } => (self.argument(0), offset as i32),
+            Place::Output { offset } => (self.argument(2), offset as i32),
+            Place::Arena { offset } => (self.argument(3), offset as i32),
+            Place::Input { index } => {
+                let table = Operand::Memory(Address::at(self.argument(1), index as i32 * 8));
+                (self.lanes.build.pure(Class::General, |d| Inst::load(d, table)), 0)
+            }
+        }
+    }
+
+    pub fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let { dst, instr } => self.assign(*dst, instr),
+                Stmt::Store { access, value } => {
+                    let held = self.value(*value);
+                    self.store(access, held, self.kernel.dtype(*value));
+                }
+                Stmt::For { var, body } => self.run_for(*var, body),
+                Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
+                Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } | Stmt::Recur { .. } => {
+                    self.lanes.unsupported();
+                }
+            }
+        }
+    }
+
+    fn value(&self, var: Var) -> Held {
+        self.vars[var.0 as usize].unwrap_or(Held::Constant(0))
+    }
+
+    fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
+        let extent = self.kernel.extent(var) as i64;
+        if !self.vectors.contains(&var) {
+            return self.counted(var, (0, extent), 1, |nest| nest.body(body));
+        }
+        let step = self.lanes.count() as i64;
+        let whole = extent / step * step;
+        self.vector = Some(var);
+        self.counted(var, (0, whole), step, |nest| nest.body(body));
+        if whole < extent {
+            self.rest = Some((extent - whole) as usize);
+            self.counted(var, (whole, whole + step), step, |nest| nest.body(body));
+            self.rest = None;
+        }
+        self.vector = None;
+    }
+
+    /// A loop; written out if it runs once.
+    fn counted(&mut self, var: LoopVar, (from, to): (i64, i64), step: i64, body: impl FnOnce(&mut Self)) {
+        if from >= to {
+            return;
+        }
+        if to - from == step {
+            self.loops[var.index()] = Position { counter: None, offset: from };
+            return body(self);
+        }
+        let counter = self.lanes.build.open(from as i32);
+        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
+        body(self);
+        self.lanes.build.close(step as i32, to as i32);
+    }
+
+    /// Several chains, then single steps, then the lanes that are left; combined at the end.
+    fn run_reduce(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) {
+        let extent = self.kernel.extent(var) as i64;
+        if extent == 0 {
+            return self.reduce_nothing(parts);
+        }
+        let is_own = self.vectors.contains(&var);
+        let step = if is_own { self.lanes.count() as i64 } else { 1 };
+        let rounds = extent / step;
+        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop);
+        let chains = if is_small { rounds.clamp(1, CHAINS as i64) } else { 1 };
+        let sums: Vec<Vec<Reg>> =
+            (0..chains).map(|_| parts.iter().map(|part| self.identity(part)).collect()).collect();
+        if is_own {
+            self.vector = Some(var);
+        }
+        let whole = rounds / chains * chains;
+        self.counted(var, (0, whole * step), chains * step, |nest| {
+            let position = nest.loops[var.index()];
+            for (chain, sums) in sums.iter().enumerate() {
+                nest.loops[var.index()].offset = position.offset + chain as i64 * step;
+                nest.accumulate(body, parts, sums);
+            }
+        });
+        for round in whole..rounds {
+            self.loops[var.index()] = Position { counter: None, offset: round * step };
+            self.accumulate(body, parts, &sums[(round - whole) as usize]);
+        }
+        if rounds * step < extent {
+            self.loops[var.index()] = Position { counter: None, offset: rounds * step };
+            self.rest = Some((extent - rounds * step) as usize);
+            self.accumulate(body, parts, &sums[chains as usize - 1]);
+            self.rest = None;
+        }
+        if is_own {
+            self.vector = None;
+        }
+        self.finish(parts, sums, is_own);
+    }
+
+    fn reduce_nothing(&mut self, parts: &[Part]) {
+        for part in parts {
+            let nothing = part.combine.over_nothing(self.kernel.dtype(part.dst));
+            self.vars[part.dst.0 as usize] = Some(Held::Constant(nothing.bits()));
+            self.products[part.dst.0 as usize] = None;
+        }
+    }
+
+    fn identity(&mut self, part: &Part) -> Reg {
+        let identity = Held::Constant(part.combine.identity(self.kernel.dtype(part.dst)).bits());
+        let identity = self.lanes.register(identity);
+        let sum = self.lanes.build.variable(Class::Vector);
+        self.lanes.build.here(Inst::load(sum, Operand::Reg(identity)));
+        sum
+    }
+
+    /// One iteration of a reduction, added to `sums`.
+    fn accumulate(&mut self, body: &[Stmt], parts: &[Part], sums: &[Reg]) {
+        self.body(body);
+        let mask = match self.rest {
+            Some(count) if self.vector.is_some() => Some(self.lanes.first(count)),
+            _ => None,
+        };
+        for (part, &sum) in parts.iter().zip(sums) {
+            let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
+            match product {
+                Some((a, b)) => self.lanes.accumulate_product(sum, a, b, mask),
+                None => {
+                    let value = self.value(part.value);
+                    self.lanes.accumulate(part.combine, sum, value, mask, self.kernel.dtype(part.dst));
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, parts: &[Part], mut sums: Vec<Vec<Reg>>, is_own: bool) {
+        while sums.len() > 1 {
+            let upper = sums.split_off(sums.len().div_ceil(2));
+            for (low, high) in sums.iter_mut().zip(upper) {
+                for ((low, high), part) in low.iter_mut().zip(high).zip(parts) {
+                    *low = self.join(part, *low, high);
+                }
+            }
+        }
+        for (part, &sum) in parts.iter().zip(&sums[0]) {
+            let dtype = self.kernel.dtype(part.dst);
+            let result = match is_own {
+                true => Held::Lanes(self.lanes.combine_lanes(part.combine, sum, dtype)),
+                false => Held::Lanes(sum),
+            };
+            self.vars[part.dst.0 as usize] = Some(result);
+            self.products[part.dst.0 as usize] = None;
+        }
+    }
+
+    fn join(&mut self, part: &Part, a: Reg, b: Reg) -> Reg {
+        let dtype = self.kernel.dtype(part.dst);
+        let joined = self.lanes.binary(part.combine.join(), Held::Lanes(a), Held::Lanes(b), dtype);
+        self.lanes.register(joined)
+    }
+
+    fn assign(&mut self, dst: Var, instr: &Instr) {
+        self.products[dst.0 as usize] = None;
+        let held = self.compute(dst, instr);
+        self.vars[dst.0 as usize] = Some(held);
+    }
+
+    fn compute(&mut self, dst: Var, instr: &Instr) -> Held {
+        let dtype = self.kernel.dtype(dst);
+        match instr {
+            Instr::Constant(value) => Held::Constant(value.bits()),
+            Instr::Load(access) => self.load(access, None, dtype),
+            Instr::LoadWithin(access, ranges) => {
+                let inside = self.within(ranges);
+                self.load(access, Some(inside), dtype)
+            }
+            Instr::LoadRow { access, row, stride, bound } => {
+                let row = self.value(*row);
+                self.load_row(access, row, *stride, *bound, dtype)
+            }
+            Instr::Within(ranges) => Held::Mask(self.within(ranges)),
+            Instr::Index(index) => self.index(index),
+            Instr::Unary(f, a) => {
+                let a = self.value(*a);
+                self.lanes.unary(*f, a, dtype)
+            }
+            Instr::Binary(f, a, b) => self.binary(*f, *a, *b, dst, dtype),
+            Instr::Compare(f, a, b) => {
+                let (x, y) = (self.value(*a), self.value(*b));
+                self.lanes.compare(*f, x, y, self.kernel.dtype(*a))
+            }
+            Instr::Select(a, b, c) => {
+                let [a, b, c] = [a, b, c].map(|&var| self.value(var));
+                match dtype {
+                    DType::Bool => {
+                        let (b, c) = (self.lanes.mask(b), self.lanes.mask(c));
+                        self.lanes.select(a, Held::Mask(b), Held::Mask(c))
+                    }
+                    DType::I64 => self.lanes.unsupported(),
+                    _ => self.lanes.select(a, b, c),
+                }
+            }
+            Instr::Cast(a) => {
+                let x = self.value(*a);
+                self.cast(x, self.kernel.dtype(*a), dtype)
+            }
+        }
+    }
+
+    /// Indices in lanes of 32 bits are i32 already.
+    fn cast(&mut self, x: Held, from: DType, to: DType) -> Held {
+        match (from, to, x) {
+            (DType::I64, DType::I32, _) if self.lanes.width == 4 => Held::Lanes(self.lanes.register(x)),
+            (DType::I64, DType::F32, Held::Lanes(_)) => self.lanes.cast(x, DType::I32, DType::F32),
+            (DType::I32, DType::I64, _) if self.vector.is_none() => self.lanes.number(x),
+            (DType::I64, _, _) | (_, DType::I64, _) => self.lanes.unsupported(),
+            _ => self.lanes.cast(x, from, to),
+        }
+    }
+
+    /// Products are remembered; a sum or difference with one becomes a multiply-add.
+    fn binary(&mut self, f: Binary, a: Var, b: Var, dst: Var, dtype: DType) -> Held {
+        let (x, y) = (self.value(a), self.value(b));
+        if dtype.is_float() {
+            let [of_a, of_b] = [a, b].map(|var| self.products[var.0 as usize]);
+            match (f, of_a, of_b) {
+                (Binary::Mul, _, _) => self.products[dst.0 as usize] = Some((x, y)),
+                (Binary::Add, _, Some((p, q))) => return self.lanes.mul_add(p, q, x, false),
+                (Binary::Add, Some((p, q)), None) => return self.lanes.mul_add(p, q, y, false),
+                (Binary::Sub, _, Some((p, q))) => return self.lanes.mul_add(p, q, x, true),
+                _ => {}
+            }
+        }
+        self.lanes.binary(f, x, y, dtype)
+    }
+
+    /// The terms of an expression that have a counter, and the number that the others make.
+    pub fn moving(&self, index: &Affine) -> (Vec<(Reg, i64)>, i64) {
+        let mut offset = index.offset();
+        let mut terms = Vec::new();
+        for &(var, coefficient) in index.terms() {
+            let position = self.loops[var.index()];
+            offset += coefficient * position.offset;
+            terms.extend(position.counter.map(|counter| (counter, coefficient)));
+        }
+        terms.sort_by_key(|&(counter, _)| self.lanes.build.home(counter));
+        (terms, offset)
+    }
+
+    /// `reg · factor`.
+    pub fn scaled(&mut self, reg: Reg, factor: i64) -> Reg {
+        const MULTIPLY: Code = Code::plain("imul", 0x69);
+        if factor == 1 {
+            return reg;
+        }
+        self.lanes
+            .build
+            .pure(Class::General, |d| Inst::new(MULTIPLY, d, None, Operand::Reg(reg)).with(factor as i32))
+    }
+}

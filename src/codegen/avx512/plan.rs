@@ -1,0 +1,118 @@
+//! Which loops run on vectors: those that make the kernel cheapest, by a rough count of instructions.
+
+use std::collections::HashSet;
+
+use crate::codegen::math;
+use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Stmt, Unary};
+
+/// Instructions of reading or writing lanes that lie apart, and those that lie two apart.
+const APART: f64 = 24.0;
+const TWO_APART: f64 = 3.0;
+/// Instructions of a function that is written out, and what a division or a root costs.
+const FUNCTION: f64 = 25.0;
+const DIVISION: f64 = 10.0;
+/// Instructions to combine the lanes of a vector.
+const COMBINE: f64 = 10.0;
+/// What a turn of a loop costs beside its body.
+const TURN: f64 = 1.0;
+
+/// The loops of the kernel that run on vectors, of so many lanes; empty if none can.
+pub fn plan(kernel: &Kernel, lanes: usize) -> HashSet<LoopVar> {
+    Planner { kernel, lanes }.body(&kernel.body, None).vectors
+}
+
+struct Planner<'k> {
+    kernel: &'k Kernel,
+    lanes: usize,
+}
+
+/// A way to run statements.
+#[derive(Default)]
+struct Way {
+    cost: f64,
+    vectors: HashSet<LoopVar>,
+}
+
+impl Way {
+    fn times(self, turns: usize, more: f64) -> Way {
+        Way { cost: turns as f64 * (self.cost + TURN) + more, ..self }
+    }
+
+    fn along(mut self, var: LoopVar) -> Way {
+        self.vectors.insert(var);
+        self
+    }
+
+    fn or(self, other: Way) -> Way {
+        if other.cost < self.cost { other } else { self }
+    }
+}
+
+impl Planner<'_> {
+    fn body(&self, body: &[Stmt], vector: Option<LoopVar>) -> Way {
+        body.iter().fold(Way::default(), |mut sum, stmt| {
+            let way = self.stmt(stmt, vector);
+            sum.cost += way.cost;
+            sum.vectors.extend(way.vectors);
+            sum
+        })
+    }
+
+    fn stmt(&self, stmt: &Stmt, vector: Option<LoopVar>) -> Way {
+        match stmt {
+            Stmt::Let { instr, .. } => Way { cost: instr_cost(instr, vector), ..Way::default() },
+            Stmt::Store { access, .. } => Way { cost: access_cost(&access.index, vector), ..Way::default() },
+            Stmt::For { var, body } => {
+                let plain = self.body(body, vector).times(self.kernel.extent(*var), 0.0);
+                match vector.is_none() && can_run_along(body, *var) {
+                    true => plain.or(self.along(*var, body, 0.0)),
+                    false => plain,
+                }
+            }
+            Stmt::Reduce { var, body, parts } => {
+                let plain = self.body(body, vector).times(self.kernel.extent(*var), 0.0);
+                match vector.is_none() && !body.iter().any(Stmt::is_loop) {
+                    true => plain.or(self.along(*var, body, COMBINE * parts.len() as f64)),
+                    false => plain,
+                }
+            }
+            Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } | Stmt::Recur { .. } => {
+                Way::default()
+            }
+        }
+    }
+
+    fn along(&self, var: LoopVar, body: &[Stmt], more: f64) -> Way {
+        let turns = self.kernel.extent(var).div_ceil(self.lanes);
+        self.body(body, Some(var)).times(turns, more).along(var)
+    }
+}
+
+/// Whether every iteration writes elements of its own, and no loop but reductions is inside.
+fn can_run_along(body: &[Stmt], var: LoopVar) -> bool {
+    body.iter().all(|stmt| match stmt {
+        Stmt::Let { .. } => true,
+        Stmt::Store { access, .. } => access.index.coefficient(var) != 0,
+        Stmt::Reduce { body, .. } => can_run_along(body, var),
+        _ => false,
+    })
+}
+
+fn access_cost(index: &Affine, vector: Option<LoopVar>) -> f64 {
+    match vector.map_or(0, |var| index.coefficient(var)) {
+        0 | 1 => 1.0,
+        2 => TWO_APART,
+        _ => APART,
+    }
+}
+
+fn instr_cost(instr: &Instr, vector: Option<LoopVar>) -> f64 {
+    match instr {
+        Instr::Load(access) | Instr::LoadRow { access, .. } => access_cost(&access.index, vector),
+        Instr::LoadWithin(access, ranges) => access_cost(&access.index, vector) + 3.0 * ranges.len() as f64,
+        Instr::Within(ranges) => 3.0 * ranges.len() as f64,
+        Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => DIVISION,
+        Instr::Unary(f, _) if math::is_inline(*f) => FUNCTION,
+        _ => 1.0,
+    }
+}
