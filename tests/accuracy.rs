@@ -98,13 +98,14 @@ fn is_full() -> bool {
     std::env::var("HITOFUDE_SWEEP").is_ok_and(|sweep| sweep == "full")
 }
 
-/// The case compiled over this many elements for both processors.
-fn compile(case: &Case, dtype: DType, elements: usize) -> [Executable; 2] {
+/// The case compiled over this many elements for each kind of processor.
+fn compile(case: &Case, dtype: DType, elements: usize) -> [Executable; 3] {
     let g = Graph::new();
     let (x, y) = (g.input("x", [elements], dtype), g.input("y", [elements], dtype));
     // Inputs that nothing reads are no inputs.
     let used = g.function().output("z", (case.build)(x, y)).output("y", y);
-    [Cpu::Native, Cpu::Baseline].map(|cpu| used.compile_with(&Options { cpu, ..Options::default() }).unwrap())
+    [Cpu::Native, Cpu::WithoutAvx512, Cpu::Baseline]
+        .map(|cpu| used.compile_with(&Options { cpu, ..Options::default() }).unwrap())
 }
 
 /// The floating-point types under test.

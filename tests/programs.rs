@@ -43,7 +43,8 @@ fn check_compiled(lines: &[Line], float: DType, extents: Extents, tolerance: f64
     let expected = interpreted(&g);
     let function = outputs.iter().fold(g.function(), |f, (name, y)| f.output(name, *y));
     let raw = Options { without: vec!["simplify"], cpu: Cpu::Baseline, ..Options::default() };
-    for options in [Options::default(), raw] {
+    let narrow = Options { cpu: Cpu::WithoutAvx512, ..Options::default() };
+    for options in [Options::default(), narrow, raw] {
         let compiled = function.compile_with(&options);
         let compiled = compiled.unwrap_or_else(|error| panic!("{error} with {options:?}\n{g}"));
         let actual = run(&compiled, &leaves);

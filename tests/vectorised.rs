@@ -6,7 +6,7 @@ mod common;
 use common::{assert_compiles_right, values};
 use hitofude::ops::Slide;
 use hitofude::prelude::*;
-use hitofude::{Listing, Options, Scalar, TensorType};
+use hitofude::{Cpu, Listing, Options, Scalar, TensorType};
 
 /// A body over tensors of floats `x`, `y` and integers `i`, `j` of one width.
 type Body = for<'g> fn(Operands<'g>) -> Tensor<'g>;
@@ -129,21 +129,33 @@ fn long_rows_and_widths_that_differ() {
     }
 }
 
-#[test]
-fn all_but_scattered_rows_run_on_vectors() {
-    let runs_on_scalars = |body: &Body| {
+/// The bodies whose listing for this processor lacks a text.
+fn bodies_without(cpu: Cpu, text: &str) -> Vec<&'static str> {
+    let lacks_it = |body: &Body| {
         let g = Graph::new();
         let shape = [40, 16];
         let (x, y) = (g.input("x", shape, F32), g.input("y", shape, F32));
         let (i, j) = (g.input("i", shape, I32), g.input("j", shape, I32));
         let (row, column) = (g.input("row", [16], F32), g.input("column", [40, 1], F32));
         let z = body(Operands { x, y, i, j, row, column });
-        let options = Options { listing: Listing::Full, ..Options::default() };
-        !g.function().output("z", z).compile_with(&options).unwrap().clif().contains("x4")
+        let options = Options { listing: Listing::Full, cpu, ..Options::default() };
+        !g.function().output("z", z).compile_with(&options).unwrap().clif().contains(text)
     };
-    let scalar: Vec<&str> =
-        BODIES.iter().filter(|(_, body)| runs_on_scalars(body)).map(|(name, _)| *name).collect();
-    assert_eq!(scalar, ["picked columns"]);
+    BODIES.iter().filter(|(_, body)| lacks_it(body)).map(|(name, _)| *name).collect()
+}
+
+#[test]
+fn all_but_scattered_rows_run_on_vectors() {
+    assert_eq!(bodies_without(Cpu::WithoutAvx512, "x4"), ["picked columns"]);
+}
+
+/// What AVX-512 code leaves to Cranelift.
+#[test]
+fn all_but_a_few_run_on_wide_vectors() {
+    let wide = bodies_without(Cpu::Native, "AVX-512");
+    if wide.len() < BODIES.len() {
+        assert_eq!(wide, ["division of integers", "picked columns", "argmax"]);
+    }
 }
 
 /// Every pair of values that arithmetic, comparisons and conversions treat in a special way.

@@ -14,6 +14,12 @@ pub type StepFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut 
 /// Runs the given number of steps, at least one, with the same inputs.
 pub type StepsFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8, u64);
 
+/// Runs the iterations of a parallel kernel's loop from one number to below another, as [`StepFn`] otherwise.
+pub type PieceFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut u8, u64, u64);
+
+/// Runs all iterations, so many, of a kernel given its memory, on as many threads as there are.
+pub type ParallelFn = unsafe extern "C" fn(PieceFn, *mut u8, *const *const u8, *mut u8, *mut u8, u64);
+
 /// Computes a contraction of this element type: (tables, left operand, right operand, result, scratch, scale).
 pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, *mut T, T);
 
@@ -25,11 +31,13 @@ pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize);
 pub struct Library {
     pub contract_f32: ContractFn<f32>,
     pub contract_f64: ContractFn<f64>,
+    pub parallel: ParallelFn,
     /// For keys of a type.
     pub sort: fn(DType, Order) -> SortFn,
 }
 
-/// The signature of [`StepFn`] for no counts, of [`StepsFn`] for one; that of kernels has their turns as counts.
+/// The signature of [`StepFn`] for no counts, of [`StepsFn`] for one; that of kernels has their turns as counts,
+/// and that of parallel ones the iterations to run.
 pub(super) fn signature(convention: CallConv, counts: usize) -> Signature {
     let mut signature = Signature::new(convention);
     signature.params.extend((0..4 + counts).map(|_| AbiParam::new(types::I64)));

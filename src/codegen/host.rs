@@ -15,6 +15,8 @@ pub enum Cpu {
     /// This machine's, with all it can do.
     #[default]
     Native,
+    /// This machine's without AVX-512, as most are.
+    WithoutAvx512,
     /// Every one of this architecture: on x86-64 no AVX and no fused multiply-add.
     Baseline,
 }
@@ -24,7 +26,7 @@ pub(super) fn isa(cpu: Cpu) -> Result<Arc<dyn TargetIsa>> {
     static NATIVE: OnceLock<Result<Arc<dyn TargetIsa>>> = OnceLock::new();
     static BASELINE: OnceLock<Result<Arc<dyn TargetIsa>>> = OnceLock::new();
     match cpu {
-        Cpu::Native => NATIVE.get_or_init(|| detect(true)).clone(),
+        Cpu::Native | Cpu::WithoutAvx512 => NATIVE.get_or_init(|| detect(true)).clone(),
         Cpu::Baseline => BASELINE.get_or_init(|| detect(false)).clone(),
     }
 }

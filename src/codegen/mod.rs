@@ -26,11 +26,11 @@ use cranelift::prelude::{
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 
-pub use entry::{Library, SortFn, StepFn, StepsFn};
+pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};
-use crate::loops::{BufferId, Kernel, Program, Tables, Task};
+use crate::loops::{BufferId, Kernel, Program, Stmt, Tables, Task};
 use constants::Constants;
 use entry::Bases;
 use host::Features;
@@ -211,15 +211,32 @@ impl Compiler<'_> {
     /// Compiles one kernel to a function of its own.
     fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
         let name = format!("kernel {number}: {}", kernel.name);
-        if let Some(assembly) = self.features.avx512.then(|| avx512::kernel(self.program, kernel)).flatten() {
-            return self.define_assembly(&name, kernel.repeats, &assembly);
-        }
-        self.define(&name, kernel.repeats, |compiler, context| {
-            compiler.build(context, |emit, params, program| {
-                let (reads, writes) = kernel.reads_and_writes();
-                let places = reads.union(&writes).map(|id| program.buffers[id.index()].place);
-                let bases = Bases::of(emit.builder, params, places);
-                nest::kernel(program, kernel, emit, &bases, &params[4..]);
+        let counts = kernel.repeats + if kernel.is_parallel { 2 } else { 0 };
+        let assembly = self.features.avx512.then(|| avx512::kernel(self.program, kernel)).flatten();
+        let function = match assembly {
+            Some(assembly) => self.define_assembly(&name, counts, &assembly)?,
+            None => self.define(&name, counts, |compiler, context| {
+                compiler.build(context, |emit, params, program| {
+                    let (reads, writes) = kernel.reads_and_writes();
+                    let places = reads.union(&writes).map(|id| program.buffers[id.index()].place);
+                    let bases = Bases::of(emit.builder, params, places);
+                    nest::kernel(program, kernel, emit, &bases, &params[4..]);
+                })
+            })?,
+        };
+        if kernel.is_parallel { self.define_parallel(&name, function, kernel) } else { Ok(function) }
+    }
+
+    /// Has the library run a kernel that takes a range of iterations.
+    fn define_parallel(&mut self, name: &str, piece: FuncId, kernel: &Kernel) -> Result<FuncId, ModuleError> {
+        let iterations = kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
+        self.define(&format!("{name}, in parallel"), 0, |compiler, context| {
+            compiler.build(context, |emit, params, _| {
+                let piece = emit.module.declare_func_in_func(piece, emit.builder.func);
+                let piece = emit.builder.ins().func_addr(types::I64, piece);
+                let iterations = emit.builder.ins().iconst(types::I64, iterations as i64);
+                let arguments = [&[piece], &params[..4], &[iterations]].concat();
+                emit.call_library(emit.library.parallel as *const u8, &arguments);
             })
         })
     }

@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cranelift::codegen::ir::BlockArg;
-use cranelift::prelude::{AbiParam, InstBuilder, IntCC, MemFlagsData, Signature, Type, Value, types};
-use cranelift_module::Module;
+use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 
 use super::cost::{CHAINS, UNROLL_BODY};
 use super::entry::Bases;
@@ -21,13 +20,14 @@ use crate::loops::{
 use crate::types::{DType, Scalar};
 use lanes::Vector;
 
-/// Emits one kernel, in the given turn of each repeat around it.
+/// Emits one kernel, in the given turn of each repeat around it; if it is parallel, the iterations of its outermost loop
+/// from one number to below another, which follow the turns.
 pub(super) fn kernel(
     program: &Program,
     kernel: &Kernel,
     emit: &mut Emit<'_, '_>,
     bases: &Bases,
-    turns: &[Value],
+    counts: &[Value],
 ) {
     let mut nest = Nest {
         program,
@@ -41,10 +41,13 @@ pub(super) fn kernel(
         modes: vec![Mode::Fixed; kernel.dtypes.len()],
         splats: HashMap::new(),
         addresses: vec![HashMap::new()],
+        piece: None,
     };
+    let (turns, piece) = counts.split_at(kernel.repeats);
     for (position, &turn) in nest.loops.iter_mut().zip(turns) {
         position.counter = Some(turn);
     }
+    nest.piece = piece.first_chunk().copied();
     nest.body(&kernel.body);
 }
 
@@ -83,6 +86,8 @@ struct Nest<'n, 'e, 'f> {
     splats: HashMap<Value, Value>,
     /// Addresses computed, by the open loops they were computed in.
     addresses: Vec<HashMap<Moving, Value>>,
+    /// The iterations of the outermost loop to run, if not all are.
+    piece: Option<[Value; 2]>,
 }
 
 impl Nest<'_, '_, '_> {
@@ -107,6 +112,9 @@ impl Nest<'_, '_, '_> {
 
     /// Vectors for as long as they fit, then single elements.
     fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
+        if let Some(piece) = self.piece.take() {
+            return self.run_piece(var, piece, body);
+        }
         let extent = self.kernel.extent(var) as i64;
         let mut from = 0;
         if let Some(vector) = self.enter_lanes(var, body, &[]) {
@@ -503,17 +511,7 @@ impl Nest<'_, '_, '_> {
             Some(scale) => self.value(scale),
             None => self.emit.constant(Scalar::from_f64(1.0, *dtype)),
         });
-        self.call(function, &arguments);
-    }
-
-    /// A call of a library function without a result.
-    fn call(&mut self, function: *const u8, arguments: &[Value]) {
-        let function = self.emit.builder.ins().iconst(types::I64, function as i64);
-        let convention = self.emit.module.target_config().default_call_conv;
-        let mut signature = Signature::new(convention);
-        signature.params.extend(arguments.iter().map(|&argument| AbiParam::new(self.emit.ty(argument))));
-        let signature = self.emit.builder.import_signature(signature);
-        self.emit.builder.ins().call_indirect(signature, function, arguments);
+        self.emit.call_library(function, &arguments);
     }
 
     /// An address and a constant offset in bytes. Terms of outer loops come first, so that their sum is

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use cranelift::codegen::ir::{Endianness, InstructionData, Opcode};
-use cranelift::prelude::{FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+use cranelift::prelude::{
+    AbiParam, FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Signature, Type, Value, types,
+};
 use cranelift_jit::JITModule;
-use cranelift_module::ModuleError;
+use cranelift_module::{Module, ModuleError};
 
 use super::constants::Constants;
 use super::entry::Library;
@@ -41,6 +43,15 @@ pub(super) fn clif_type(dtype: DType) -> Type {
 }
 
 impl Emit<'_, '_> {
+    /// A call of a library function without a result.
+    pub fn call_library(&mut self, function: *const u8, arguments: &[Value]) {
+        let function = self.builder.ins().iconst(types::I64, function as i64);
+        let mut signature = Signature::new(self.module.target_config().default_call_conv);
+        signature.params.extend(arguments.iter().map(|&argument| AbiParam::new(self.ty(argument))));
+        let signature = self.builder.import_signature(signature);
+        self.builder.ins().call_indirect(signature, function, arguments);
+    }
+
     pub fn ty(&self, x: Value) -> Type {
         self.builder.func.dfg.value_type(x)
     }

@@ -47,6 +47,11 @@ impl Affine {
         Affine { constant: self.constant, terms: others.collect() }
     }
 
+    /// The expression with another in the place of a variable.
+    pub fn substituted(&self, var: LoopVar, with: &Affine) -> Affine {
+        self.without(var).plus(&with.scaled(self.coefficient(var)))
+    }
+
     pub fn scaled(&self, factor: i64) -> Affine {
         if factor == 0 {
             return Affine::default();

@@ -61,7 +61,7 @@ fn conditions(ranges: &[(Affine, i64)]) -> String {
 
 impl Display for Kernel {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "kernel {} {{", self.name)?;
+        writeln!(f, "{}kernel {} {{", if self.is_parallel { "parallel " } else { "" }, self.name)?;
         self.fmt_body(&self.body, 1, f)?;
         writeln!(f, "}}")
     }

@@ -4,6 +4,7 @@
 mod affine;
 mod contraction;
 mod display;
+mod parallel;
 mod scalar;
 mod special;
 mod task;
@@ -13,6 +14,7 @@ mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, PANEL_DEPTH, Tables, panel_columns};
+pub(crate) use parallel::around_loop;
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::Special;
 pub use task::{Program, Repeat, Task};
@@ -75,6 +77,8 @@ pub struct Kernel {
     pub body: Vec<Stmt>,
     /// What it stores, in the numbering of whoever made it.
     pub sources: Vec<usize>,
+    /// Whether the iterations of its only outermost loop may be shared out among threads.
+    pub is_parallel: bool,
 }
 
 /// A statement of a kernel.

@@ -1,7 +1,7 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Stmt, Task, Var};
+use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Stmt, Task, Var, around_loop};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -15,7 +15,8 @@ impl Program {
         self.verify_turns(&self.tasks, &mut vec![])?;
         self.kernels().into_iter().try_for_each(|kernel| {
             let mut checker = Checker { program: self, kernel, defined: vec![false; kernel.dtypes.len()] };
-            checker.body(&kernel.body)
+            checker.body(&kernel.body)?;
+            checker.parallel()
         })
     }
 
@@ -90,6 +91,18 @@ impl Checker<'_> {
                 Ok(())
             }
         })
+    }
+
+    /// What runs in parallel is one loop, whose iterations do not meet.
+    fn parallel(&self) -> Result<()> {
+        let is_one_loop = match around_loop(&self.kernel.body) {
+            Some((before, Stmt::For { var, body }, [])) => self.kernel.is_independent(before, *var, body),
+            _ => false,
+        };
+        match is_one_loop || !self.kernel.is_parallel {
+            true => Ok(()),
+            false => Err(self.fault("its iterations may meet, and it is to run in parallel".into())),
+        }
     }
 
     fn sort(&self, keys: &Access, positions: &Access, count: usize) -> Result<()> {

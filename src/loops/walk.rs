@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Access, BufferId, Contraction, Instr, Stmt, Var};
+use super::{Access, Affine, BufferId, Contraction, Instr, LoopVar, Stmt, Var};
 
 impl Stmt {
     /// The statements inside, if this is a loop.
@@ -20,6 +20,15 @@ impl Stmt {
             Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => true,
             Stmt::Contract(_) | Stmt::Sort { .. } => true,
             Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => false,
+        }
+    }
+
+    /// The variable of a loop whose iterations may be shared out or summed up.
+    pub fn loop_var(&self) -> Option<LoopVar> {
+        match self {
+            Stmt::For { var, .. } | Stmt::Reduce { var, .. } => Some(*var),
+            Stmt::Let { .. } | Stmt::Store { .. } => None,
+            Stmt::Recur { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
         }
     }
 
@@ -80,6 +89,16 @@ impl Stmt {
                 [lhs, rhs, out, scratch].into_iter().for_each(change);
             }
             Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
+        }
+    }
+
+    /// Replaces the affine expressions of this statement itself; library calls keep theirs.
+    pub fn map_affines(&mut self, f: impl Fn(&Affine) -> Affine) {
+        match self {
+            Stmt::Let { instr, .. } => *instr = instr.clone().map_affines(f),
+            Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => access.index = f(&access.index),
+            Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
+            Stmt::Contract(_) | Stmt::Sort { .. } => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Merges perfectly nested loops that walk memory as one: fewer loops, longer rows for vectors.
 
-use crate::loops::{Access, Affine, LoopVar, Program, Stmt};
+use crate::loops::{Affine, LoopVar, Program, Stmt};
 
 /// Merges every pair of mergeable nested loops.
 pub(super) fn collapse(program: &mut Program) {
@@ -64,24 +64,8 @@ fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]
 }
 
 /// The body without the terms of a variable that another now covers.
-fn drop_var(body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
-    let without = |index: &Affine| index.without(var);
-    let access = |access: Access| Access { index: without(&access.index), ..access };
-    body.into_iter()
-        .map(|stmt| match stmt {
-            Stmt::Let { dst, instr } => Stmt::Let { dst, instr: instr.map_affines(without) },
-            Stmt::Store { access: to, value } => Stmt::Store { access: access(to), value },
-            Stmt::Accumulate { access: to, row, stride, bound, value } => {
-                Stmt::Accumulate { access: access(to), row, stride, bound, value }
-            }
-            Stmt::For { var: inner, body } => Stmt::For { var: inner, body: drop_var(body, var) },
-            Stmt::Reduce { var: inner, body, parts } => {
-                Stmt::Reduce { var: inner, body: drop_var(body, var), parts }
-            }
-            call @ (Stmt::Contract(_) | Stmt::Sort { .. }) => call,
-            Stmt::Recur { var: inner, carry, initial, body, next } => {
-                Stmt::Recur { var: inner, carry, initial, body: drop_var(body, var), next }
-            }
-        })
-        .collect()
+fn drop_var(mut body: Vec<Stmt>, var: LoopVar) -> Vec<Stmt> {
+    let without = |stmt: &mut Stmt| stmt.map_affines(|index| index.without(var));
+    body.iter_mut().for_each(|stmt| stmt.each_mut(&mut { without }));
+    body
 }

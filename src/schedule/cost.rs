@@ -1,5 +1,7 @@
 //! The thresholds of scheduling, with the measurements that justify them.
 
+use crate::loops::{Instr, Unary};
+
 /// Scalar instructions that are cheaper to run again than to store and load once more.
 pub(super) const CHEAP: usize = 4;
 
@@ -24,3 +26,22 @@ pub(super) const FEW_STATEMENTS: usize = 16;
 /// So many nodes are stored by one kernel, or cut off at [`MAX_DEPTH`]: a function of a few thousand instructions, which
 /// is as far as register allocation is linear.
 pub(super) const STORED: usize = 8;
+
+/// Scalar instructions that are worth a second thread. Vectors do 20 to 70 a nanosecond; waking a thread and waiting for it
+/// takes up to 30 µs.
+pub(super) const PARALLEL: usize = 1 << 23;
+
+/// The scalar instructions that one becomes when functions are written out.
+pub(super) fn instructions(instr: &Instr) -> usize {
+    match instr {
+        Instr::Unary(Unary::Neg | Unary::Abs | Unary::Not, _) => 1,
+        Instr::Unary(..) => 25,
+        _ => 1,
+    }
+}
+
+/// The most pieces that a loop is cut into: enough for any number of cores, and few sums to add up.
+pub(super) const PIECES: usize = 32;
+
+/// Iterations of a loop without others in it, of which a piece is a multiple: several chains of the widest vectors.
+pub(super) const PIECE: usize = 64;

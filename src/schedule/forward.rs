@@ -133,7 +133,7 @@ fn drop_where(body: &mut Vec<Stmt>, is_unwanted: &impl Fn(&Stmt) -> bool) -> boo
 }
 
 /// Drops values that nothing uses, and loops that do nothing.
-fn drop_unused(kernel: &mut Kernel) {
+pub(super) fn drop_unused(kernel: &mut Kernel) {
     fn sweep(body: &mut Vec<Stmt>, used: &mut [bool]) {
         let mut kept: Vec<Stmt> = Vec::with_capacity(body.len());
         for mut stmt in std::mem::take(body).into_iter().rev() {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
 use crate::loops::{
-    Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, reads_and_writes,
+    Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, around_loop,
+    reads_and_writes,
 };
 
 /// Fuses every kernel with the nearest earlier one that it can join.
@@ -48,11 +49,7 @@ fn partner(tasks: &[Task], kernel: &Kernel) -> Option<(usize, Kernel)> {
 
 /// A kernel's body: what comes before its only loop, the loop, and what comes after.
 fn split(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
-    let at = body.iter().position(Stmt::is_loop)?;
-    let (before, rest) = body.split_at(at);
-    let (stmt, after) = rest.split_first()?;
-    let is_alone = !after.iter().any(Stmt::is_loop);
-    (is_alone && !is_apart(stmt)).then_some((before, stmt, after))
+    around_loop(body).filter(|(_, stmt, _)| !is_apart(stmt))
 }
 
 /// Whether the statement holds what stays a loop of its own: library calls, or rows added in order.
@@ -68,7 +65,7 @@ fn is_apart(stmt: &Stmt) -> bool {
 fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     let (_, first_loop, _) = split(&first.body)?;
     let (_, second_loop, _) = split(&second.body)?;
-    let (a, b) = (loop_var(first_loop)?, loop_var(second_loop)?);
+    let (a, b) = (first_loop.loop_var()?, second_loop.loop_var()?);
     if first.extent(a) != second.extent(b) {
         return None;
     }
@@ -84,6 +81,7 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
         dtypes: [&first.dtypes[..], &second.dtypes].concat(),
         sources: [&first.sources[..], &second.sources].concat(),
         body: vec![],
+        is_parallel: false,
     };
     let (before, first_loop, after) = split(&first.body)?;
     let (second_before, second_loop, second_after) = split(&moved)?;
@@ -98,14 +96,6 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     let fused = fuser.fused(first_loop, second_loop)?;
     kernel.body = [before, second_before, &[fused], after, second_after].concat();
     Some(kernel)
-}
-
-fn loop_var(stmt: &Stmt) -> Option<LoopVar> {
-    match stmt {
-        Stmt::For { var, .. } | Stmt::Reduce { var, .. } => Some(*var),
-        Stmt::Let { .. } | Stmt::Store { .. } => None,
-        Stmt::Recur { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
-    }
 }
 
 /// Replaces every scalar value and loop variable.
@@ -160,7 +150,7 @@ struct Fuser<'k> {
 impl Fuser<'_> {
     /// The two loops, of one extent, as one.
     fn fused(&self, first: &Stmt, second: &Stmt) -> Option<Stmt> {
-        let (var, other) = (loop_var(first)?, loop_var(second)?);
+        let (var, other) = (first.loop_var()?, second.loop_var()?);
         let mut second = second.clone();
         renumber(&mut second, &|value| value, &|v| if v == other { var } else { v });
         let is_large = first.statements() + second.statements() > FUSED_STATEMENTS;
@@ -195,7 +185,7 @@ impl Fuser<'_> {
     fn join_earlier(&self, done: &mut Vec<Stmt>, stmt: &Stmt) -> bool {
         for at in (0..done.len()).rev() {
             let (earlier, between) = (&done[at], &done[at + 1..]);
-            let extents = [earlier, stmt].map(|stmt| loop_var(stmt).map(|var| self.extents[var.index()]));
+            let extents = [earlier, stmt].map(|stmt| stmt.loop_var().map(|var| self.extents[var.index()]));
             if extents[0] == extents[1]
                 && extents[0].is_some()
                 && let Some((needed, rest)) = self.movable(earlier, between, stmt)

@@ -75,6 +75,7 @@ impl<'a> Lowering<'a> {
                 dtypes: vec![],
                 body: vec![],
                 sources: vec![],
+                is_parallel: false,
             },
             levels: vec![Level::default()],
             loop_level: vec![0; memory.repeats.len()],

@@ -13,6 +13,7 @@ mod loop_fusion;
 mod lower;
 mod memory;
 mod order;
+mod parallel;
 mod repeat;
 
 use crate::error::{Error, Result};
@@ -110,8 +111,14 @@ fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
 }
 
 /// What is done to the kernels after they are lowered, in order.
-const PASSES: &[fn(&mut Program)] =
-    &[contract::contract, loop_fusion::fuse, forward::forward, collapse::collapse, arena::pack];
+const PASSES: &[fn(&mut Program)] = &[
+    contract::contract,
+    loop_fusion::fuse,
+    forward::forward,
+    collapse::collapse,
+    parallel::parallel,
+    arena::pack,
+];
 
 fn check_results(graph: &Graph) -> Result<()> {
     graph.validate()?;

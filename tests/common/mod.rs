@@ -81,8 +81,9 @@ pub fn assert_compiles_right(
     let function =
         outputs.iter().fold(g.function(), |function, (name, tensor)| function.output(name, *tensor));
     let without = PASSES.iter().map(|pass| Options { without: vec![pass.name], ..Options::default() });
-    let baseline = Options { cpu: Cpu::Baseline, ..Options::default() };
-    for options in [Options::default(), baseline].into_iter().chain(without) {
+    let processors = [Cpu::Native, Cpu::WithoutAvx512, Cpu::Baseline];
+    let on_each = processors.map(|cpu| Options { cpu, ..Options::default() });
+    for options in on_each.into_iter().chain(without) {
         let compiled = function.compile_with(&options).unwrap();
         let actual = run(&compiled, leaves);
         for (name, expected) in &expected {

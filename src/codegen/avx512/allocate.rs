@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::encode;
-use super::machine::{ARGUMENTS, Address, Class, Code, Inst, Item, Operand, Reg, Role, STACK, Writes};
+use super::machine::{ARGUMENTS, Address, Bound, Class, Code, Inst, Item, Operand, Reg, Role, STACK, Writes};
 
 /// Code with the processor's registers.
 pub struct Allocated {
@@ -64,7 +64,12 @@ fn each_register(item: &Item, mut f: impl FnMut(Reg, Role)) {
     match item {
         Item::Inst(inst) => inst.registers().for_each(|(reg, role)| f(reg, role)),
         Item::Begin => {}
-        Item::End { counter, .. } => f(*counter, Role::Update),
+        Item::End { counter, to, .. } => {
+            f(*counter, Role::Update);
+            if let Bound::Reg(to) = to {
+                f(*to, Role::Use);
+            }
+        }
         Item::Argument { reg, .. } => f(*reg, Role::Define),
     }
 }
@@ -275,19 +280,38 @@ impl Rewriting<'_> {
                     }
                 }
             }
-            Item::End { counter, step, to } => match self.places.of[&counter] {
-                Place::Register(number) => {
-                    self.items.push(Item::End { counter: Reg { number, ..counter }, step, to });
-                }
-                Place::Stack(offset) => {
-                    let stand_in = Reg { number: registers(Class::General).1[0], ..counter };
-                    self.items
-                        .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
-                    self.items.push(Item::Inst(Inst::add(stand_in, stand_in, step)));
-                    self.put_aside(stand_in, offset);
-                    self.items.push(Item::End { counter: stand_in, step: 0, to });
-                }
-            },
+            Item::End { counter, step, to } => self.end(counter, step, to),
+        }
+    }
+
+    /// A counter or a bound on the stack is brought to a register.
+    fn end(&mut self, counter: Reg, step: i32, to: Bound) {
+        let [first, second, _] = registers(Class::General).1;
+        let to = match to {
+            Bound::Reg(to) => Bound::Reg(self.brought(to, second)),
+            number => number,
+        };
+        let at = self.brought(counter, first);
+        match self.places.of[&counter] {
+            Place::Register(_) => self.items.push(Item::End { counter: at, step, to }),
+            Place::Stack(offset) => {
+                self.items.push(Item::Inst(Inst::add(at, at, step)));
+                self.put_aside(at, offset);
+                self.items.push(Item::End { counter: at, step: 0, to });
+            }
+        }
+    }
+
+    /// The register of a value, which is loaded to the given one if it lies on the stack.
+    fn brought(&mut self, reg: Reg, stand_in: u32) -> Reg {
+        match self.places.of[&reg] {
+            Place::Register(number) => Reg { number, ..reg },
+            Place::Stack(offset) => {
+                let stand_in = Reg { number: stand_in, ..reg };
+                self.items
+                    .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
+                stand_in
+            }
         }
     }
 

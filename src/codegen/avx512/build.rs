@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::machine::{Address, Class, Code, Inst, Item, Operand, Reg, Role};
+use super::machine::{Address, Bound, Class, Code, Inst, Item, Operand, Reg, Role, Writes};
 
 /// A loop being written, or the function around all.
 struct Level {
@@ -120,10 +120,13 @@ impl Builder {
     }
 
     /// Opens a loop and returns its counter.
-    pub fn open(&mut self, from: i32) -> Reg {
-        const SET: Code = Code::plain("mov", 0xc7).writing(super::machine::Writes::Operand);
+    pub fn open(&mut self, from: Bound) -> Reg {
+        const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
         let counter = self.variable(Class::General);
-        self.here(Inst::new(SET, None, None, Operand::Reg(counter)).with(from));
+        self.here(match from {
+            Bound::Number(from) => Inst::new(SET, None, None, Operand::Reg(counter)).with(from),
+            Bound::Reg(from) => Inst::load(counter, Operand::Reg(from)),
+        });
         self.levels.push(Level { items: vec![], counter: Some(counter) });
         // What depends on the counter changes with it.
         self.homes.insert(counter, self.depth());
@@ -131,7 +134,7 @@ impl Builder {
     }
 
     /// Closes the innermost loop: its counter goes in steps to `to`.
-    pub fn close(&mut self, step: i32, to: i32) {
+    pub fn close(&mut self, step: i32, to: Bound) {
         let depth = self.depth();
         let Some(level) = self.levels.pop() else { return };
         self.known.retain(|_, reg| self.homes[reg] < depth);

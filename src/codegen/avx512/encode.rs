@@ -1,6 +1,6 @@
 //! Bytes of instructions (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2).
 
-use super::machine::{Address, Base, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
+use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
 
 /// Machine code on its way.
 #[derive(Default)]
@@ -43,6 +43,12 @@ impl Encoder {
         encoder.with_constants(constants)
     }
 
+    /// What has been encoded.
+    #[cfg(test)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     fn with_constants(mut self, constants: &[u8]) -> Vec<u8> {
         self.bytes.resize(self.bytes.len().next_multiple_of(64), 0xcc);
         let start = self.bytes.len() as i32;
@@ -74,8 +80,12 @@ impl Encoder {
             Item::End { counter, step, to } => {
                 const ADD: Code = Code::plain("add", 0x81);
                 const COMPARE: Code = Code::plain("cmp", 0x81).with_digit(7);
+                const COMPARE_BOTH: Code = Code::plain("cmp", 0x3b);
                 self.inst(&Inst::new(ADD, None, None, Operand::Reg(*counter)).with(*step));
-                self.inst(&Inst::new(COMPARE, None, None, Operand::Reg(*counter)).with(*to));
+                self.inst(&match *to {
+                    Bound::Number(to) => Inst::new(COMPARE, None, None, Operand::Reg(*counter)).with(to),
+                    Bound::Reg(to) => Inst::new(COMPARE_BOTH, *counter, None, Operand::Reg(to)),
+                });
                 let start = self.loops.pop().unwrap_or(0);
                 self.bytes.extend([0x0f, 0x8c]);
                 let distance = start as i64 - (self.bytes.len() as i64 + 4);

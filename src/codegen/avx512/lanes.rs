@@ -196,16 +196,19 @@ impl Lanes {
 
     /// Joins a value to a partial result in the lanes of the mask.
     pub fn accumulate(&mut self, combine: Combine, sum: Reg, x: Held, mask: Option<Reg>, dtype: DType) {
+        if matches!(dtype, DType::Bool | DType::I64) {
+            self.is_unsupported = true;
+            return;
+        }
         let code = match (combine, dtype.is_float()) {
             (Combine::Sum, true) => self.float("vadd", 1, 0x58),
             (Combine::Prod, true) => self.float("vmul", 1, 0x59),
             (Combine::Sum, false) => self.integer("vpadd", 1, if self.width == 8 { 0xd4 } else { 0xfe }),
             (Combine::Max, true) => return self.accumulate_extremum(sum, x, mask, MAXIMUM),
             (Combine::Min, true) => return self.accumulate_extremum(sum, x, mask, MINIMUM),
-            _ => {
-                self.unsupported();
-                return;
-            }
+            (Combine::Prod, false) => self.integer("vpmull", 2, 0x40),
+            (Combine::Max, false) => self.integer("vpmaxs", 2, 0x3d),
+            (Combine::Min, false) => self.integer("vpmins", 2, 0x39),
         };
         let x = self.operand(x);
         self.build.here(Inst::new(code, sum, sum, x).masked(mask));
@@ -223,28 +226,50 @@ impl Lanes {
         self.build.here(Inst::new(code, best, None, Operand::Reg(better)).masked(mask));
     }
 
-    /// All lanes combined, in each of them: neighbours of neighbours change places.
+    /// All lanes combined, in each of them: halves change places, then halves of halves.
     pub fn combine_lanes(&mut self, combine: Combine, x: Reg, dtype: DType) -> Reg {
-        let mut x = x;
-        let swaps: &[(&'static str, u8, bool, i32)] = match self.width {
-            4 => &[
-                ("vshuf", 0x23, true, 0x4e),
-                ("vshuf", 0x23, true, 0xb1),
-                ("vpermil", 4, false, 0x4e),
-                ("vpermil", 4, false, 0xb1),
-            ],
-            _ => &[("vshuf", 0x23, true, 0x4e), ("vshuf", 0x23, true, 0xb1), ("vpermil", 5, false, 0x55)],
-        };
-        for &(name, byte, has_two, immediate) in swaps {
-            let code = self.float(name, 3, byte);
-            let second = has_two.then_some(x);
-            let swapped = self
-                .build
-                .pure(Class::Vector, |d| Inst::new(code, d, second, Operand::Reg(x)).with(immediate));
-            let joined = self.binary(combine.join(), Held::Lanes(x), Held::Lanes(swapped), dtype);
-            x = self.register(joined);
+        match (combine, dtype.is_float()) {
+            (Combine::Max, true) => self.extremum_of_lanes(x, MAXIMUM),
+            (Combine::Min, true) => self.extremum_of_lanes(x, MINIMUM),
+            _ => self.fold_lanes(x, |lanes, a, b| {
+                let joined = lanes.binary(combine.join(), Held::Lanes(a), Held::Lanes(b), dtype);
+                lanes.register(joined)
+            }),
         }
-        x
+    }
+
+    fn fold_lanes(&mut self, x: Reg, join: impl Fn(&mut Lanes, Reg, Reg) -> Reg) -> Reg {
+        let halves =
+            Code { suffix: if self.width == 4 { "f32x4" } else { "f64x2" }, ..self.float("vshuf", 3, 0x23) };
+        let neighbours = self.float("vpermil", 3, if self.width == 4 { 4 } else { 5 });
+        let swaps = match self.width {
+            4 => vec![(halves, 0x4e), (halves, 0xb1), (neighbours, 0x4e), (neighbours, 0xb1)],
+            _ => vec![(halves, 0x4e), (halves, 0xb1), (neighbours, 0x55)],
+        };
+        swaps.into_iter().fold(x, |x, (code, order)| {
+            let second = (code == halves).then_some(x);
+            let swap = |d| Inst::new(code, d, second, Operand::Reg(x)).with(order);
+            let swapped = self.build.pure(Class::Vector, swap);
+            join(self, x, swapped)
+        })
+    }
+
+    /// The extremum of the numbers; NaN if any lane is, which a mask spread over all lanes tells.
+    fn extremum_of_lanes(&mut self, x: Reg, which: i32) -> Reg {
+        let range = self.float("vrange", 3, 0x50);
+        let best = self.fold_lanes(x, |lanes, a, b| {
+            lanes.build.pure(Class::Vector, |d| Inst::new(range, d, a, Operand::Reg(b)).with(which))
+        });
+        let (suffix, byte) = if self.width == 4 { ("w2d", 0x3a) } else { ("b2q", 0x2a) };
+        let spread = Code { suffix, ..self.integer("vpbroadcastm", 2, byte).with_prefix(2) };
+        let compare = self.comparison();
+        let unordered = |d| Inst::new(compare, d, x, Operand::Reg(x)).with(UNORDERED);
+        let unordered = self.build.pure(Class::Mask, unordered);
+        let spread = self.build.pure(Class::Vector, |d| Inst::new(spread, d, None, Operand::Reg(unordered)));
+        let is_any = self.mask(Held::Lanes(spread));
+        let nan = if self.width == 4 { f32::NAN.to_bits().into() } else { f64::NAN.to_bits() };
+        let result = self.select(Held::Mask(is_any), Held::Constant(nan), Held::Lanes(best));
+        self.register(result)
     }
 
     pub fn unary(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
@@ -256,6 +281,10 @@ impl Lanes {
             }
             (_, DType::F32 | DType::F64) => self.unary_float(f, x, dtype),
             (Unary::Neg, DType::I32) => self.two(self.integer("vpsub", 1, 0xfa), Held::Constant(0), x),
+            (Unary::Sign, DType::I32) => {
+                let low = self.binary_integer(Binary::Max, x, Held::Constant(u64::MAX));
+                self.binary_integer(Binary::Min, low, Held::Constant(1))
+            }
             (Unary::Abs, DType::I32) => self.one(self.integer("vpabs", 2, 0x1e), x, None),
             (Unary::Not, DType::I32) => {
                 self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX))
@@ -460,6 +489,7 @@ impl Lanes {
             (DType::F32 | DType::F64, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::F32) => self.one(self.float("vcvtdq2", 1, 0x5b), x, None),
+            (DType::F32, DType::I32) => self.truncated(x),
             _ if from == to => x,
             _ => self.unsupported(),
         }
@@ -474,6 +504,16 @@ impl Lanes {
         Held::Number(self.build.pure(Class::General, |d| Inst::new(EXTEND, d, None, Operand::Reg(low))))
     }
 
+    /// A number as f32.
+    pub fn float_of(&mut self, x: Reg) -> Held {
+        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
+        const CONVERT: Code = Code { suffix: "ps", prefix: 0, ..Code::integer("vcvtqq2", 1, 0x5b, 8) };
+        let x = self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)));
+        let x = self.build.pure(Class::Vector, |d| Inst::new(CONVERT, d, None, Operand::Reg(x)));
+        let code = self.broadcast();
+        Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(x))))
+    }
+
     /// A number held between 0 and another.
     pub fn held_between(&mut self, x: Reg, most: i64) -> Reg {
         const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
@@ -486,6 +526,17 @@ impl Lanes {
         let x = self.build.pure(Class::Vector, |d| Inst::new(LARGER, d, x, zero));
         let x = self.build.pure(Class::Vector, |d| Inst::new(SMALLER, d, x, most));
         self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)))
+    }
+
+    /// To whole numbers, of NaN 0, and of what is too large the nearest: the processor gives the lowest for all these.
+    fn truncated(&mut self, x: Held) -> Held {
+        let code = Code { prefix: 2, suffix: "dq", ..self.float("vcvttps2", 1, 0x5b) };
+        let truncated = self.one(code, x, None);
+        let large = Held::Constant(Scalar::F32(i32::MAX as f32).bits());
+        let is_large = self.compare(Compare::Ge, x, large, DType::F32);
+        let most = self.select(is_large, Held::Constant(i32::MAX as u64), truncated);
+        let is_number = self.compare(Compare::Eq, x, x, DType::F32);
+        self.select(is_number, most, Held::Constant(0))
     }
 
     fn handle(&mut self, x: Held) -> Value {

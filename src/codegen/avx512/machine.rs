@@ -286,6 +286,13 @@ impl Inst {
     }
 }
 
+/// Where a loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Number(i32),
+    Reg(Reg),
+}
+
 /// A step of the code: an instruction, or one end of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
@@ -296,7 +303,7 @@ pub enum Item {
     End {
         counter: Reg,
         step: i32,
-        to: i32,
+        to: Bound,
     },
     /// Takes an argument of the function.
     Argument {
@@ -313,6 +320,15 @@ impl fmt::Display for Reg {
             (Class::General, number) => write!(f, "r{number}"),
             (Class::Vector, number) => write!(f, "zmm{number}"),
             (Class::Mask, number) => write!(f, "k{number}"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Number(number) => write!(f, "{number}"),
+            Bound::Reg(reg) => write!(f, "{reg}"),
         }
     }
 }

@@ -28,6 +28,7 @@ pub struct Assembly {
 pub fn is_available() -> bool {
     #[cfg(all(target_arch = "x86_64", unix))]
     return is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512cd")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl");
@@ -87,3 +88,6 @@ impl Assembly {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

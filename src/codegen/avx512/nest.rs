@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lanes::{Held, Lanes};
-use super::machine::{Address, Class, Code, Inst, Operand, Reg};
+use super::machine::{Address, Bound, Class, Code, Inst, Operand, Reg};
 use crate::codegen::cost::{CHAINS, UNROLL_BODY};
 use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var};
 use crate::types::DType;
@@ -106,6 +106,9 @@ impl<'n> Nest<'n> {
 
     fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
         let extent = self.kernel.extent(var) as i64;
+        if self.kernel.is_parallel && self.lanes.build.depth() == 0 {
+            return self.run_piece(var, body);
+        }
         if !self.vectors.contains(&var) {
             return self.counted(var, (0, extent), 1, |nest| nest.body(body));
         }
@@ -121,6 +124,15 @@ impl<'n> Nest<'n> {
         self.vector = None;
     }
 
+    /// The iterations of the outermost loop that a thread was given: one at least.
+    fn run_piece(&mut self, var: LoopVar, body: &[Stmt]) {
+        let [from, to] = [4, 5].map(|number| self.argument(number));
+        let counter = self.lanes.build.open(Bound::Reg(from));
+        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
+        self.body(body);
+        self.lanes.build.close(1, Bound::Reg(to));
+    }
+
     /// A loop; written out if it runs once.
     fn counted(&mut self, var: LoopVar, (from, to): (i64, i64), step: i64, body: impl FnOnce(&mut Self)) {
         if from >= to {
@@ -130,10 +142,10 @@ impl<'n> Nest<'n> {
             self.loops[var.index()] = Position { counter: None, offset: from };
             return body(self);
         }
-        let counter = self.lanes.build.open(from as i32);
+        let counter = self.lanes.build.open(Bound::Number(from as i32));
         self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
         body(self);
-        self.lanes.build.close(step as i32, to as i32);
+        self.lanes.build.close(step as i32, Bound::Number(to as i32));
     }
 
     /// Several chains, then single steps, then the lanes that are left; combined at the end.
@@ -290,6 +302,7 @@ impl<'n> Nest<'n> {
         match (from, to, x) {
             (DType::I64, DType::I32, _) if self.lanes.width == 4 => Held::Lanes(self.lanes.register(x)),
             (DType::I64, DType::F32, Held::Lanes(_)) => self.lanes.cast(x, DType::I32, DType::F32),
+            (DType::I64, DType::F32, Held::Number(number)) => self.lanes.float_of(number),
             (DType::I32, DType::I64, _) if self.vector.is_none() => self.lanes.number(x),
             (DType::I64, _, _) | (_, DType::I64, _) => self.lanes.unsupported(),
             _ => self.lanes.cast(x, from, to),

@@ -16,9 +16,13 @@ const COMBINE: f64 = 10.0;
 /// What a turn of a loop costs beside its body.
 const TURN: f64 = 1.0;
 
-/// The loops of the kernel that run on vectors, of so many lanes; empty if none can.
+/// The loops of the kernel that run on vectors, of so many lanes; empty if none can. The loop that threads share is none.
 pub fn plan(kernel: &Kernel, lanes: usize) -> HashSet<LoopVar> {
-    Planner { kernel, lanes }.body(&kernel.body, None).vectors
+    let body = match kernel.body.last() {
+        Some(Stmt::For { body, .. }) if kernel.is_parallel => body,
+        _ => &kernel.body,
+    };
+    Planner { kernel, lanes }.body(body, None).vectors
 }
 
 struct Planner<'k> {

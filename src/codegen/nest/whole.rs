@@ -1,12 +1,31 @@
-//! Statements whose order counts: values handed from turn to turn, rows added at computed places, rows sorted.
+//! Pieces of loops, and statements whose order counts: values handed from turn to turn, rows added at computed places, rows sorted.
 
-use cranelift::prelude::{InstBuilder, types};
+use std::collections::HashMap;
 
-use super::{Nest, Walk};
+use cranelift::prelude::{InstBuilder, IntCC, Value, types};
+
+use super::{Nest, Position, Walk};
 use crate::loops::{Access, Binary, LoopVar, Order, Stmt, Var};
 use crate::types::Scalar;
 
 impl Nest<'_, '_, '_> {
+    /// The iterations of the outermost loop that a thread was given: one at least.
+    pub(super) fn run_piece(&mut self, var: LoopVar, [from, to]: [Value; 2], body: &[Stmt]) {
+        self.prepare_addresses(var, body);
+        let (block, done) = (self.emit.builder.create_block(), self.emit.builder.create_block());
+        let counter = self.emit.builder.append_block_param(block, types::I64);
+        self.emit.builder.ins().jump(block, &[from.into()]);
+        self.emit.builder.switch_to_block(block);
+        self.addresses.push(HashMap::new());
+        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
+        self.body(body);
+        self.addresses.pop();
+        let next = self.emit.builder.ins().iadd_imm_s(counter, 1);
+        let more = self.emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, to);
+        self.emit.builder.ins().brif(more, block, &[next.into()], done, &[]);
+        self.emit.builder.switch_to_block(done);
+    }
+
     /// One value handed from turn to turn; in every lane, if the loop around runs on vectors.
     pub(super) fn run_recurrence(
         &mut self,
@@ -54,6 +73,6 @@ impl Nest<'_, '_, '_> {
             arguments.push(self.emit.builder.ins().iadd_imm_s(address, i64::from(offset)));
         }
         arguments.push(self.emit.builder.ins().iconst(types::I64, count as i64));
-        self.call(function, &arguments);
+        self.emit.call_library(function, &arguments);
     }
 }

@@ -20,18 +20,18 @@ use vector::{Portable, Vector};
 
 /// The functions to call for the processors that code is generated for.
 pub(crate) fn library(cpu: Cpu) -> Library {
-    let sort = super::sort::function;
+    let (sort, parallel) = (super::sort::function, super::parallel::parallel);
     #[cfg(target_arch = "x86_64")]
-    if cpu == Cpu::Native {
-        if is_x86_feature_detected!("avx512f") {
-            return Library { contract_f32: avx512_f32, contract_f64: avx512_f64, sort };
+    if cpu != Cpu::Baseline {
+        if cpu == Cpu::Native && is_x86_feature_detected!("avx512f") {
+            return Library { contract_f32: avx512_f32, contract_f64: avx512_f64, parallel, sort };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Library { contract_f32: avx2_f32, contract_f64: avx2_f64, sort };
+            return Library { contract_f32: avx2_f32, contract_f64: avx2_f64, parallel, sort };
         }
     }
     let _ = cpu;
-    Library { contract_f32: portable_f32, contract_f64: portable_f64, sort }
+    Library { contract_f32: portable_f32, contract_f64: portable_f64, parallel, sort }
 }
 
 /// An entry for one kind of vectors: how many rows and vectors of columns a tile has.

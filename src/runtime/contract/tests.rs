@@ -5,7 +5,7 @@ use crate::loops::Tables;
 
 /// The libraries of this machine.
 fn libraries() -> Vec<Library> {
-    let mut found = vec![library(Cpu::Native), library(Cpu::Baseline)];
+    let mut found = [Cpu::Native, Cpu::WithoutAvx512, Cpu::Baseline].map(library).to_vec();
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         found.push(Library { contract_f32: avx2_f32, contract_f64: avx2_f64, ..found[0] });

@@ -1,0 +1,253 @@
+//! What is encoded is what a disassembler reads; values that find no register are found again.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
+
+use super::encode::Encoder;
+use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg};
+use super::{allocate, kernel};
+use crate::prelude::*;
+use crate::{Options, Scalar};
+
+/// Graphs that between them need every instruction.
+fn programs() -> Vec<crate::loops::Program> {
+    let floats = |dtype: DType| {
+        let g = Graph::new();
+        let (x, y) = (g.input("x", [7, 45], dtype), g.input("y", [7, 45], dtype));
+        let results = [
+            (x * y + x).tanh() / (y.abs() + 1.0).sqrt() - x.exp() * x.erf() + x.log(),
+            x.maximum(y).softmax(1) + x.minimum(y).floor() + y.ceil() * x.round() + x.sign(),
+            x.less(y).select(x, 2.0) - x.slice_step(1, 0..45, 2).pad(1, 11, 11) + x.reverse(1),
+            x.max(1).reshape([7, 1]) + x.prod(0) + y.pad(1, 3, 0).slice(1, 0..45),
+            x.transpose().exp().transpose() * (x.less(0.5) & !y.equal(1.0) | x.not_equal(y)).cast(dtype),
+            g.iota([7, 45], 1, dtype) * g.iota([7, 45], 0, dtype) + x.take(0, g.iota([7], 0, I32))
+                - x.expm1(),
+        ];
+        let flags = x.less(y) ^ x.cast(Bool);
+        let named = results.iter().enumerate().map(|(number, result)| (format!("r{number}"), *result));
+        let named = named.chain([("flags".into(), flags), ("picked".into(), flags.reverse(0).select(y, x))]);
+        let function = named.fold(g.function(), |function, (name, result)| function.output(&name, result));
+        function.schedule(&Options::default()).unwrap().program
+    };
+    let integers = || {
+        let g = Graph::new();
+        let (i, j) = (g.input("i", [5, 40], I32), g.input("j", [5, 40], I32));
+        let y = (i * j - i.abs() + j.sign()).maximum(3.0) & (i | j) ^ !i;
+        let z = y.cast(F32).cast(I32) + i.less_equal(j).cast(I32);
+        let function =
+            g.function().output("y", y).output("z", z).output("sum", z.sum(1)).output("max", z.max(1));
+        let shifted = (i << j) + (i >> j);
+        function.output("shifted", shifted).schedule(&Options::default()).unwrap().program
+    };
+    let shared = || {
+        let g = Graph::new();
+        let x = g.input("x", [1000, 2000], F32);
+        g.function().output("y", x.tanh().sum(1)).schedule(&Options::default()).unwrap().program
+    };
+    vec![floats(F32), floats(F64), integers(), shared()]
+}
+
+/// The instructions of all kernels.
+fn instructions() -> Vec<Inst> {
+    let mut found = Vec::new();
+    let mut kernels = 0;
+    for program in programs() {
+        for assembly in program.kernels().into_iter().filter_map(|each| kernel(&program, each)) {
+            kernels += 1;
+            found.extend(assembly.items.iter().filter_map(|item| match item {
+                Item::Inst(inst) => Some(*inst),
+                _ => None,
+            }));
+        }
+    }
+    assert!(kernels > 5, "only {kernels} kernels are written in AVX-512 code");
+    found
+}
+
+fn decoded(bytes: &[u8]) -> Instruction {
+    let instruction = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).decode();
+    assert_eq!((instruction.len(), instruction.is_invalid()), (bytes.len(), false), "{bytes:x?}");
+    instruction
+}
+
+/// The register's number; vectors and masks have names of their own in the disassembler.
+fn number(register: Register) -> u32 {
+    match register {
+        register if register.is_gpr() => register.full_register() as u32 - Register::RAX as u32,
+        register if register.is_vector_register() => register.full_register() as u32 - Register::ZMM0 as u32,
+        register => register as u32 - Register::K0 as u32,
+    }
+}
+
+/// Holds the encoded instruction against what it is meant to be.
+fn check(inst: &Inst) {
+    let mut encoder = Encoder::default();
+    encoder.inst(inst);
+    let bytes = encoder.bytes();
+    let read = decoded(bytes);
+    let context = format!("{inst} is read as {read:?} from {bytes:x?}");
+    let name = format!("{}{}", inst.code.name, inst.code.suffix);
+    assert_eq!(format!("{:?}", read.mnemonic()).to_lowercase(), name, "{context}");
+    let registers: Vec<u32> = (0..read.op_count())
+        .filter(|&at| read.op_kind(at) == OpKind::Register)
+        .map(|at| number(read.op_register(at)))
+        .collect();
+    let direct = match inst.operand {
+        Operand::Reg(reg) => Some(reg),
+        Operand::Memory(address) => {
+            check_address(&read, address, &context);
+            None
+        }
+        Operand::Broadcast(address) => {
+            assert!(read.is_broadcast(), "{context}");
+            check_address(&read, address, &context);
+            None
+        }
+    };
+    let mut expected: Vec<u32> =
+        [inst.reg, inst.second, direct].into_iter().flatten().map(|reg| reg.number).collect();
+    if inst.code.writes == super::machine::Writes::Operand {
+        expected.reverse();
+    }
+    assert_eq!(registers, expected, "{context}");
+    let mask = if read.has_op_mask() { number(read.op_mask()) } else { 0 };
+    assert_eq!(mask, inst.mask.map_or(0, |mask| mask.number), "{context}");
+    assert_eq!(read.zeroing_masking(), inst.zeroes, "{context}");
+    if let Some(immediate) = inst.immediate {
+        let at = read.op_count() - 1;
+        let bits = if inst.code.form == Form::Plain { 32 } else { 8 };
+        assert_eq!((read.immediate(at) as i32) << (32 - bits), immediate << (32 - bits), "{context}");
+    }
+}
+
+fn check_address(read: &Instruction, address: Address, context: &str) {
+    let Base::Reg(base) = address.base else {
+        assert!(read.is_ip_rel_memory_operand(), "{context}");
+        return;
+    };
+    assert_eq!(number(read.memory_base()), base.number, "{context}");
+    assert_eq!(read.memory_displacement64() as i64, i64::from(address.offset), "{context}");
+    if let Some((index, scale)) = address.index {
+        assert_eq!(
+            (number(read.memory_index()), read.memory_index_scale()),
+            (index.number, scale.into()),
+            "{context}"
+        );
+    } else {
+        assert_eq!(read.memory_index(), Register::None, "{context}");
+    }
+}
+
+/// Each instruction that kernels need, as it came and with every register of its kinds in turn.
+#[test]
+fn a_disassembler_reads_what_was_meant() {
+    for inst in instructions() {
+        check(&inst);
+        for turn in 0..32 {
+            let varied = inst.map(|reg| Reg {
+                number: match reg.class {
+                    Class::General => {
+                        [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][(reg.number + turn) as usize % 15]
+                    }
+                    Class::Vector => (reg.number + turn) % 32,
+                    Class::Mask => 1 + (reg.number + turn) % 7,
+                },
+                ..reg
+            });
+            let offset = [0, 4, 64, -64, 4096, 8192, -8192, 100_000, 3][turn as usize % 9];
+            let moved = |address: Address| match address.base {
+                Base::Reg(_) => Address { offset, ..address },
+                Base::Constants => address,
+            };
+            let operand = match varied.operand {
+                Operand::Memory(address) => Operand::Memory(moved(address)),
+                Operand::Broadcast(address) => Operand::Broadcast(moved(address)),
+                direct => direct,
+            };
+            check(&Inst { operand, ..varied });
+        }
+    }
+}
+
+/// Loops go back to their start, whatever bounds them.
+#[test]
+fn loops_jump_back() {
+    let counter = Reg { class: Class::General, number: 12 };
+    for to in [Bound::Number(1000), Bound::Reg(Reg { number: 9, ..counter })] {
+        let inner = Item::Inst(Inst::add(counter, counter, 5));
+        let items = [Item::Begin, inner, Item::End { counter, step: 16, to }];
+        let bytes = Encoder::function(&items, 0, &[], &[]);
+        let read: Vec<Instruction> =
+            Decoder::with_ip(64, &bytes, 0, DecoderOptions::NONE).into_iter().take(6).collect();
+        let names: Vec<String> = read.iter().map(|read| format!("{:?}", read.mnemonic())).collect();
+        assert_eq!(names, ["Lea", "Add", "Cmp", "Jl", "Vzeroupper", "Ret"]);
+        assert_eq!(read[3].near_branch_target(), 0);
+    }
+}
+
+/// More values, masks and addresses at once than there are registers.
+#[test]
+fn what_finds_no_register_is_on_the_stack() {
+    let g = Graph::new();
+    let inputs: Vec<Tensor<'_>> =
+        (0..24).map(|number| g.input(&format!("x{number:02}"), [5, 19], F32)).collect();
+    let wide: Vec<Tensor<'_>> = (inputs.iter()).flat_map(|&x| [x * 1.5, (x + 0.25).exp()]).collect();
+    let masks: Vec<Tensor<'_>> = inputs.windows(2).map(|pair| pair[0].less(pair[1])).collect();
+    // Each is used once on the way there and once on the way back.
+    let there = wide.iter().fold(inputs[0], |sum, &x| sum * 0.5 + x);
+    let back = wide.iter().rev().fold(there, |sum, &x| sum.maximum(x) - x);
+    let chosen = masks.iter().fold(back, |sum, &mask| mask.select(sum + 1.0, sum * 0.5));
+    let result = masks.iter().rev().fold(chosen, |sum, &mask| mask.select(sum, sum - 2.0));
+    let given: Vec<(String, Value)> = (inputs.iter().enumerate())
+        .map(|(number, x)| {
+            let elements = (0..95).map(|at| Scalar::F32(((at * 37 + number * 11) % 19) as f32 / 10.0 - 0.9));
+            (format!("x{number:02}"), Value::from_elements(x.ty(), elements))
+        })
+        .collect();
+    let given: Vec<(&str, Value)> =
+        given.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let expected = g.interpret(&[("y", result)], &given).unwrap()["y"].to_f64();
+    let compiled = g.compile(&[("y", result)]).unwrap();
+    let inputs = given
+        .iter()
+        .fold(compiled.inputs(), |inputs, (name, value)| inputs.with(name, value.clone()).unwrap());
+    let actual = compiled.run(&mut compiled.state(), &inputs).unwrap().output("y").unwrap().to_f64();
+    for (expected, actual) in expected.iter().zip(&actual) {
+        assert!((expected - actual).abs() <= 1e-5 * expected.abs().max(1.0), "{expected} and {actual}");
+    }
+}
+
+/// The same, with registers of one kind alone.
+#[test]
+fn every_kind_of_register_may_run_out() {
+    for class in Class::ALL {
+        let reg = |number| Reg { class, number };
+        let load = |number: u32| {
+            let from = Address::at(Reg { class: Class::General, number: 1000 }, 64 * number as i32);
+            Item::Inst(Inst::load(reg(number), Operand::Memory(from)))
+        };
+        let store = |number: u32| {
+            let to = Address::at(Reg { class: Class::General, number: 1000 }, 64 * number as i32);
+            Item::Inst(Inst::store(reg(number), to))
+        };
+        let argument = Item::Argument { reg: Reg { class: Class::General, number: 1000 }, number: 0 };
+        let items: Vec<Item> =
+            [argument].into_iter().chain((1..50).map(load)).chain((1..50).map(store)).collect();
+        let allocated = allocate::allocate(items);
+        assert!(allocated.frame > 0, "{class:?}");
+        let limit = [16, 32, 8][class as usize];
+        for item in &allocated.items {
+            let Item::Inst(inst) = item else { continue };
+            assert!(inst.registers().all(|(reg, _)| reg.class != class || reg.number < limit), "{inst}");
+        }
+    }
+}
+
+/// A code's name says what it is.
+#[test]
+fn instructions_print_as_assembly() {
+    let [a, b] = [1, 17].map(|number| Reg { class: Class::Vector, number });
+    let (k, base) = (Reg { class: Class::Mask, number: 2 }, Reg { class: Class::General, number: 7 });
+    let add = Code::float("vadd", 1, 0x58, 4);
+    let inst = Inst::new(add, a, b, Operand::Broadcast(Address::at(base, 16))).zeroing(Some(k));
+    assert_eq!(inst.to_string(), "vaddps zmm1{k2}{z}, zmm17, [rdi + 0x10]{1to16}");
+}

@@ -1,0 +1,62 @@
+//! Which iterations may run at the same time: those that write elements of their own, which no other reads.
+
+use std::collections::BTreeMap;
+
+use super::{Access, Affine, BufferId, Kernel, LoopVar, Stmt, reads_and_writes};
+
+/// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo
+/// `step · extent`, lies in the iteration's section of `step` elements.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Section {
+    step: i64,
+    /// The number of the section that the first iteration has.
+    first: i64,
+}
+
+/// What comes before the only loop of a body, the loop, and what comes after.
+pub(crate) fn around_loop(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
+    let at = body.iter().position(Stmt::is_loop)?;
+    let (before, rest) = body.split_at(at);
+    let (stmt, after) = rest.split_first()?;
+    (!after.iter().any(Stmt::is_loop)).then_some((before, stmt, after))
+}
+
+impl Kernel {
+    /// Whether the iterations of a loop over `var` may run in any order, and at the same time, after what comes before.
+    pub(crate) fn is_independent(&self, before: &[Stmt], var: LoopVar, body: &[Stmt]) -> bool {
+        let written = reads_and_writes(body).1;
+        // Every thread computes the scalars anew.
+        let are_scalars = before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+        let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
+        let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
+        let mut check = |stmt: &Stmt| {
+            is_apart &= !matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. });
+            for (access, beyond) in [stmt.read(), stmt.write()].into_iter().flatten() {
+                if written.contains(&access.buffer) {
+                    let section = if beyond == 0 { self.section(access, var) } else { None };
+                    let known = sections.entry(access.buffer).or_insert(section);
+                    is_apart &= section.is_some() && *known == section;
+                }
+            }
+        };
+        body.iter().for_each(|stmt| stmt.each(&mut check));
+        is_apart
+    }
+
+    /// The section of each iteration, if the access stays in one.
+    fn section(&self, access: &Access, var: LoopVar) -> Option<Section> {
+        let step = access.index.coefficient(var);
+        if step <= 0 {
+            return None;
+        }
+        let period = step * self.extent(var) as i64;
+        let start = Affine::constant(access.index.offset().rem_euclid(period));
+        // What moves by whole periods leaves the section as it is.
+        let inside = |&&(other, coefficient): &&(LoopVar, i64)| other != var && coefficient % period != 0;
+        let inner = (access.index.terms().iter().filter(inside))
+            .fold(start, |sum, &(other, coefficient)| sum.plus(&Affine::var(other).scaled(coefficient)));
+        let (lowest, highest) = self.range_of(&inner);
+        let first = lowest.div_euclid(step);
+        (first == highest.div_euclid(step)).then_some(Section { step, first })
+    }
+}

@@ -1,0 +1,164 @@
+//! Shares large kernels out among threads: their outermost loop, cut into pieces where it would run on vectors or sums
+//! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
+
+use super::cost::{PARALLEL, PIECE, PIECES, instructions};
+use super::forward::drop_unused;
+use crate::loops::{
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, Var,
+    around_loop,
+};
+
+/// Marks what may run in parallel, and cuts loops into pieces for it.
+pub(super) fn parallel(program: &mut Program) {
+    let mut tasks = Vec::with_capacity(program.tasks.len());
+    for task in std::mem::take(&mut program.tasks) {
+        match task {
+            Task::Run(kernel) => {
+                tasks.extend(shared_out(kernel, &mut program.buffers).into_iter().map(Task::Run))
+            }
+            repeat @ Task::Repeat(_) => tasks.push(repeat),
+        }
+    }
+    program.tasks = tasks;
+}
+
+/// The kernel, or what does the same in pieces.
+fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
+    if kernel.repeats > 0 || kernel.work(&instructions) < PARALLEL {
+        return vec![kernel];
+    }
+    let Some((before, stmt, after)) = around_loop(&kernel.body) else { return vec![kernel] };
+    let (var, body, parts) = match stmt {
+        Stmt::For { var, body } => (*var, body, &[][..]),
+        Stmt::Reduce { var, body, parts } => (*var, body, &parts[..]),
+        _ => return vec![kernel],
+    };
+    if !kernel.is_independent(before, var, body) {
+        return vec![kernel];
+    }
+    let has_loops = body.iter().any(|stmt| matches!(stmt, Stmt::For { .. }));
+    if has_loops && parts.is_empty() && after.is_empty() {
+        return vec![Kernel { is_parallel: true, ..kernel }];
+    }
+    match Pieces::of(kernel.extent(var), has_loops) {
+        Some(pieces) => Cut { kernel: &kernel, before, var, body, parts, after, pieces }.kernels(buffers),
+        None => vec![kernel],
+    }
+}
+
+/// How a loop is cut.
+#[derive(Clone, Copy)]
+struct Pieces {
+    count: usize,
+    /// Iterations of each.
+    length: usize,
+    /// Iterations after the last.
+    rest: usize,
+}
+
+impl Pieces {
+    fn of(extent: usize, has_loops: bool) -> Option<Pieces> {
+        // Whole vectors where the loop is the innermost.
+        let unit = if has_loops { 1 } else { PIECE };
+        let length = (extent / PIECES).max(1).next_multiple_of(unit);
+        let count = extent / length;
+        (count > 1).then_some(Pieces { count, length, rest: extent - count * length })
+    }
+}
+
+/// A kernel to be cut at its only loop.
+struct Cut<'k> {
+    kernel: &'k Kernel,
+    before: &'k [Stmt],
+    var: LoopVar,
+    body: &'k [Stmt],
+    parts: &'k [Part],
+    after: &'k [Stmt],
+    pieces: Pieces,
+}
+
+impl Cut<'_> {
+    fn kernels(&self, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
+        let sums: Vec<BufferId> = self.parts.iter().map(|part| self.buffer(part, buffers)).collect();
+        let needs_end = !self.parts.is_empty() || !self.after.is_empty() || self.pieces.rest > 0;
+        [Some(self.in_pieces(&sums)), needs_end.then(|| self.end(&sums))].into_iter().flatten().collect()
+    }
+
+    /// One partial result a piece.
+    fn buffer(&self, part: &Part, buffers: &mut Vec<Buffer>) -> BufferId {
+        let (dtype, place) = (self.kernel.dtype(part.dst), Place::Arena { offset: 0 });
+        buffers.push(Buffer { name: "sums of pieces".into(), dtype, elements: self.pieces.count, place });
+        BufferId(buffers.len() as u32 - 1)
+    }
+
+    /// The loop's body for the iterations from `start` on.
+    fn moved(&self, start: Affine) -> Vec<Stmt> {
+        let index = Affine::var(self.var).plus(&start);
+        let mut body = self.body.to_vec();
+        let moved = |stmt: &mut Stmt| stmt.map_affines(|old| old.substituted(self.var, &index));
+        body.iter_mut().for_each(|stmt| stmt.each_mut(&mut { moved }));
+        body
+    }
+
+    /// A loop over some iterations, which sums up what the kernel does.
+    fn looped(&self, body: Vec<Stmt>, parts: Vec<Part>) -> Stmt {
+        match parts.is_empty() {
+            true => Stmt::For { var: self.var, body },
+            false => Stmt::Reduce { var: self.var, body, parts },
+        }
+    }
+
+    fn in_pieces(&self, sums: &[BufferId]) -> Kernel {
+        let mut kernel = Kernel { is_parallel: true, ..self.kernel.clone() };
+        let piece = LoopVar(kernel.extents.len() as u16);
+        kernel.extents.push(self.pieces.count);
+        kernel.extents[self.var.index()] = self.pieces.length;
+        let body = self.moved(Affine::var(piece).scaled(self.pieces.length as i64));
+        let mut inside = vec![self.looped(body, self.parts.to_vec())];
+        inside.extend(self.parts.iter().zip(sums).map(|(part, &buffer)| Stmt::Store {
+            access: Access { buffer, index: Affine::var(piece) },
+            value: part.dst,
+        }));
+        kernel.body = self.before.to_vec();
+        kernel.body.push(Stmt::For { var: piece, body: inside });
+        kernel
+    }
+
+    /// The iterations after the last piece, all sums, and what comes after the loop.
+    fn end(&self, sums: &[BufferId]) -> Kernel {
+        let mut kernel = Kernel { name: format!("{}: end", self.kernel.name), ..self.kernel.clone() };
+        let Pieces { count, length, rest } = self.pieces;
+        kernel.extents[self.var.index()] = rest;
+        kernel.body = self.before.to_vec();
+        let fresh = |kernel: &mut Kernel, like: Var| {
+            kernel.dtypes.push(kernel.dtype(like));
+            Var(kernel.dtypes.len() as u32 - 1)
+        };
+        let mut own = self.parts.to_vec();
+        if rest > 0 {
+            own.iter_mut().for_each(|part| part.dst = fresh(&mut kernel, part.dst));
+            kernel.body.push(self.looped(self.moved(Affine::constant((count * length) as i64)), own.clone()));
+        }
+        if !self.parts.is_empty() {
+            let piece = LoopVar(kernel.extents.len() as u16);
+            kernel.extents.push(count);
+            let (mut loads, mut all, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+            for ((part, own), &buffer) in self.parts.iter().zip(&own).zip(sums) {
+                let value = fresh(&mut kernel, part.dst);
+                let load = Instr::Load(Access { buffer, index: Affine::var(piece) });
+                loads.push(Stmt::Let { dst: value, instr: load });
+                let dst = if rest > 0 { fresh(&mut kernel, part.dst) } else { part.dst };
+                all.push(Part { dst, value, ..part.clone() });
+                if rest > 0 {
+                    let instr = Instr::Binary(part.combine.join(), dst, own.dst);
+                    joins.push(Stmt::Let { dst: part.dst, instr });
+                }
+            }
+            kernel.body.push(Stmt::Reduce { var: piece, body: loads, parts: all });
+            kernel.body.extend(joins);
+        }
+        kernel.body.extend_from_slice(self.after);
+        drop_unused(&mut kernel);
+        kernel
+    }
+}

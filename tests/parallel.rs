@@ -1,0 +1,60 @@
+//! Kernels large enough for several threads: the same bits whatever their number, and the interpreter's values.
+
+mod common;
+
+use common::{distance, run, values};
+use hitofude::Shape;
+use hitofude::prelude::*;
+
+type Body = for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>;
+
+/// Whole pieces and not, loops of one dimension and of two, sums with and without what comes after.
+const CASES: &[(&str, &[usize], Body)] = &[
+    ("elements", &[700_001], |x, y| (x * y).tanh() + y),
+    ("sum", &[700_001], |x, y| (x * y).tanh().sum(0) * 2.0),
+    ("several sums", &[640_000], |x, y| (x.tanh() - y).square().mean(0) + (x * y).tanh().max(0)),
+    ("rows", &[700, 1001], |x, y| (x * y).softmax(1)),
+    ("sums of rows", &[700, 1001], |x, y| (x * y).tanh().sum(1)),
+    ("sums of columns", &[700, 1001], |x, y| (x * y).tanh().sum(0)),
+    ("transposed", &[700, 1001], |x, y| (x.transpose() * 2.0).tanh() * y.transpose()),
+    ("windows", &[1000, 700], |x, y| (x.pad(1, 1, 1).slice(1, 0..700) + y).tanh()),
+    ("running sums", &[3000, 300], |x, y| (x * y).tanh().cumsum(1)),
+];
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    for &(name, shape, body) in CASES {
+        let g = Graph::new();
+        let (x, y) =
+            (g.input("x", Shape::new(shape).unwrap(), F32), g.input("y", Shape::new(shape).unwrap(), F32));
+        let z = body(x, y);
+        let elements = shape.iter().product();
+        let given = |seed| {
+            Value::from_elements(x.ty(), values(seed, elements).into_iter().map(|x| (x as f32).into()))
+        };
+        let leaves = [("x", given(1)), ("y", given(2))];
+        let expected = &g.interpret(&[("z", z)], &leaves).unwrap()["z"];
+        let compiled = g.compile(&[("z", z)]).unwrap();
+        let on_threads = |count| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
+            pool.install(|| run(&compiled, &leaves)["z"].clone())
+        };
+        let alone = on_threads(1);
+        let apart = distance(expected, &alone);
+        assert!(apart <= 1e-5, "{name}: {apart:e} from the interpreter's");
+        for count in [2, 3, 7] {
+            assert_eq!(on_threads(count), alone, "{name} on {count} threads");
+        }
+    }
+}
+
+/// The snapshot of the schedule says which kernels threads share.
+#[test]
+fn small_kernels_stay_on_one_thread() {
+    for (count, is_shared) in [(10_000, false), (700_001, true)] {
+        let g = Graph::new();
+        let x = g.input("x", [count], F32);
+        let schedule = g.function().output("z", x.tanh()).schedule(&hitofude::Options::default()).unwrap();
+        assert_eq!(schedule.program.to_string().contains("parallel kernel"), is_shared, "{count} elements");
+    }
+}
