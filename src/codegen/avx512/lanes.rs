@@ -1,12 +1,11 @@
 //! One scalar instruction of the loop IR on all lanes of 512-bit vectors. What is the same in every lane is held in
 //! lanes too; truth values are masks.
 
-use cranelift::codegen::ir::Opcode;
-use cranelift::prelude::{FloatCC, Type, Value, types};
+use cranelift::prelude::{FloatCC, types};
 
 use super::build::Builder;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
-use crate::codegen::math::{Function, Shape, Target, unary_inline};
+use crate::codegen::math::unary_inline;
 use crate::loops::{Binary, Combine, Compare, Unary};
 use crate::types::{DType, Scalar};
 
@@ -29,7 +28,7 @@ pub struct Lanes {
     /// Bytes of a lane.
     pub width: usize,
     /// What the handles of formulas stand for.
-    values: Vec<Held>,
+    pub(super) values: Vec<Held>,
     /// How masks came about: comparisons of floats.
     comparisons: Vec<(Reg, FloatCC, [Held; 2])>,
     /// Whether something came up that is not done here.
@@ -37,10 +36,10 @@ pub struct Lanes {
 }
 
 /// The predicates of comparisons that are false for NaN, and of `unordered`.
-const EQUAL: i32 = 0;
-const LESS: i32 = 1;
-const LESS_OR_EQUAL: i32 = 2;
-const UNORDERED: i32 = 3;
+pub(super) const EQUAL: i32 = 0;
+pub(super) const LESS: i32 = 1;
+pub(super) const LESS_OR_EQUAL: i32 = 2;
+pub(super) const UNORDERED: i32 = 3;
 const NOT_EQUAL: i32 = 4;
 const GREATER_OR_EQUAL: i32 = 13;
 const GREATER: i32 = 14;
@@ -140,13 +139,13 @@ impl Lanes {
     }
 
     /// An instruction with two operands, the second of which may be a constant.
-    fn two(&mut self, code: Code, a: Held, b: Held) -> Held {
+    pub(super) fn two(&mut self, code: Code, a: Held, b: Held) -> Held {
         let (a, b) = (self.register(a), self.operand(b));
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, a, b)))
     }
 
     /// The same where the operands may change places.
-    fn commutative(&mut self, code: Code, a: Held, b: Held) -> Held {
+    pub(super) fn commutative(&mut self, code: Code, a: Held, b: Held) -> Held {
         match a {
             Held::Constant(_) => self.two(code, b, a),
             _ => self.two(code, a, b),
@@ -293,7 +292,7 @@ impl Lanes {
         }
     }
 
-    fn unary_float(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
+    pub(super) fn unary_float(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
         let sign = 1u64 << (8 * self.width - 1);
         match f {
             Unary::Neg => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(sign)),
@@ -321,7 +320,7 @@ impl Lanes {
     }
 
     /// To a whole number; the immediate says which way.
-    fn round(&mut self, x: Held, way: i32) -> Held {
+    pub(super) fn round(&mut self, x: Held, way: i32) -> Held {
         let code = self.float("vrndscale", 3, 0x08 + (self.width == 8) as u8);
         self.one(code, x, Some(way))
     }
@@ -335,7 +334,7 @@ impl Lanes {
         }
     }
 
-    fn binary_float(&mut self, f: Binary, a: Held, b: Held) -> Held {
+    pub(super) fn binary_float(&mut self, f: Binary, a: Held, b: Held) -> Held {
         match f {
             Binary::Add => self.commutative(self.float("vadd", 1, 0x58), a, b),
             Binary::Mul => self.commutative(self.float("vmul", 1, 0x59), a, b),
@@ -425,7 +424,7 @@ impl Lanes {
         }
     }
 
-    fn compare_float(&mut self, condition: i32, a: Held, b: Held) -> Held {
+    pub(super) fn compare_float(&mut self, condition: i32, a: Held, b: Held) -> Held {
         let code = self.comparison();
         let (x, y) = (self.register(a), self.operand(b));
         let mask = self.build.pure(Class::Mask, |d| Inst::new(code, d, x, y).with(condition));
@@ -435,7 +434,7 @@ impl Lanes {
         Held::Mask(mask)
     }
 
-    fn compare_integers(&mut self, condition: i32, a: Held, b: Held) -> Held {
+    pub(super) fn compare_integers(&mut self, condition: i32, a: Held, b: Held) -> Held {
         let code = self.integer("vpcmp", 3, 0x1f);
         let (a, b) = (self.register(a), self.operand(b));
         Held::Mask(self.build.pure(Class::Mask, |d| Inst::new(code, d, a, b).with(condition)))
@@ -537,106 +536,5 @@ impl Lanes {
         let most = self.select(is_large, Held::Constant(i32::MAX as u64), truncated);
         let is_number = self.compare(Compare::Eq, x, x, DType::F32);
         self.select(is_number, most, Held::Constant(0))
-    }
-
-    fn handle(&mut self, x: Held) -> Value {
-        self.values.push(x);
-        Value::from_u32(self.values.len() as u32 - 1)
-    }
-
-    fn held(&self, x: Value) -> Held {
-        self.values[x.as_u32() as usize]
-    }
-}
-
-impl Target for Lanes {
-    fn unary(&mut self, opcode: Opcode, _: Type, x: Value) -> Value {
-        let (x, dtype) = (self.held(x), if self.width == 4 { DType::F32 } else { DType::F64 });
-        let result = match opcode {
-            Opcode::Fneg => self.unary_float(Unary::Neg, x, dtype),
-            Opcode::Nearest => self.round(x, 8),
-            _ => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX)),
-        };
-        self.handle(result)
-    }
-
-    fn binary(&mut self, opcode: Opcode, _: Type, a: Value, b: Value) -> Value {
-        let (a, b) = (self.held(a), self.held(b));
-        let is_wide = self.width == 8;
-        let result = match opcode {
-            Opcode::Fadd => self.binary_float(Binary::Add, a, b),
-            Opcode::Fsub => self.binary_float(Binary::Sub, a, b),
-            Opcode::Fmul => self.binary_float(Binary::Mul, a, b),
-            Opcode::Fdiv => self.binary_float(Binary::Div, a, b),
-            Opcode::Iadd => {
-                self.commutative(self.integer("vpadd", 1, if is_wide { 0xd4 } else { 0xfe }), a, b)
-            }
-            Opcode::Isub => self.two(self.integer("vpsub", 1, if is_wide { 0xfb } else { 0xfa }), a, b),
-            Opcode::Band => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
-            Opcode::Bor => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
-            _ => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
-        };
-        self.handle(result)
-    }
-
-    fn constant(&mut self, bits: u64, _: Type) -> Value {
-        self.handle(Held::Constant(bits))
-    }
-
-    fn shift(&mut self, opcode: Opcode, x: Value, by: u8) -> Value {
-        let is_left = opcode == Opcode::Ishl;
-        let code = self.integer(
-            if is_left { "vpsll" } else { "vpsrl" },
-            1,
-            if self.width == 8 { 0x73 } else { 0x72 },
-        );
-        let code = code.with_digit(if is_left { 6 } else { 2 }).writing(Writes::Second);
-        let held = self.held(x);
-        let x = self.operand(held);
-        let result = self.build.pure(Class::Vector, |d| Inst::new(code, None, d, x).with(by.into()));
-        self.handle(Held::Lanes(result))
-    }
-
-    fn compare(&mut self, condition: FloatCC, a: Value, b: Value) -> Value {
-        let condition = match condition {
-            FloatCC::LessThan => LESS,
-            FloatCC::Equal => EQUAL,
-            FloatCC::LessThanOrEqual => LESS_OR_EQUAL,
-            _ => UNORDERED,
-        };
-        let (a, b) = (self.held(a), self.held(b));
-        let result = self.compare_float(condition, a, b);
-        self.handle(result)
-    }
-
-    fn equal_bits(&mut self, a: Value, b: Value) -> Value {
-        let (a, b) = (self.held(a), self.held(b));
-        let result = self.compare_integers(0, a, b);
-        self.handle(result)
-    }
-
-    fn select(&mut self, mask: Value, a: Value, b: Value) -> Value {
-        let (mask, a, b) = (self.held(mask), self.held(a), self.held(b));
-        let result = Lanes::select(self, mask, a, b);
-        self.handle(result)
-    }
-
-    fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
-        let (a, b, c) = (self.held(a), self.held(b), self.held(c));
-        let result = Lanes::mul_add(self, a, b, c, false);
-        self.handle(result)
-    }
-
-    fn reinterpret(&mut self, x: Value, _: Type) -> Value {
-        x
-    }
-
-    fn has_rounding(&self) -> bool {
-        true
-    }
-
-    fn patch(&mut self, _: Value, _: Function, _: Value, otherwise: Value, _: Shape) -> Value {
-        self.is_unsupported = true;
-        otherwise
     }
 }

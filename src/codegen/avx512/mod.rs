@@ -1,12 +1,13 @@
 //! Kernels for processors with AVX-512, written without Cranelift, whose vectors end at 128 bits: lanes of 512 bits,
 //! masks instead of remainders, guards and branches. Statements become instructions with virtual registers ([`nest`],
-//! [`access`], [`lanes`], by way of [`build`]), which are given registers ([`allocate`]) and written as bytes
+//! [`access`], [`lanes`], [`formula`], by way of [`build`]), which are given registers ([`allocate`]) and written as bytes
 //! ([`encode`]). What is not done here stays Cranelift's.
 
 mod access;
 mod allocate;
 mod build;
 mod encode;
+mod formula;
 mod lanes;
 mod machine;
 mod nest;

@@ -1,0 +1,114 @@
+//! What the formulas of elementary functions are made of, on 512-bit lanes: the handles they work with stand for values
+//! held in registers.
+
+use cranelift::codegen::ir::Opcode;
+use cranelift::prelude::{FloatCC, Type, Value};
+
+use super::lanes::{EQUAL, Held, LESS, LESS_OR_EQUAL, Lanes, UNORDERED};
+use super::machine::{Class, Inst, Writes};
+use crate::codegen::math::{Function, Shape, Target};
+use crate::loops::{Binary, Unary};
+use crate::types::DType;
+
+impl Lanes {
+    pub(super) fn handle(&mut self, x: Held) -> Value {
+        self.values.push(x);
+        Value::from_u32(self.values.len() as u32 - 1)
+    }
+
+    pub(super) fn held(&self, x: Value) -> Held {
+        self.values[x.as_u32() as usize]
+    }
+}
+
+impl Target for Lanes {
+    fn unary(&mut self, opcode: Opcode, _: Type, x: Value) -> Value {
+        let (x, dtype) = (self.held(x), if self.width == 4 { DType::F32 } else { DType::F64 });
+        let result = match opcode {
+            Opcode::Fneg => self.unary_float(Unary::Neg, x, dtype),
+            Opcode::Nearest => self.round(x, 8),
+            _ => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX)),
+        };
+        self.handle(result)
+    }
+
+    fn binary(&mut self, opcode: Opcode, _: Type, a: Value, b: Value) -> Value {
+        let (a, b) = (self.held(a), self.held(b));
+        let is_wide = self.width == 8;
+        let result = match opcode {
+            Opcode::Fadd => self.binary_float(Binary::Add, a, b),
+            Opcode::Fsub => self.binary_float(Binary::Sub, a, b),
+            Opcode::Fmul => self.binary_float(Binary::Mul, a, b),
+            Opcode::Fdiv => self.binary_float(Binary::Div, a, b),
+            Opcode::Iadd => {
+                self.commutative(self.integer("vpadd", 1, if is_wide { 0xd4 } else { 0xfe }), a, b)
+            }
+            Opcode::Isub => self.two(self.integer("vpsub", 1, if is_wide { 0xfb } else { 0xfa }), a, b),
+            Opcode::Band => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
+            Opcode::Bor => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
+            _ => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
+        };
+        self.handle(result)
+    }
+
+    fn constant(&mut self, bits: u64, _: Type) -> Value {
+        self.handle(Held::Constant(bits))
+    }
+
+    fn shift(&mut self, opcode: Opcode, x: Value, by: u8) -> Value {
+        let is_left = opcode == Opcode::Ishl;
+        let code = self.integer(
+            if is_left { "vpsll" } else { "vpsrl" },
+            1,
+            if self.width == 8 { 0x73 } else { 0x72 },
+        );
+        let code = code.with_digit(if is_left { 6 } else { 2 }).writing(Writes::Second);
+        let held = self.held(x);
+        let x = self.operand(held);
+        let result = self.build.pure(Class::Vector, |d| Inst::new(code, None, d, x).with(by.into()));
+        self.handle(Held::Lanes(result))
+    }
+
+    fn compare(&mut self, condition: FloatCC, a: Value, b: Value) -> Value {
+        let condition = match condition {
+            FloatCC::LessThan => LESS,
+            FloatCC::Equal => EQUAL,
+            FloatCC::LessThanOrEqual => LESS_OR_EQUAL,
+            _ => UNORDERED,
+        };
+        let (a, b) = (self.held(a), self.held(b));
+        let result = self.compare_float(condition, a, b);
+        self.handle(result)
+    }
+
+    fn equal_bits(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.held(a), self.held(b));
+        let result = self.compare_integers(0, a, b);
+        self.handle(result)
+    }
+
+    fn select(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        let (mask, a, b) = (self.held(mask), self.held(a), self.held(b));
+        let result = Lanes::select(self, mask, a, b);
+        self.handle(result)
+    }
+
+    fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let (a, b, c) = (self.held(a), self.held(b), self.held(c));
+        let result = Lanes::mul_add(self, a, b, c, false);
+        self.handle(result)
+    }
+
+    fn reinterpret(&mut self, x: Value, _: Type) -> Value {
+        x
+    }
+
+    fn has_rounding(&self) -> bool {
+        true
+    }
+
+    fn patch(&mut self, _: Value, _: Function, _: Value, otherwise: Value, _: Shape) -> Value {
+        self.is_unsupported = true;
+        otherwise
+    }
+}
