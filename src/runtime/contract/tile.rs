@@ -46,9 +46,9 @@ pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(ti
                 *right = V::load(strip.add(vector * V::LANES));
             }
             for row in 0..ROWS {
-                let left = V::splat(*lhs[row].offset(offset));
+                let left = V::broadcast(lhs[row].offset(offset));
                 for vector in 0..VECTORS {
-                    sums[row][vector] = left.mul_add(right[vector], sums[row][vector]);
+                    sums[row][vector] = sums[row][vector].add_product(left, right[vector]);
                 }
             }
             strip = strip.add(VECTORS * V::LANES);

@@ -27,6 +27,20 @@ pub(super) trait Vector: Copy {
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 
+    /// One element in all lanes.
+    #[inline(always)]
+    unsafe fn broadcast(from: *const Self::Element) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from) }
+    }
+
+    /// `self + a · b`: a step of a long sum.
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { a.mul_add(b, self) }
+    }
+
     /// Takes as many elements from each of `LANES` rows and writes them across: what lay along a row comes to lie
     /// `stride` elements apart.
     #[inline(always)]
@@ -94,6 +108,7 @@ impl<T: Real> Vector for Portable<T> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::asm;
     use std::arch::x86_64::*;
 
     use super::Vector;
@@ -101,7 +116,8 @@ mod x86 {
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
-         masked $first:expr, $mask_load:ident, $mask_store:ident $(, $transpose:ident)?) => {
+         masked $first:expr, $mask_load:ident, $mask_store:ident
+         $(, in order $broadcast:ident, $add_product:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
@@ -142,6 +158,18 @@ mod x86 {
                     unsafe { $fma(self, a, b) }
                 }
 
+                $(
+                    #[inline(always)]
+                    unsafe fn broadcast(from: *const $element) -> Self {
+                        unsafe { $broadcast(from) }
+                    }
+
+                    #[inline(always)]
+                    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                        unsafe { $add_product(self, a, b) }
+                    }
+                )?
+
                 $(#[inline(always)]
                 unsafe fn transpose(rows: &[*const $element], to: *mut $element, stride: usize) {
                     unsafe { $transpose(rows, to, stride) }
@@ -151,13 +179,47 @@ mod x86 {
     }
 
     vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, transpose_16);
+        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
+        in order broadcast_ps, add_product_ps, transpose transpose_16);
     vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
-        masked |count: usize| ((1u32 << count) - 1) as u8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
+        masked |count: usize| ((1u32 << count) - 1) as u8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
+        in order broadcast_pd, add_product_pd);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
         masked first_of_8, mask_load_ps, _mm256_maskstore_ps);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
         masked first_of_4, mask_load_pd, _mm256_maskstore_pd);
+
+    /// Instructions that stay in the order they are written in. LLVM would move all broadcasts of a depth ahead of the
+    /// sums, which then no longer fit in the registers.
+    macro_rules! in_order {
+        ($register:ty, $element:ty, $broadcast:ident $load:literal, $add_product:ident $fma:literal) => {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn $broadcast(from: *const $element) -> $register {
+                let all;
+                // SAFETY: reads one element, which is there by the caller's promise.
+                unsafe {
+                    asm!(concat!($load, " {}, [{}]"), out(zmm_reg) all, in(reg) from,
+                        options(nostack, readonly, preserves_flags));
+                }
+                all
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn $add_product(mut sum: $register, a: $register, b: $register) -> $register {
+                // SAFETY: computes in registers alone.
+                unsafe {
+                    asm!(concat!($fma, " {}, {}, {}"), inout(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b,
+                        options(nostack, nomem, preserves_flags));
+                }
+                sum
+            }
+        };
+    }
+
+    in_order!(__m512, f32, broadcast_ps "vbroadcastss", add_product_ps "vfmadd231ps");
+    in_order!(__m512d, f64, broadcast_pd "vbroadcastsd", add_product_pd "vfmadd231pd");
 
     /// Pairs, then pairs of pairs, then quarters of registers change places.
     #[inline(always)]
