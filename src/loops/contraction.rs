@@ -8,8 +8,11 @@ use crate::types::DType;
 /// Depths that are packed at once: a tile's row of the left operand and strip of the right one stay in the first cache.
 pub const PANEL_DEPTH: usize = 256;
 
-/// Columns are packed in multiples of this, the widest strip of any processor in elements.
-const STRIP: usize = 32;
+/// The widest strip of any processor, in elements.
+const STRIP: usize = 64;
+
+/// From so many multiplications on, several threads may pack a part each.
+const LARGE: usize = 1 << 23;
 
 /// Columns that are packed at once, for elements of this size: with [`PANEL_DEPTH`] a panel of half a megabyte, which
 /// the second cache holds.
@@ -46,6 +49,12 @@ pub struct Tables {
     pub depth_lhs: Vec<i32>,
     pub depth_rhs: Vec<i32>,
     pub is_scaled: bool,
+    /// So many rows at a time lie side by side in both the left operand and the result.
+    pub row_run: usize,
+    /// So many columns do in both the right operand and the result.
+    pub column_run: usize,
+    /// So many depths do in both operands.
+    pub depth_run: usize,
 }
 
 impl Contraction {
@@ -59,26 +68,57 @@ impl Contraction {
         self.vars().fold(1usize, |work, var| work.saturating_mul(kernel.extent(var)))
     }
 
-    /// Elements of scratch memory.
+    /// Elements of scratch memory: for a panel of either operand, in strips of any width.
     pub fn scratch_elements(&self, kernel: &Kernel) -> usize {
         let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
-        let columns = count(&self.columns).next_multiple_of(STRIP).min(panel_columns(self.dtype.size()));
-        columns * count(&self.depth).min(PANEL_DEPTH)
+        let widest = panel_columns(self.dtype.size());
+        if self.work(kernel) >= LARGE {
+            return widest * PANEL_DEPTH;
+        }
+        let columns = count(&self.rows).max(count(&self.columns)) + STRIP - 1;
+        columns.min(widest) * count(&self.depth).min(PANEL_DEPTH)
     }
 
     /// The offsets for each index.
     pub fn tables(&self, kernel: &Kernel) -> Tables {
         let offsets = |vars: &[LoopVar], access: &Access| offsets(kernel, vars, &access.index);
+        Tables::new(
+            [offsets(&self.rows, &self.lhs), offsets(&self.rows, &self.out)],
+            [offsets(&self.columns, &self.rhs), offsets(&self.columns, &self.out)],
+            [offsets(&self.depth, &self.lhs), offsets(&self.depth, &self.rhs)],
+            self.scale.is_some(),
+        )
+    }
+}
+
+impl Tables {
+    /// Of the rows' offsets in the left operand and the result, the columns' in the right one and the result, and the
+    /// depths' in the operands.
+    pub fn new(rows: [Vec<i32>; 2], columns: [Vec<i32>; 2], depth: [Vec<i32>; 2], is_scaled: bool) -> Tables {
+        let (row_run, column_run, depth_run) = (run(&rows), run(&columns), run(&depth));
+        let ([row_lhs, row_out], [column_rhs, column_out]) = (rows, columns);
+        let [depth_lhs, depth_rhs] = depth;
         Tables {
-            row_lhs: offsets(&self.rows, &self.lhs),
-            row_out: offsets(&self.rows, &self.out),
-            column_rhs: offsets(&self.columns, &self.rhs),
-            column_out: offsets(&self.columns, &self.out),
-            depth_lhs: offsets(&self.depth, &self.lhs),
-            depth_rhs: offsets(&self.depth, &self.rhs),
-            is_scaled: self.scale.is_some(),
+            row_lhs,
+            row_out,
+            column_rhs,
+            column_out,
+            depth_lhs,
+            depth_rhs,
+            is_scaled,
+            row_run,
+            column_run,
+            depth_run,
         }
     }
+}
+
+/// The length of the runs that step by one in both, all equally long.
+fn run([a, b]: &[Vec<i32>; 2]) -> usize {
+    let is_step = |at: usize| a[at] - a[at - 1] == 1 && b[at] - b[at - 1] == 1;
+    let first = (1..a.len()).find(|&at| !is_step(at)).unwrap_or(a.len()).max(1);
+    let is_everywhere = a.len() % first == 0 && (1..a.len()).all(|at| at % first == 0 || is_step(at));
+    if is_everywhere { first } else { 1 }
 }
 
 /// What the variables add to the index, for all their values, the last variable fastest.

@@ -1,41 +1,45 @@
-//! Packing: a panel of the right operand copied into strips, each a few vectors wide, row by row of the depth.
+//! Packing: parts of an operand copied into strips, each a few vectors wide, row by row of the depth.
 
 use super::vector::Vector;
 
-/// Copies the panel of these depths and columns, given the operand's offsets. Strips are `VECTORS` vectors wide; what
-/// they have beyond the panel's columns is zero.
+/// Copies a strip of `vectors` vectors of lanes at these depths, given the operand's offsets. Lanes beyond those given
+/// hold anything that is there.
 ///
 /// # Safety
-/// The processor has the vector's instructions; the offsets are good for `from`; `to` has room for
-/// `depth.len() · columns.len()` elements, the latter rounded up to a multiple of the strips' width.
+/// The processor has the vector's instructions; the offsets are good for `from`; `to` has room for a row of whole
+/// vectors a depth.
 #[inline(always)]
-pub(super) unsafe fn panel<V: Vector, const VECTORS: usize>(
+pub(super) unsafe fn strip<V: Vector>(
     from: *const V::Element,
     depth: &[i32],
-    columns: &[i32],
+    lanes: &[i32],
     to: *mut V::Element,
+    vectors: usize,
 ) {
-    let stride = VECTORS * V::LANES;
-    for (number, columns) in columns.chunks(stride).enumerate() {
-        for vector in 0..VECTORS {
-            let start = (vector * V::LANES).min(columns.len());
-            let lanes = &columns[start..(start + V::LANES).min(columns.len())];
-            // SAFETY: the caller's promise.
-            unsafe {
-                let to = to.add(number * stride * depth.len() + vector * V::LANES);
-                match lanes {
-                    lanes if is_run(lanes) => side_by_side::<V>(from, depth, lanes, to, stride),
-                    lanes if lanes.len() == V::LANES && is_run(depth) => {
-                        across::<V>(from, depth, lanes, to, stride);
-                    }
-                    lanes => apart::<V>(from, depth, lanes, to, stride),
+    let stride = vectors * V::LANES;
+    for vector in 0..vectors {
+        let start = (vector * V::LANES).min(lanes.len());
+        let lanes = &lanes[start..(start + V::LANES).min(lanes.len())];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(vector * V::LANES);
+            match lanes {
+                lanes if is_run(lanes) => side_by_side::<V>(from, depth, lanes, to, stride),
+                lanes
+                    if lanes.len() >= V::LANES / 2
+                        && depth.len() >= V::LANES
+                        && is_run(&depth[..V::LANES]) =>
+                {
+                    across::<V>(from, depth, lanes, to, stride)
                 }
+                lanes => apart::<V>(from, depth, lanes, to, stride),
             }
         }
     }
 }
 
-fn is_run(offsets: &[i32]) -> bool {
+/// Whether offsets are neighbours.
+pub(super) fn is_run(offsets: &[i32]) -> bool {
     offsets.windows(2).all(|pair| pair[1] - pair[0] == 1)
 }
 
@@ -56,7 +60,7 @@ unsafe fn side_by_side<V: Vector>(
             let value = match lanes.len() {
                 count if count == V::LANES => V::load(at),
                 0 => V::splat(V::Element::default()),
-                count => V::load_first(at, count),
+                count => V::load_masked(at, V::mask(count)),
             };
             value.store(to.add(row * stride));
         }
@@ -72,17 +76,21 @@ unsafe fn across<V: Vector>(
     to: *mut V::Element,
     stride: usize,
 ) {
-    let whole = depth.len() / V::LANES * V::LANES;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; rows that do not exist are read as the last one.
     unsafe {
-        for block in (0..whole).step_by(V::LANES) {
-            let mut rows = [from; 16];
-            for (row, &column) in rows.iter_mut().zip(lanes) {
-                *row = from.offset(column as isize + depth[block] as isize);
+        for (block, depth) in depth.chunks(V::LANES).enumerate() {
+            let to = to.add(block * V::LANES * stride);
+            if depth.len() < V::LANES || !is_run(depth) {
+                apart::<V>(from, depth, lanes, to, stride);
+                continue;
             }
-            V::transpose(&rows[..V::LANES], to.add(block * stride), stride);
+            let mut rows = [from; 16];
+            for (lane, row) in rows.iter_mut().enumerate() {
+                let column = lanes[lane.min(lanes.len() - 1)];
+                *row = from.offset(column as isize + depth[0] as isize);
+            }
+            V::transpose(&rows, to, stride);
         }
-        apart::<V>(from, &depth[whole..], lanes, to.add(whole * stride), stride);
     }
 }
 

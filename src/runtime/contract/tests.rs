@@ -79,7 +79,7 @@ fn matrices_of_all_sizes_and_layouts() {
             let (depth_rhs, column_rhs) = matrix(k, n, is(1));
             let (row_out, column_out) = matrix(m, n, is(2));
             let tables =
-                Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: is(3) };
+                Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], is(3));
             check(&tables, [m * k, k * n, m * n]);
         }
     }
@@ -93,43 +93,170 @@ fn windows_are_read_in_place() {
     let images_and_positions = |per_image: usize| -> Vec<i32> {
         (0..images * positions).map(|at| (at / positions * per_image + at % positions) as i32).collect()
     };
-    let tables = Tables {
-        row_lhs: (0..channels).map(|c| c * window as i32).collect(),
-        row_out: (0..channels).map(|c| c * positions as i32).collect(),
-        column_rhs: images_and_positions(width),
-        column_out: images_and_positions(channels as usize * positions),
-        depth_lhs: (0..window as i32).collect(),
-        depth_rhs: (0..window as i32).collect(),
-        is_scaled: false,
-    };
+    let tables = Tables::new(
+        [
+            (0..channels).map(|c| c * window as i32).collect(),
+            (0..channels).map(|c| c * positions as i32).collect(),
+        ],
+        [images_and_positions(width), images_and_positions(channels as usize * positions)],
+        [(0..window as i32).collect(), (0..window as i32).collect()],
+        false,
+    );
     let channels = channels as usize;
     check(&tables, [channels * window, images * width, images * channels * positions]);
 }
 
+/// Offsets for the values of several variables, given their extents and steps; the last one moves fastest.
+fn grid(vars: &[(usize, i32)]) -> Vec<i32> {
+    vars.iter().fold(vec![0], |offsets, &(extent, step)| {
+        offsets.iter().flat_map(|start| (0..extent as i32).map(move |at| start + step * at)).collect()
+    })
+}
+
+/// A convolution of images of `size` by windows of 5, and the gradient of its weights.
+fn convolution([images, inputs, outputs, size]: [usize; 4], is_gradient: bool) -> (Tables, [usize; 3]) {
+    let positions = size - 4;
+    let image = |channels: usize, size: usize, shape: [usize; 3]| {
+        let [channel_step, plane, row] = [size * size, channels * size * size, size].map(|step| step as i32);
+        let [count, height, width] = shape;
+        match count {
+            0 => grid(&[(channels, channel_step), (height, row), (width, 1)]),
+            _ => grid(&[(count, plane), (height, row), (width, 1)]),
+        }
+    };
+    let area = (positions * positions) as i32;
+    let channels = [grid(&[(outputs, 25 * inputs as i32)]), grid(&[(outputs, area)])];
+    let windows = [image(inputs, size, [0, 5, 5]), grid(&[(inputs, 25), (5, 5), (5, 1)])];
+    let pixels = [
+        image(inputs, size, [images, positions, positions]),
+        image(outputs, positions, [images, positions, positions]),
+    ];
+    let lengths = [outputs * inputs * 25, images * inputs * size * size, images * outputs * area as usize];
+    let ([weights, out], [window, weight], [input, output]) = (channels, windows, pixels);
+    match is_gradient {
+        false => (Tables::new([weights, out], [input, output], [weight, window], false), lengths),
+        true => (
+            Tables::new([out, weights], [window, weight], [output, input], true),
+            [lengths[2], lengths[1], lengths[0]],
+        ),
+    }
+}
+
+#[test]
+fn convolutions_are_computed_in_every_way() {
+    let cases = [
+        ([3, 1, 6, 32], false, Way::InPlace, false),
+        ([2, 5, 4, 18], false, Way::InPlace, false),
+        ([2, 3, 16, 14], false, Way::Packed, true),
+        ([2, 3, 16, 14], true, Way::Packed, true),
+        ([3, 1, 6, 32], true, Way::Dots, false),
+        ([3, 1, 5, 32], true, Way::Dots, false),
+    ];
+    for (sizes, is_gradient, way, is_swapped) in cases {
+        let (tables, lengths) = convolution(sizes, is_gradient);
+        check(&tables, lengths);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let null = std::ptr::null::<f32>();
+            let side = |offsets, out, run, depth| Side { operand: null, offsets, out, run, depth };
+            let Tables { row_lhs, row_out, row_run, depth_lhs, depth_run, .. } = &tables;
+            let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = &tables;
+            let left = side(row_lhs, row_out, *row_run, depth_lhs);
+            let right = side(column_rhs, column_out, *column_run, depth_rhs);
+            let plan = Plan::of::<__m512, f32>(&left, &right, *depth_run);
+            assert_eq!((plan.way, plan.is_swapped), (way, is_swapped), "{sizes:?} {is_gradient}");
+        }
+    }
+}
+
+/// Windows read backwards: ends of runs lie as far apart as in a run that goes up.
+#[test]
+fn reversed_operands_are_read_in_place() {
+    let backwards = |outer: usize, inner: usize| -> Vec<i32> {
+        let steps = grid(&[(outer, inner as i32), (inner, -1)]);
+        steps.iter().map(|at| at + inner as i32 - 1).collect()
+    };
+    for (m, n, inner) in [(20usize, 40usize, 5), (3, 64, 4), (64, 3, 5)] {
+        let depth = backwards(8, inner);
+        let k = depth.len();
+        let row_lhs = grid(&[(m, k as i32)]);
+        let columns = backwards(n.div_ceil(inner), inner)[..n].to_vec();
+        let span = (n.div_ceil(inner) * inner) as i32;
+        let by_row = Tables::new(
+            [row_lhs.clone(), grid(&[(m, n as i32)])],
+            [columns, grid(&[(n, 1)])],
+            [depth.clone(), grid(&[(k, span)])],
+            false,
+        );
+        check(&by_row, [m * k, k * span as usize, m * n]);
+        let by_column = Tables::new(
+            [row_lhs, grid(&[(m, 1)])],
+            [grid(&[(n, k as i32)]), grid(&[(n, m as i32)])],
+            [depth.clone(), depth],
+            true,
+        );
+        check(&by_column, [m * k, n * k, m * n]);
+    }
+}
+
+/// NaN and infinities reach every sum that they are part of, and no other.
+#[test]
+fn what_is_not_finite_stays_where_it_belongs() {
+    let (tables, [lhs, rhs, out]) = convolution([2, 3, 16, 14], false);
+    let mut right = vec![1.0f32; rhs];
+    right[0] = f32::NAN;
+    let left = vec![0.0f32; lhs];
+    for library in libraries() {
+        let (mut found, mut scratch) = (vec![1.0f32; out], vec![f32::NAN; PANEL_DEPTH * panel_columns(4)]);
+        // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+        unsafe {
+            let (out, scratch) = (found.as_mut_ptr(), scratch.as_mut_ptr());
+            (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), out, scratch, 1.0);
+        }
+        for (at, x) in found.iter().enumerate() {
+            assert_eq!(x.is_nan(), at % 100 == 0 && at < 1600, "{at}");
+            assert!(x.is_nan() || *x == 0.0);
+        }
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let (m, n, k) = (301, 130, 260);
-    let (row_lhs, depth_lhs) = matrix(m, k, false);
-    let (depth_rhs, column_rhs) = matrix(k, n, true);
-    let (row_out, column_out) = matrix(m, n, false);
-    let tables = Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: false };
-    assert!(m * n * k / 2 > 2 * WORTH_A_THREAD / 2, "too small to be split");
-    let waves = |count: usize, pace: f32| (0..count).map(|at| (at as f32 * pace).sin()).collect::<Vec<f32>>();
-    let (lhs, rhs) = (waves(m * k, 0.37), waves(k * n, 0.73));
-    for library in libraries() {
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let (mut out, mut scratch) = (vec![0.0f32; m * n], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
-            let addresses = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
-            // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
-            pool.install(|| unsafe {
-                let (out, scratch) = (addresses.0 as *mut f32, addresses.1 as *mut f32);
-                (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
-            });
-            out
-        };
-        let alone = run(1);
-        assert!(run(2) == alone && run(3) == alone);
+    let product = |m: usize, n: usize, k: usize| {
+        let (row_lhs, depth_lhs) = matrix(m, k, false);
+        let (depth_rhs, column_rhs) = matrix(k, n, true);
+        let (row_out, column_out) = matrix(m, n, false);
+        let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
+        (tables, [m * k, k * n, m * n])
+    };
+    let cases = [
+        product(301, 130, 260),
+        product(2049, 17, 257),
+        product(23, 1500, 260),
+        convolution([32, 16, 6, 18], false),
+    ];
+    for (tables, [lhs, rhs, out]) in cases {
+        let work = tables.row_out.len() * tables.column_out.len() * tables.depth_lhs.len();
+        assert!(work > 2 * WORTH_A_THREAD, "too small to be split");
+        let waves =
+            |count: usize, pace: f32| (0..count).map(|at| (at as f32 * pace).sin()).collect::<Vec<f32>>();
+        let (lhs, rhs) = (waves(lhs, 0.37), waves(rhs, 0.73));
+        for library in libraries() {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let (mut out, mut scratch) =
+                    (vec![0.0f32; out], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
+                let addresses = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
+                // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+                pool.install(|| unsafe {
+                    let (out, scratch) = (addresses.0 as *mut f32, addresses.1 as *mut f32);
+                    (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
+                });
+                out
+            };
+            let alone = run(1);
+            assert!(run(2) == alone && run(3) == alone);
+        }
     }
 }
 
@@ -153,7 +280,7 @@ fn upper_halves_of_registers_are_clean_after_a_call() {
     let (row_lhs, depth_lhs) = matrix(40, 50, false);
     let (depth_rhs, column_rhs) = matrix(50, 60, false);
     let (row_out, column_out) = matrix(40, 60, false);
-    let tables = Tables { row_lhs, row_out, column_rhs, column_out, depth_lhs, depth_rhs, is_scaled: false };
+    let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
     let (lhs, rhs) = (vec![1.0f32; 40 * 50], vec![1.0f32; 50 * 60]);
     let (mut out, mut scratch) = (vec![0.0f32; 40 * 60], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
     for library in libraries() {

@@ -1,123 +1,288 @@
 //! The innermost kernel: one tile of the result, kept in registers while the depth goes by.
 
-use super::vector::Vector;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
-/// Where a tile's factors are and what becomes of it.
-pub(super) struct Tile<'a, T> {
-    /// Each row of the left operand.
-    pub lhs: &'a [*const T],
-    /// The left operand's offset at each depth.
-    pub depth: &'a [i32],
-    /// The packed strip of the right operand: one row of the strip's width a depth.
-    pub strip: *const T,
-    /// Each row of the result.
-    pub out: &'a [*mut T],
-    /// The result's offset at each column.
-    pub columns: &'a [i32],
-    pub ending: Ending<T>,
+use super::vector::{Real, Vector};
+use super::{PANEL_DEPTH, Side};
+
+/// Where an operand goes along the depth.
+#[derive(Clone, Copy)]
+pub(super) struct Along<'a> {
+    offsets: &'a [i32],
+    step: isize,
+}
+
+/// 0, 1, 2 …
+static NUMBERS: [i32; PANEL_DEPTH] = {
+    let mut numbers = [0; PANEL_DEPTH];
+    let mut at = 0;
+    while at < PANEL_DEPTH {
+        numbers[at] = at as i32;
+        at += 1;
+    }
+    numbers
+};
+
+impl<'a> Along<'a> {
+    pub(super) fn table(offsets: &'a [i32]) -> Along<'a> {
+        Along { offsets, step: 1 }
+    }
+
+    /// So many steps.
+    pub(super) fn packed(depth: usize, step: usize) -> Along<'static> {
+        Along { offsets: &NUMBERS[..depth], step: step as isize }
+    }
+}
+
+/// The rows of a tile.
+pub(super) struct Rows<'a, T, const ROWS: usize> {
+    left: [*const T; ROWS],
+    depth: Along<'a>,
+    out: [*mut T; ROWS],
+    pub count: usize,
+}
+
+impl<'a, T, const ROWS: usize> Rows<'a, T, ROWS> {
+    /// Rows where they lie.
+    #[inline(always)]
+    pub(super) fn new(side: &Side<'_, T>, rows: Range<usize>, out: *mut T, depth: Along<'a>) -> Self {
+        let count = rows.len();
+        let mut found =
+            Rows { left: [std::ptr::null(); ROWS], depth, out: [std::ptr::null_mut(); ROWS], count };
+        for (at, row) in rows.enumerate().take(ROWS) {
+            found.left[at] = side.operand.wrapping_offset(side.offsets[row] as isize);
+            found.out[at] = out.wrapping_offset(side.out[row] as isize);
+        }
+        found
+    }
+
+    /// The rows are in a copy, side by side.
+    #[inline(always)]
+    pub(super) fn move_to(&mut self, copy: *const T, depth: Along<'a>) {
+        self.depth = depth;
+        for (at, left) in self.left.iter_mut().enumerate() {
+            *left = copy.wrapping_add(at);
+        }
+    }
+}
+
+/// The columns of a tile, as vectors.
+pub(super) struct Strip<'a, T> {
+    right: [*const T; 4],
+    /// The result's offsets.
+    columns: [&'a [i32]; 4],
+    pub count: usize,
+    /// Whether each vector's columns lie side by side in the result.
+    is_contiguous: bool,
+}
+
+impl<T> Default for Strip<'_, T> {
+    #[inline(always)]
+    fn default() -> Self {
+        Strip { right: [std::ptr::null(); 4], columns: [&[]; 4], count: 0, is_contiguous: true }
+    }
+}
+
+impl<'a, T> Strip<'a, T> {
+    #[inline(always)]
+    pub(super) fn push(&mut self, right: *const T, columns: &'a [i32], is_contiguous: bool) {
+        self.is_contiguous &= is_contiguous;
+        self.right[self.count] = right;
+        self.columns[self.count] = columns;
+        self.count += 1;
+    }
 }
 
 /// What becomes of a tile's sums.
 #[derive(Clone, Copy)]
 pub(super) enum Ending<T> {
     Store,
-    Add,
     /// Added, each multiplied by this number.
     AddScaled(T),
 }
 
-/// Computes a tile of `ROWS` rows and `VECTORS` vectors of columns, of which those in `columns` exist.
-///
-/// # Safety
-/// The processor has the vector's instructions; pointers and offsets are good, for as many rows, depths and columns as
-/// the slices say; the strip has `VECTORS · LANES` elements a depth.
-#[inline(always)]
-pub(super) unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(tile: &Tile<'_, V::Element>) {
-    let mut lhs = [std::ptr::null(); ROWS];
-    lhs.copy_from_slice(&tile.lhs[..ROWS]);
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        let mut strip = tile.strip;
-        for &offset in tile.depth {
-            let offset = offset as isize;
-            let mut right = [V::splat(V::Element::default()); VECTORS];
-            for (vector, right) in right.iter_mut().enumerate() {
-                *right = V::load(strip.add(vector * V::LANES));
+/// A tile of the result.
+pub(super) struct Tile<'a, T, const ROWS: usize> {
+    pub rows: &'a Rows<'a, T, ROWS>,
+    pub strip: &'a Strip<'a, T>,
+    /// Where the right operand goes.
+    pub right: Along<'a>,
+    pub ending: Ending<T>,
+}
+
+/// Computes a tile.
+pub(super) type TileFn<T, const ROWS: usize> = unsafe fn(&Tile<'_, T, ROWS>);
+
+impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
+    /// The kernel for as many rows and vectors as there are.
+    ///
+    /// # Safety
+    /// The processor has the vector's instructions; pointers and offsets are good, for as many rows, depths and columns
+    /// as there are.
+    #[inline(always)]
+    pub(super) unsafe fn compute<V: Vector<Element = T>, const SUMS: usize>(&self) {
+        let mut sums = MaybeUninit::<[V; SUMS]>::uninit();
+        let buffer = sums.as_mut_ptr().cast::<V>();
+        macro_rules! by_vectors {
+            ($rows:literal) => {
+                match self.strip.count {
+                    1 if SUMS >= $rows => tile::<V, MOST, $rows, 1>(self, buffer),
+                    2 if SUMS >= 2 * $rows => tile::<V, MOST, $rows, 2>(self, buffer),
+                    3 if SUMS >= 3 * $rows => tile::<V, MOST, $rows, 3>(self, buffer),
+                    4 if SUMS >= 4 * $rows => tile::<V, MOST, $rows, 4>(self, buffer),
+                    _ => {}
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.rows.count {
+                1 if MOST >= 1 => by_vectors!(1),
+                2 if MOST >= 2 => by_vectors!(2),
+                3 if MOST >= 3 => by_vectors!(3),
+                4 if MOST >= 4 => by_vectors!(4),
+                5 if MOST >= 5 => by_vectors!(5),
+                6 if MOST >= 6 => by_vectors!(6),
+                7 if MOST >= 7 => by_vectors!(7),
+                8 if MOST >= 8 => by_vectors!(8),
+                9 if MOST >= 9 => by_vectors!(9),
+                10 if MOST >= 10 => by_vectors!(10),
+                11 if MOST >= 11 => by_vectors!(11),
+                12 if MOST >= 12 => by_vectors!(12),
+                _ => {}
             }
-            for row in 0..ROWS {
-                let left = V::splat(*lhs[row].offset(offset));
-                for vector in 0..VECTORS {
-                    sums[row][vector] = left.mul_add(right[vector], sums[row][vector]);
+            if !self.strip.is_contiguous {
+                self.scatter::<V>(buffer.cast());
+            }
+        }
+    }
+
+    /// Writes sums whose columns lie apart, along the rows: these are often side by side.
+    #[inline(always)]
+    unsafe fn scatter<V: Vector<Element = T>>(&self, sums: *const T) {
+        let (rows, vectors) = (&self.rows.out[..self.rows.count], self.strip.count);
+        // SAFETY: offsets are the caller's promise; rows that do not exist are read as the last one.
+        unsafe {
+            for (group, rows) in rows.chunks(V::LANES).enumerate() {
+                for (vector, columns) in self.strip.columns[..vectors].iter().enumerate() {
+                    let mut from = [sums; 16];
+                    for (at, from) in from.iter_mut().enumerate() {
+                        let row = group * V::LANES + at.min(rows.len() - 1);
+                        *from = sums.add((row * vectors + vector) * V::LANES);
+                    }
+                    let mut block = [V::splat(T::default()); 16];
+                    let block = block.as_mut_ptr().cast::<T>();
+                    V::transpose(&from, block, V::LANES);
+                    let mut at = 0;
+                    for run in rows.chunk_by(|a, b| a.wrapping_add(1) == *b) {
+                        let lanes = Lanes::<V>::first(run.len());
+                        for (lane, &column) in columns.iter().enumerate() {
+                            let sum = V::load_masked(block.add(lane * V::LANES + at), lanes.mask);
+                            let to = run[0].offset(column as isize);
+                            match self.ending {
+                                Ending::Store => lanes.store(sum, to),
+                                Ending::AddScaled(scale) => lanes.add_scaled(sum, scale, to),
+                            }
+                        }
+                        at += run.len();
+                    }
                 }
             }
-            strip = strip.add(VECTORS * V::LANES);
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            finish_row::<V, VECTORS>(tile, tile.out[row], sums);
         }
     }
 }
 
-/// Writes one row of sums.
+/// The first lanes of a vector.
+#[derive(Clone, Copy)]
+struct Lanes<V: Vector> {
+    mask: V::Mask,
+    is_all: bool,
+}
+
+impl<V: Vector> Lanes<V> {
+    #[inline(always)]
+    unsafe fn first(count: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Lanes { mask: unsafe { V::mask(count) }, is_all: !V::MASKS && count == V::LANES }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, from: *const V::Element) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { if self.is_all { V::load(from) } else { V::load_masked(from, self.mask) } }
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, value: V, to: *mut V::Element) {
+        // SAFETY: the caller's promise.
+        unsafe { if self.is_all { value.store(to) } else { value.store_masked(to, self.mask) } }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(&self, sum: V, scale: V::Element, to: *mut V::Element) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(self.load(to).add_product(sum, V::splat(scale)), to) }
+    }
+}
+
+/// Writes the result, or sums to the buffer if the columns lie apart.
+#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
 #[inline(always)]
-unsafe fn finish_row<V: Vector, const VECTORS: usize>(
-    tile: &Tile<'_, V::Element>,
-    out: *mut V::Element,
-    sums: &[V; VECTORS],
+unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    tile: &Tile<'_, V::Element, MOST>,
+    buffer: *mut V,
 ) {
-    let columns = tile.columns;
-    let last = columns.len() - 1;
-    let is_contiguous = columns[last] - columns[0] == last as i32;
-    // SAFETY: the caller's promise: only existing columns are read and written.
+    let Tile { rows, strip, right, ending } = tile;
+    // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
-        if !is_contiguous {
-            return scatter_row::<V, VECTORS>(tile, out, sums);
+        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
+        let mut lanes = [Lanes::<V>::first(0); VECTORS];
+        let mut starts = [0; VECTORS];
+        for vector in 0..VECTORS {
+            lanes[vector] = Lanes::first(strip.columns[vector].len());
+            starts[vector] = strip.columns[vector][0] as isize;
         }
-        let start = out.offset(columns[0] as isize);
-        for (vector, &sum) in sums.iter().enumerate() {
-            let at = start.add(vector * V::LANES);
-            match columns.len().saturating_sub(vector * V::LANES) {
-                0 => {}
-                count if count >= V::LANES => ended(tile.ending, sum, || V::load(at)).store(at),
-                count => ended(tile.ending, sum, || V::load_first(at, count)).store_first(at, count),
+        for (&left_offset, &right_offset) in rows.depth.offsets.iter().zip(right.offsets) {
+            let left_offset = left_offset as isize * rows.depth.step;
+            let right_offset = right_offset as isize * right.step;
+            let mut vectors = [V::splat(V::Element::default()); VECTORS];
+            for vector in 0..VECTORS {
+                let at = strip.right[vector].offset(right_offset);
+                // Without fast masks, all lanes of a strip are there.
+                vectors[vector] = if V::MASKS { lanes[vector].load(at) } else { V::load(at) };
+            }
+            for row in 0..ROWS {
+                let left = rows.left[row];
+                for vector in 0..VECTORS {
+                    sums[row][vector] = sums[row][vector].add_scaled(left, left_offset, vectors[vector]);
+                }
             }
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn ended<V: Vector>(ending: Ending<V::Element>, sum: V, old: impl FnOnce() -> V) -> V {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match ending {
-            Ending::Store => sum,
-            Ending::Add => old().add(sum),
-            Ending::AddScaled(scale) => sum.mul_add(V::splat(scale), old()),
+        if !strip.is_contiguous {
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    buffer.add(row * VECTORS + vector).write(sums[row][vector]);
+                }
+            }
+            return;
         }
-    }
-}
-
-/// Writes a row whose columns lie apart.
-#[inline(always)]
-unsafe fn scatter_row<V: Vector, const VECTORS: usize>(
-    tile: &Tile<'_, V::Element>,
-    out: *mut V::Element,
-    sums: &[V; VECTORS],
-) {
-    let mut row = [V::Element::default(); 64];
-    // SAFETY: no tile is wider than 64 columns; offsets are the caller's promise.
-    unsafe {
-        for (vector, sum) in sums.iter().enumerate() {
-            sum.store(row.as_mut_ptr().add(vector * V::LANES));
-        }
-        for (&sum, &column) in row.iter().zip(tile.columns) {
-            let at = out.offset(column as isize);
-            *at = match tile.ending {
-                Ending::Store => sum,
-                Ending::Add => *at + sum,
-                Ending::AddScaled(scale) => *at + sum * scale,
-            };
+        match *ending {
+            Ending::Store => {
+                for row in 0..ROWS {
+                    for vector in 0..VECTORS {
+                        lanes[vector].store(sums[row][vector], rows.out[row].offset(starts[vector]));
+                    }
+                }
+            }
+            Ending::AddScaled(scale) => {
+                for row in 0..ROWS {
+                    for vector in 0..VECTORS {
+                        let to = rows.out[row].offset(starts[vector]);
+                        lanes[vector].add_scaled(sums[row][vector], scale, to);
+                    }
+                }
+            }
         }
     }
 }

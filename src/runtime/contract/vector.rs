@@ -5,34 +5,66 @@
 use std::ops::{Add, Mul};
 
 /// A float that vectors are made of.
-pub(super) trait Real: Copy + Default + Add<Output = Self> + Mul<Output = Self> + Send + Sync {}
+pub(super) trait Real: Copy + Default + Add<Output = Self> + Mul<Output = Self> + Send + Sync {
+    const ONE: Self;
+}
 
-impl Real for f32 {}
-impl Real for f64 {}
+impl Real for f32 {
+    const ONE: f32 = 1.0;
+}
+impl Real for f64 {
+    const ONE: f64 = 1.0;
+}
 
 /// A vector of floats.
 pub(super) trait Vector: Copy {
     type Element: Real;
     const LANES: usize;
+    /// Some of the lanes, from the first on.
+    type Mask: Copy;
+    /// Whether loads of some lanes are as fast as of all.
+    const MASKS: bool;
 
     /// # Safety
     /// As for all methods: the processor has the vector's instructions; pointers are good for the lanes named.
     unsafe fn splat(x: Self::Element) -> Self;
     unsafe fn load(from: *const Self::Element) -> Self;
     unsafe fn store(self, to: *mut Self::Element);
-    /// The first `count` lanes; zero in the others.
-    unsafe fn load_first(from: *const Self::Element, count: usize) -> Self;
-    unsafe fn store_first(self, to: *mut Self::Element, count: usize);
-    unsafe fn add(self, other: Self) -> Self;
+    /// The first `count` lanes.
+    unsafe fn mask(count: usize) -> Self::Mask;
+    /// The lanes of the mask; zero in the others, which are not read.
+    unsafe fn load_masked(from: *const Self::Element, mask: Self::Mask) -> Self;
+    unsafe fn store_masked(self, to: *mut Self::Element, mask: Self::Mask);
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// `self + a · b` with one element `a` from memory.
+    #[inline(always)]
+    unsafe fn add_scaled(self, from: *const Self::Element, offset: isize, b: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from.offset(offset)).mul_add(b, self) }
+    }
+
+    /// `self + a · b`: a step of a long sum.
+    #[inline(always)]
+    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { a.mul_add(b, self) }
+    }
+
+    /// As [`Vector::load_masked`], after the steps of sums before it.
+    #[inline(always)]
+    unsafe fn load_in_turn(from: *const Self::Element, mask: Self::Mask) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_masked(from, mask) }
+    }
 
     /// Takes as many elements from each of `LANES` rows and writes them across: what lay along a row comes to lie
     /// `stride` elements apart.
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const Self::Element], to: *mut Self::Element, stride: usize) {
+    unsafe fn transpose(rows: &[*const Self::Element; 16], to: *mut Self::Element, stride: usize) {
         for along in 0..Self::LANES {
-            for (lane, row) in rows.iter().enumerate() {
+            for (lane, row) in rows.iter().enumerate().take(Self::LANES) {
                 // SAFETY: the caller's promise.
                 unsafe { *to.add(along * stride + lane) = *row.add(along) };
             }
@@ -47,6 +79,13 @@ pub(super) struct Portable<T>([T; 4]);
 impl<T: Real> Vector for Portable<T> {
     type Element = T;
     const LANES: usize = 4;
+    type Mask = usize;
+    const MASKS: bool = false;
+
+    #[inline(always)]
+    unsafe fn mask(count: usize) -> usize {
+        count
+    }
 
     #[inline(always)]
     unsafe fn splat(x: T) -> Self {
@@ -66,7 +105,7 @@ impl<T: Real> Vector for Portable<T> {
     }
 
     #[inline(always)]
-    unsafe fn load_first(from: *const T, count: usize) -> Self {
+    unsafe fn load_masked(from: *const T, count: usize) -> Self {
         // SAFETY: only lanes below the count are read.
         Portable(std::array::from_fn(
             |lane| if lane < count { unsafe { *from.add(lane) } } else { T::default() },
@@ -74,16 +113,11 @@ impl<T: Real> Vector for Portable<T> {
     }
 
     #[inline(always)]
-    unsafe fn store_first(self, to: *mut T, count: usize) {
+    unsafe fn store_masked(self, to: *mut T, count: usize) {
         for (lane, &x) in self.0.iter().enumerate().take(count) {
             // SAFETY: only lanes below the count are written.
             unsafe { to.add(lane).write(x) };
         }
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        Portable(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
 
     #[inline(always)]
@@ -100,11 +134,19 @@ mod x86 {
 
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
-        ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident,
-         masked $first:expr, $mask_load:ident, $mask_store:ident $(, $transpose:ident)?) => {
+        ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
+         masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident
+         $(, in order $ordered:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
+                type Mask = $mask;
+                const MASKS: bool = $fast;
+
+                #[inline(always)]
+                unsafe fn mask(count: usize) -> $mask {
+                    unsafe { $first(count) }
+                }
 
                 #[inline(always)]
                 unsafe fn splat(x: $element) -> Self {
@@ -123,18 +165,13 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                unsafe fn load_first(from: *const $element, count: usize) -> Self {
-                    unsafe { $mask_load($first(count), from) }
+                unsafe fn load_masked(from: *const $element, mask: $mask) -> Self {
+                    unsafe { $mask_load(mask, from) }
                 }
 
                 #[inline(always)]
-                unsafe fn store_first(self, to: *mut $element, count: usize) {
-                    unsafe { $mask_store(to, $first(count), self) }
-                }
-
-                #[inline(always)]
-                unsafe fn add(self, other: Self) -> Self {
-                    unsafe { $add(self, other) }
+                unsafe fn store_masked(self, to: *mut $element, mask: $mask) {
+                    unsafe { $mask_store(to, mask, self) }
                 }
 
                 #[inline(always)]
@@ -142,52 +179,152 @@ mod x86 {
                     unsafe { $fma(self, a, b) }
                 }
 
+                $(
+                    #[inline(always)]
+                    unsafe fn add_scaled(self, from: *const $element, offset: isize, b: Self) -> Self {
+                        unsafe { $ordered::add_scaled(self, from, offset, b) }
+                    }
+
+                    #[inline(always)]
+                    unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                        unsafe { $ordered::add_product(self, a, b) }
+                    }
+
+                    #[inline(always)]
+                    unsafe fn load_in_turn(from: *const $element, mask: $mask) -> Self {
+                        unsafe { $ordered::load(from, mask) }
+                    }
+                )?
+
                 $(#[inline(always)]
-                unsafe fn transpose(rows: &[*const $element], to: *mut $element, stride: usize) {
+                unsafe fn transpose(rows: &[*const $element; 16], to: *mut $element, stride: usize) {
                     unsafe { $transpose(rows, to, stride) }
                 })?
             }
         };
     }
 
-    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        masked |count: usize| ((1u32 << count) - 1) as u16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, transpose_16);
-    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd, _mm512_fmadd_pd,
-        masked |count: usize| ((1u32 << count) - 1) as u8, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd);
-    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps,
-        masked first_of_8, mask_load_ps, _mm256_maskstore_ps);
-    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd, _mm256_fmadd_pd,
-        masked first_of_4, mask_load_pd, _mm256_maskstore_pd);
+    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+        masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
+        in order ordered_ps, transpose transpose_16);
+    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
+        masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
+        in order ordered_pd);
+    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps);
+    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
+        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd);
+
+    /// Instructions that stay in the order they are written in. LLVM would move all loads of a depth ahead of the
+    /// multiply-adds, and the sums would no longer fit in the registers.
+    macro_rules! in_order {
+        ($module:ident, $register:ty, $element:ty, $mask:ty, $fma:literal, $broadcast:literal, $load:literal) => {
+            mod $module {
+                use std::arch::asm;
+                use std::arch::x86_64::*;
+
+                #[inline]
+                #[target_feature(enable = "avx512f")]
+                pub unsafe fn add_scaled(mut sum: $register, from: *const $element, offset: isize, b: $register) -> $register {
+                    // SAFETY: reads one element, which is there by the caller's promise.
+                    unsafe {
+                        asm!(
+                            concat!($fma, " {sum}, {b}, [{from} + {offset} * {size}]{{", $broadcast, "}}"),
+                            sum = inout(zmm_reg) sum,
+                            b = in(zmm_reg) b,
+                            from = in(reg) from,
+                            offset = in(reg) offset,
+                            size = const size_of::<$element>(),
+                            options(nostack, readonly, preserves_flags),
+                        );
+                    }
+                    sum
+                }
+
+                #[inline]
+                #[target_feature(enable = "avx512f")]
+                pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
+                    // SAFETY: computes in registers alone.
+                    unsafe {
+                        asm!(
+                            concat!($fma, " {sum}, {a}, {b}"),
+                            sum = inout(zmm_reg) sum,
+                            a = in(zmm_reg) a,
+                            b = in(zmm_reg) b,
+                            options(nostack, nomem, preserves_flags),
+                        );
+                    }
+                    sum
+                }
+
+                #[inline]
+                #[target_feature(enable = "avx512f")]
+                pub unsafe fn load(from: *const $element, mask: $mask) -> $register {
+                    let vector;
+                    // SAFETY: reads the lanes of the mask, which are there by the caller's promise.
+                    unsafe {
+                        asm!(
+                            concat!($load, " {vector}{{{mask}}}{{z}}, [{from}]"),
+                            vector = out(zmm_reg) vector,
+                            mask = in(kreg) mask,
+                            from = in(reg) from,
+                            options(nostack, readonly, preserves_flags),
+                        );
+                    }
+                    vector
+                }
+            }
+        };
+    }
+
+    in_order!(ordered_ps, __m512, f32, __mmask16, "vfmadd231ps", "1to16", "vmovups");
+    in_order!(ordered_pd, __m512d, f64, __mmask8, "vfmadd231pd", "1to8", "vmovupd");
 
     /// Pairs, then pairs of pairs, then quarters of registers change places.
-    #[inline(always)]
-    unsafe fn transpose_16(rows: &[*const f32], to: *mut f32, stride: usize) {
-        // SAFETY: AVX-512, the rows and the room are the caller's promise.
-        unsafe {
-            let mut quads = [[_mm512_setzero_ps(); 4]; 4];
-            for (quad, rows) in quads.iter_mut().zip(rows.chunks(4)) {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|row| _mm512_loadu_ps(rows[row]));
-                let pairs = |x, y| (_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y));
-                let ((low, high), (low_2, high_2)) = (pairs(a, b), pairs(c, d));
-                let join = |x, y| {
-                    let (x, y) = (_mm512_castps_pd(x), _mm512_castps_pd(y));
-                    let (first, second) = (_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y));
-                    (_mm512_castpd_ps(first), _mm512_castpd_ps(second))
-                };
-                let ((first, second), (third, fourth)) = (join(low, low_2), join(high, high_2));
-                *quad = [first, second, third, fourth];
-            }
-            for along in 0..4 {
-                let [a, b, c, d] = quads.map(|quad| quad[along]);
-                let (even, even_2) = (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(c, d, 0x88));
-                let (odd, odd_2) = (_mm512_shuffle_f32x4(a, b, 0xdd), _mm512_shuffle_f32x4(c, d, 0xdd));
+    #[inline(never)]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn transpose_16(rows: &[*const f32; 16], to: *mut f32, stride: usize) {
+        let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+        for (quad, filled) in quads.iter_mut().enumerate() {
+            // SAFETY: the rows are the caller's promise.
+            let (a, b, c, d) = unsafe {
+                let row = |at: usize| _mm512_loadu_ps(rows[4 * quad + at]);
+                (row(0), row(1), row(2), row(3))
+            };
+            let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+            let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+            let join = |pairs: (__m512, __m512)| {
+                let (x, y) = (_mm512_castps_pd(pairs.0), _mm512_castps_pd(pairs.1));
+                let (first, second) = (_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y));
+                (_mm512_castpd_ps(first), _mm512_castpd_ps(second))
+            };
+            let ((first, second), (third, fourth)) = (join(low), join(high));
+            *filled = [first, second, third, fourth];
+        }
+        let [first, second, third, fourth] = quads;
+        let across = first.iter().zip(&second).zip(&third).zip(&fourth);
+        for (along, (((&a, &b), &c), &d)) in across.enumerate() {
+            let even = (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(c, d, 0x88));
+            let odd = (_mm512_shuffle_f32x4(a, b, 0xdd), _mm512_shuffle_f32x4(c, d, 0xdd));
+            // SAFETY: the room is the caller's promise.
+            unsafe {
                 let at = |row: usize| to.add(row * stride);
-                _mm512_storeu_ps(at(along), _mm512_shuffle_f32x4(even, even_2, 0x88));
-                _mm512_storeu_ps(at(along + 4), _mm512_shuffle_f32x4(odd, odd_2, 0x88));
-                _mm512_storeu_ps(at(along + 8), _mm512_shuffle_f32x4(even, even_2, 0xdd));
-                _mm512_storeu_ps(at(along + 12), _mm512_shuffle_f32x4(odd, odd_2, 0xdd));
+                _mm512_storeu_ps(at(along), _mm512_shuffle_f32x4(even.0, even.1, 0x88));
+                _mm512_storeu_ps(at(along + 4), _mm512_shuffle_f32x4(odd.0, odd.1, 0x88));
+                _mm512_storeu_ps(at(along + 8), _mm512_shuffle_f32x4(even.0, even.1, 0xdd));
+                _mm512_storeu_ps(at(along + 12), _mm512_shuffle_f32x4(odd.0, odd.1, 0xdd));
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_16(count: usize) -> u16 {
+        ((1u32 << count) - 1) as u16
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_8_bits(count: usize) -> u8 {
+        ((1u32 << count) - 1) as u8
     }
 
     #[inline(always)]

@@ -1,0 +1,194 @@
+//! One thread's share of a contraction: the loops over panels, tiles of rows and strips of columns.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::tile::{Along, Ending, Rows, Strip, Tile, TileFn};
+use super::vector::{Real, Vector};
+use super::{Operands, PANEL_DEPTH, Side, Way, dot, pack, parts};
+
+/// The most vectors a strip has.
+const VECTORS: usize = 4;
+
+/// The widest strip of any processor, in elements.
+pub(super) const WIDEST: usize = 64;
+
+/// Some rows and columns of the result, and where the right operand is packed for them.
+pub(super) struct Share<T> {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+    pub scratch: *mut T,
+    /// Columns that the scratch has room for.
+    pub room: usize,
+}
+
+// SAFETY: the scratch is the share's own.
+unsafe impl<T: Send> Send for Share<T> {}
+
+/// Computes a share, in tiles of at most so many rows and vectors of sums.
+///
+/// # Safety
+/// The processor is that of `compute`; operands and scratch are good.
+#[inline(always)]
+pub(super) unsafe fn compute<V: Vector, const ROWS: usize, const SUMS: usize>(
+    operands: &Operands<'_, V::Element>,
+    share: &Share<V::Element>,
+    compute: TileFn<V::Element, ROWS>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match operands.way {
+            Way::InPlace => in_place::<V, ROWS, SUMS>(operands, share, compute),
+            Way::Packed => packed::<V, ROWS, SUMS>(operands, share, compute),
+            Way::Dots => dot::share::<V>(operands, share),
+        }
+    }
+}
+
+/// Vectors in a strip, beside so many rows.
+fn vectors_beside(rows: usize, sums: usize) -> usize {
+    (sums / rows.max(1)).clamp(1, VECTORS)
+}
+
+/// The share's rows, a tile's at a time.
+fn tiles_of<const ROWS: usize>(rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<ROWS> {
+    let start = rows.start;
+    parts(rows.len(), ROWS, 1).map(move |part| start + part.start..start + part.end)
+}
+
+#[inline(always)]
+unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
+    operands: &Operands<'_, V::Element>,
+    share: &Share<V::Element>,
+    compute: TileFn<V::Element, ROWS>,
+) {
+    let Operands { rows, columns, out, scale, .. } = operands;
+    let ending = scale.map_or(Ending::Store, Ending::AddScaled);
+    for part in tiles_of::<ROWS>(&share.rows) {
+        let rows = Rows::<_, ROWS>::new(rows, part, *out, Along::table(rows.depth));
+        let most = vectors_beside(rows.count, SUMS);
+        let mut start = share.columns.start;
+        let mut run_end = start / columns.run * columns.run;
+        while start < share.columns.end {
+            let mut strip = Strip::default();
+            while strip.count < most && start < share.columns.end {
+                if start >= run_end {
+                    run_end += columns.run;
+                }
+                let end = (start + V::LANES).min(run_end).min(share.columns.end);
+                let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
+                strip.push(from, &columns.out[start..end], true);
+                start = end;
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                compute(&Tile { rows: &rows, strip: &strip, right: Along::table(columns.depth), ending })
+            };
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
+    operands: &Operands<'_, V::Element>,
+    share: &Share<V::Element>,
+    compute: TileFn<V::Element, ROWS>,
+) {
+    let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
+    let vectors = vectors_beside(tallest, SUMS).min(share.columns.len().div_ceil(V::LANES)).max(1);
+    let width = vectors * V::LANES;
+    for (number, depth) in parts(operands.rows.depth.len(), PANEL_DEPTH, 1).enumerate() {
+        let ending = match operands.scale {
+            Some(scale) => Ending::AddScaled(scale),
+            None if number == 0 => Ending::Store,
+            None => Ending::AddScaled(V::Element::ONE),
+        };
+        for columns in parts(share.columns.len(), share.room / width * width, width) {
+            let columns = share.columns.start + columns.start..share.columns.start + columns.end;
+            let panel = Panel { depth: depth.clone(), columns, vectors, ending };
+            // SAFETY: the caller's promise; the scratch has room for the panel.
+            unsafe {
+                panel.pack::<V>(operands, share.scratch);
+                panel.multiply::<V, ROWS>(operands, share, compute);
+            }
+        }
+    }
+}
+
+/// A block of the right operand that is packed at once, in strips.
+struct Panel<T> {
+    depth: Range<usize>,
+    columns: Range<usize>,
+    /// Vectors in a strip.
+    vectors: usize,
+    ending: Ending<T>,
+}
+
+impl<T: Real> Panel<T> {
+    /// Elements of a strip.
+    fn strip_elements<V: Vector>(&self) -> usize {
+        self.vectors * V::LANES * self.depth.len()
+    }
+
+    #[inline(always)]
+    unsafe fn pack<V: Vector<Element = T>>(&self, operands: &Operands<'_, T>, scratch: *mut T) {
+        let Side { operand, offsets, depth, .. } = operands.columns;
+        let depth = &depth[self.depth.clone()];
+        let strips = offsets[self.columns.clone()].chunks(self.vectors * V::LANES);
+        for (number, lanes) in strips.enumerate() {
+            let to = scratch.wrapping_add(number * self.strip_elements::<V>());
+            // SAFETY: the caller's promise.
+            unsafe { pack::strip::<V>(operand, depth, lanes, to, self.vectors) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(
+        &self,
+        operands: &Operands<'_, T>,
+        share: &Share<T>,
+        compute: TileFn<T, ROWS>,
+    ) {
+        let Operands { rows: left, columns, out, .. } = operands;
+        let (width, ending) = (self.vectors * V::LANES, self.ending);
+        let left_depth = &left.depth[self.depth.clone()];
+        let right = Along::packed(self.depth.len(), width);
+        let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left);
+        let columns_out = &columns.out[self.columns.clone()];
+        let is_one_run = pack::is_run(columns_out);
+        let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * PANEL_DEPTH];
+        for part in tiles_of::<ROWS>(&share.rows) {
+            let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, Along::table(left_depth));
+            if is_copied {
+                let copy = copy.as_mut_ptr().cast();
+                let vectors = ROWS.div_ceil(V::LANES);
+                // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
+                unsafe { pack::strip::<V>(left.operand, left_depth, &left.offsets[part], copy, vectors) };
+                rows.move_to(copy, Along::packed(left_depth.len(), vectors * V::LANES));
+            }
+            for (number, lanes) in columns_out.chunks(width).enumerate() {
+                let mut strip = Strip::default();
+                let from = share.scratch.wrapping_add(number * self.strip_elements::<V>());
+                for (vector, lanes) in lanes.chunks(V::LANES).enumerate() {
+                    let is_contiguous = is_one_run || pack::is_run(lanes);
+                    strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous);
+                }
+                // SAFETY: the caller's promise.
+                unsafe { compute(&Tile { rows: &rows, strip: &strip, right, ending }) };
+            }
+        }
+    }
+}
+
+/// Elements of a copy a depth: those of a tile's rows, rounded up to whole vectors.
+const COPY_LANES: usize = 16;
+
+/// Whether neighbouring rows or depths lie a multiple of 4 KB apart, so that they compete for a few lines of the first
+/// cache; a tile's rows are then copied.
+fn is_crowded<T>(side: &Side<'_, T>) -> bool {
+    let is = |offsets: &[i32]| match offsets {
+        [first, second, ..] => ((second - first) as usize * size_of::<T>()).is_multiple_of(4096),
+        _ => false,
+    };
+    is(side.offsets) || is(side.depth)
+}
