@@ -31,8 +31,8 @@ fn median(inner: u64, mut run: impl FnMut()) -> f64 {
 /// Where the time of a step goes.
 fn profile(workload: &Workload) -> Result<()> {
     let step = (workload.build)(&Graph::new())?.compile()?;
-    let (mut state, inputs, _) = workloads::start(&step)?;
-    println!("{}\n{}", workload.name, step.profile(&mut state, &inputs, 100)?);
+    let (state, inputs, _) = workloads::start(&step)?;
+    println!("{}\n{}", workload.name, step.profile(&state, &inputs, 100)?);
     Ok(())
 }
 

@@ -24,3 +24,13 @@ pub(super) const FEW_STATEMENTS: usize = 16;
 /// So many nodes are stored by one kernel, or cut off at [`MAX_DEPTH`]: a function of a few thousand instructions, which
 /// is as far as register allocation is linear.
 pub(super) const STORED: usize = 8;
+
+/// A kernel grows by at most this many statements when its loops are cut in pieces: about as many as are fused, and some
+/// 100 µs of compilation.
+pub(super) const SPLIT_STATEMENTS: usize = 128;
+
+/// Loops of at most this many iterations are written out: the places of the common windows along an axis.
+pub(super) const UNROLLED: usize = 4;
+
+/// What is written out has at most this many statements.
+pub(super) const UNROLLED_STATEMENTS: usize = 64;

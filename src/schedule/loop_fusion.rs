@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::copy::renumber;
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
-use crate::loops::{
-    Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, reads_and_writes,
-};
+use crate::loops::{Access, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, reads_and_writes};
 
 /// Fuses every kernel with the nearest earlier one that it can join.
 pub(super) fn fuse(program: &mut Program) {
@@ -44,6 +43,13 @@ fn partner(tasks: &[Task], kernel: &Kernel) -> Option<(usize, Kernel)> {
         }
     }
     None
+}
+
+/// Fuses the loops inside each loop of a kernel that can be.
+pub(super) fn fuse_inside(kernel: &mut Kernel) {
+    let body = std::mem::take(&mut kernel.body);
+    let around = (0..kernel.repeats as u16).map(LoopVar).collect();
+    kernel.body = Fuser { extents: &kernel.extents, around }.fused_inside(body);
 }
 
 /// A kernel's body: what comes before its only loop, the loop, and what comes after.
@@ -108,40 +114,6 @@ fn loop_var(stmt: &Stmt) -> Option<LoopVar> {
     }
 }
 
-/// Replaces every scalar value and loop variable.
-fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
-    let index = |index: &Affine| {
-        let moved = |sum: Affine, &(var, c): &(LoopVar, i64)| sum.plus(&Affine::var(variable(var)).scaled(c));
-        index.terms().iter().fold(Affine::constant(index.offset()), moved)
-    };
-    stmt.each_mut(&mut |stmt| match stmt {
-        Stmt::Let { dst, instr } => {
-            *dst = value(*dst);
-            *instr = instr.clone().map_operands(value).map_affines(index);
-        }
-        Stmt::Store { access, value: stored } => {
-            *stored = value(*stored);
-            access.index = index(&access.index);
-        }
-        Stmt::Accumulate { access, row, value: added, .. } => {
-            (*row, *added) = (value(*row), value(*added));
-            access.index = index(&access.index);
-        }
-        Stmt::For { var, .. } => *var = variable(*var),
-        Stmt::Recur { var, carry, next, .. } => {
-            *var = variable(*var);
-            (*carry, *next) = (value(*carry), value(*next));
-        }
-        Stmt::Reduce { var, parts, .. } => {
-            *var = variable(*var);
-            for part in parts {
-                (part.dst, part.value) = (value(part.dst), value(part.value));
-            }
-        }
-        Stmt::Contract(Contraction { .. }) | Stmt::Sort { .. } => {} // not in what is fused
-    });
-}
-
 /// Whether some of the second statements use memory that the first write, or write what they use.
 fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
     let ((reads, writes), (later_reads, later_writes)) = (reads_and_writes(first), reads_and_writes(second));
@@ -189,6 +161,17 @@ impl Fuser<'_> {
             }
         }
         done
+    }
+
+    /// The statements with the loops inside each loop fused, and those inside these.
+    fn fused_inside(&self, mut body: Vec<Stmt>) -> Vec<Stmt> {
+        for stmt in &mut body {
+            if let Stmt::For { var, body } | Stmt::Reduce { var, body, .. } = stmt {
+                let inside = Fuser { extents: self.extents, around: [&self.around[..], &[*var]].concat() };
+                *body = inside.fused_inside(inside.fused_body(std::mem::take(body)));
+            }
+        }
+        body
     }
 
     /// Fuses the loop into an earlier one, with what it needs moved up before that.

@@ -5,6 +5,7 @@
 mod arena;
 mod collapse;
 mod contract;
+mod copy;
 mod cost;
 mod forward;
 mod fusion;
@@ -14,6 +15,8 @@ mod lower;
 mod memory;
 mod order;
 mod repeat;
+mod split;
+mod unroll;
 
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
@@ -110,8 +113,16 @@ fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
 }
 
 /// What is done to the kernels after they are lowered, in order.
-const PASSES: &[fn(&mut Program)] =
-    &[contract::contract, loop_fusion::fuse, forward::forward, collapse::collapse, arena::pack];
+const PASSES: &[fn(&mut Program)] = &[
+    contract::contract,
+    loop_fusion::fuse,
+    collapse::collapse,
+    unroll::unroll,
+    split::split,
+    forward::forward,
+    collapse::collapse,
+    arena::pack,
+];
 
 fn check_results(graph: &Graph) -> Result<()> {
     graph.validate()?;
