@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rustc_hash::FxHashMap;
+
 use crate::loops::{
     Access, BufferId, Instr, Kernel, LoopVar, Place, Program, Stmt, Task, Var, reads_and_writes,
 };
@@ -26,16 +28,16 @@ struct Numbering<'k> {
     /// Of each buffer.
     elements: &'k [usize],
     /// The value that stands for an equal one.
-    same: HashMap<Var, Var>,
+    same: FxHashMap<Var, Var>,
     /// The values of instructions; of loads too, until their buffer is stored to.
-    known: HashMap<(Instr, DType), Var>,
+    known: FxHashMap<(Instr, DType), Var>,
     /// The truth values that are constants.
-    truths: HashMap<Var, bool>,
+    truths: FxHashMap<Var, bool>,
 }
 
 impl<'k> Numbering<'k> {
     fn new(kernel: &'k Kernel, elements: &'k [usize]) -> Numbering<'k> {
-        let (same, known, truths) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (same, known, truths) = Default::default();
         Numbering { kernel, elements, same, known, truths }
     }
 
@@ -45,7 +47,7 @@ impl<'k> Numbering<'k> {
 
     /// Rewrites the statement; false if an earlier one does the same.
     fn keeps(&mut self, stmt: &mut Stmt) -> bool {
-        let same = |var: &Var, same: &HashMap<Var, Var>| same.get(var).copied().unwrap_or(*var);
+        let same = |var: &Var, same: &FxHashMap<Var, Var>| same.get(var).copied().unwrap_or(*var);
         match stmt {
             Stmt::Let { dst, instr } => {
                 *instr = instr.clone().map_operands(|var| same(&var, &self.same));
