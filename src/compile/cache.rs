@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use super::Options;
-use crate::ops::Graph;
+use crate::graph::Part;
+use crate::ops::{Graph, Op};
 use crate::runtime::Executable;
 
 /// Programs that are kept, whoever else uses them; the one not asked for longest goes first.
@@ -25,11 +26,11 @@ fn with_cache<T>(use_it: impl FnOnce(&mut VecDeque<Entry>) -> T) -> T {
     use_it(&mut CACHE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What this graph was compiled to with these options.
-pub(super) fn find(hash: u64, graph: &Graph, options: &Options) -> Option<Executable> {
+/// What this part of a graph was compiled to with these options.
+pub(super) fn find(hash: u64, part: &Part<'_, Op>, options: &Options) -> Option<Executable> {
     with_cache(|cache| {
         let is_it =
-            |entry: &Entry| entry.hash == hash && entry.options == *options && entry.graph.is_same(graph);
+            |entry: &Entry| entry.hash == hash && entry.options == *options && part.is_same(&entry.graph);
         let found = cache.iter().position(is_it)?;
         let entry = cache.remove(found)?;
         let executable = entry.executable.clone();

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Options, Stopwatch, compile};
+use super::{Cache, Options, Stopwatch, cache, compile_anew};
 use crate::error::{Error, Result};
-use crate::graph::{NodeId, Origin, Target};
+use crate::graph::{NodeId, Origin, Part, Target};
 use crate::ops::{Graph, Leaf, Op, Role, Tensor};
 use crate::runtime::Executable;
 use crate::schedule::{Schedule, schedule};
@@ -128,8 +128,7 @@ impl<'g> Function<'g> {
     /// # Errors
     /// The first error made while building the graph or the function.
     pub fn graph(&self) -> Result<Graph> {
-        self.graph.check()?;
-        self.error.clone().map_or(Ok(()), Err)?;
+        self.check()?;
         let graph = extract(self.graph, &self.results);
         graph.validate().map(|()| graph)
     }
@@ -163,8 +162,26 @@ impl<'g> Function<'g> {
     /// # Errors
     /// As [`Function::compile`].
     pub fn compile_with(&self, options: &Options) -> Result<Executable> {
+        self.check()?;
         let mut watch = Stopwatch { stages: vec![("derive", self.derivation)] };
+        if options.cache == Cache::Off {
+            let graph = watch.time("extract", || self.graph())?;
+            return compile_anew(&graph, options, watch);
+        }
+        let part = Part::new(self.graph, &self.results);
+        let hash = watch.time("hash", || part.structure_hash());
+        if let Some(found) = watch.time("look up", || cache::find(hash, &part, options)) {
+            return Ok(found.found_again(watch.stages));
+        }
         let graph = watch.time("extract", || self.graph())?;
-        compile(graph, options, watch)
+        let executable = compile_anew(&graph, options, watch)?;
+        cache::keep(hash, graph, options.clone(), executable.clone());
+        Ok(executable)
+    }
+
+    /// The first mistake, if there is one.
+    fn check(&self) -> Result<()> {
+        self.graph.check()?;
+        self.error.clone().map_or(Ok(()), Err)
     }
 }

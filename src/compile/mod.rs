@@ -107,21 +107,6 @@ pub(crate) fn span(stage: &'static str) -> impl Sized {
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn span(_stage: &'static str) -> impl Sized {}
 
-/// Compiles a graph that has results, unless that has been done before. The watch has timed what was done to it already.
-fn compile(graph: Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
-    graph.check()?;
-    if options.cache == Cache::Off {
-        return compile_anew(&graph, options, watch);
-    }
-    let hash = watch.time("hash", || graph.structure_hash());
-    if let Some(found) = watch.time("look up", || cache::find(hash, &graph, options)) {
-        return Ok(found.found_again(watch.stages));
-    }
-    let executable = compile_anew(&graph, options, watch)?;
-    cache::keep(hash, graph, options.clone(), executable.clone());
-    Ok(executable)
-}
-
 fn compile_anew(source: &Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
     let mut optimised: Option<Graph> = None;
     for pass in options.passes() {

@@ -9,7 +9,6 @@ mod structure;
 mod validate;
 
 use std::cell::{Ref, RefCell};
-use std::collections::HashMap;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::panic::Location;
@@ -17,11 +16,13 @@ use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use rustc_hash::FxHashMap;
 
 pub(crate) use display::Named;
 pub use origin::{Origin, Phase};
 pub use parse::OpText;
 pub(crate) use parse::read_name;
+pub(crate) use structure::Part;
 
 use crate::error::{Error, Place, Result, TypeError};
 use crate::types::TensorType;
@@ -106,8 +107,8 @@ pub struct Graph<O> {
 struct Inner<O> {
     dag: DiGraph<Node<O>, Operand>,
     /// Hash-consing: structurally equal nodes are one node.
-    nodes: HashMap<(O, Vec<NodeId>), NodeId>,
-    leaves: HashMap<String, NodeId>,
+    nodes: FxHashMap<(O, Vec<NodeId>), NodeId>,
+    leaves: FxHashMap<String, NodeId>,
     results: Vec<(Target, NodeId)>,
     scope: Vec<String>,
     /// Replaces the user's place while a pass inserts nodes.
@@ -127,8 +128,8 @@ impl<O: Operator> Graph<O> {
         Graph {
             inner: RefCell::new(Inner {
                 dag: DiGraph::new(),
-                nodes: HashMap::new(),
-                leaves: HashMap::new(),
+                nodes: FxHashMap::default(),
+                leaves: FxHashMap::default(),
                 results: Vec::new(),
                 scope: Vec::new(),
                 origin: None,
@@ -139,31 +140,37 @@ impl<O: Operator> Graph<O> {
 
     /// Adds the node, or finds its equal. Operands that do not suit give a poisoned node.
     pub(crate) fn insert(&self, op: O, operands: &[NodeId], at: &'static Location<'static>) -> NodeId {
-        let types: Vec<TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
         if operands.iter().any(|&id| self.is_poison(id)) {
-            return self.insert_typed(O::poison(), &[], at);
+            return self.poison(at);
         }
-        match op.infer(&types).and_then(check_size) {
-            Ok(_) => self.insert_typed(op, operands, at),
-            Err(error) => {
-                let at = self.place(at);
-                self.fail(Error::Type { op: op.name().into(), error, at }).1
-            }
-        }
-    }
-
-    fn insert_typed(&self, op: O, operands: &[NodeId], at: &'static Location<'static>) -> NodeId {
         let key = (op, operands.to_vec());
         if let Some(&id) = self.inner.borrow().nodes.get(&key) {
             return id;
         }
         let types: Vec<TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
-        let ty = key.0.infer(&types).unwrap_or(poison_type());
+        match key.0.infer(&types).and_then(check_size) {
+            Ok(ty) => self.insert_typed(key, ty, at),
+            Err(error) => {
+                let at = self.place(at);
+                self.fail(Error::Type { op: key.0.name().into(), error, at }).1
+            }
+        }
+    }
+
+    /// The node that stands for mistyped expressions.
+    fn poison(&self, at: &'static Location<'static>) -> NodeId {
+        let key = (O::poison(), vec![]);
+        let known = self.inner.borrow().nodes.get(&key).copied();
+        known.unwrap_or_else(|| self.insert_typed(key, poison_type(), at))
+    }
+
+    /// Adds a node that is new.
+    fn insert_typed(&self, key: (O, Vec<NodeId>), ty: TensorType, at: &'static Location<'static>) -> NodeId {
         let origin = self.inner.borrow().origin.clone().unwrap_or_else(|| Origin::User(self.place(at)));
         let inner = &mut *self.inner.borrow_mut();
         let id: NodeId = inner.dag.add_node(Node { op: key.0.clone(), ty, origin }).into();
         // Last operand first: petgraph lists a node's edges newest first.
-        for (index, operand) in operands.iter().enumerate().rev() {
+        for (index, operand) in key.1.iter().enumerate().rev() {
             inner.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u16));
         }
         if let Some(name) = key.0.leaf_name() {
@@ -191,7 +198,7 @@ impl<O: Operator> Graph<O> {
     /// Keeps the first error; later ones are its consequences more often than not.
     pub(crate) fn fail(&self, error: Error) -> (Error, NodeId) {
         self.inner.borrow_mut().error.get_or_insert(error.clone());
-        (error, self.insert_typed(O::poison(), &[], Location::caller()))
+        (error, self.poison(Location::caller()))
     }
 
     /// The place a user's call has: its location and the scope that is open.
@@ -205,6 +212,13 @@ impl<O: Operator> Graph<O> {
         let built = build();
         self.inner.borrow_mut().origin = outer;
         built
+    }
+
+    /// Names the rule that made what is inserted from now on, where that is marked as rewritten.
+    pub(crate) fn name_rule(&self, name: &'static str) {
+        if let Some(Origin::Rewrite { rule, .. }) = &mut self.inner.borrow_mut().origin {
+            *rule = name;
+        }
     }
 
     /// Opens a named scope until the returned guard is dropped. Nodes, messages and dumps carry it.

@@ -41,15 +41,22 @@ impl Affine {
         self.terms.iter().find(|term| term.0 == var).map_or(0, |term| term.1)
     }
 
+    /// Whether the two always differ by the same number, which is not 0.
+    pub fn is_beside(&self, other: &Affine) -> bool {
+        self.terms == other.terms && self.constant != other.constant
+    }
+
     /// The expression with this variable at 0.
     pub fn without(&self, var: LoopVar) -> Affine {
         let others = self.terms.iter().copied().filter(|term| term.0 != var);
         Affine { constant: self.constant, terms: others.collect() }
     }
 
-    /// The expression with another in the place of a variable.
-    pub fn substituted(&self, var: LoopVar, with: &Affine) -> Affine {
-        self.without(var).plus(&with.scaled(self.coefficient(var)))
+    /// The expression with each variable replaced by another expression.
+    pub fn replaced(&self, by: impl Fn(LoopVar) -> Affine) -> Affine {
+        let moved =
+            |sum: Affine, &(var, coefficient): &(LoopVar, i64)| sum.plus(&by(var).scaled(coefficient));
+        self.terms.iter().fold(Affine::constant(self.constant), moved)
     }
 
     pub fn scaled(&self, factor: i64) -> Affine {

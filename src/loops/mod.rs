@@ -246,6 +246,18 @@ impl Kernel {
         (lowest, highest)
     }
 
+    /// Whether an expression lies between 0 and its bound whatever the variables are.
+    pub(crate) fn always_within(&self, (index, bound): &(Affine, i64)) -> bool {
+        let (lowest, highest) = self.range_of(index);
+        lowest >= 0 && highest < *bound
+    }
+
+    /// Whether an expression lies outside whatever the variables are.
+    pub(crate) fn never_within(&self, (index, bound): &(Affine, i64)) -> bool {
+        let (lowest, highest) = self.range_of(index);
+        highest < 0 || lowest >= *bound
+    }
+
     /// Whether every address is known when loops are written out.
     pub fn has_fixed_addresses(&self) -> bool {
         fn fixed(body: &[Stmt]) -> bool {

@@ -203,6 +203,14 @@ fn merged_index(index: &[Affine], result: Shape, operand: Shape) -> Option<Vec<A
     result.extents()[at..].iter().all(|&extent| extent == 1).then_some(merged)
 }
 
+/// Whether each axis of one shape is a run of axes of the other, and some are several.
+pub(crate) fn is_finer(fine: Shape, coarse: Shape) -> bool {
+    let covers = |fine: Shape, coarse: Shape| {
+        merged_index(&vec![Affine::default(); fine.rank()], fine, coarse).is_some()
+    };
+    covers(fine, coarse) && !covers(coarse, fine)
+}
+
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

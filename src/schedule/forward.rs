@@ -1,18 +1,22 @@
-//! Inside kernels: equal computations are made once, elements just stored are not loaded again, and what nothing needs
-//! goes, up to whole scratch buffers.
+//! Inside kernels: equal computations are made once, guards that always or never hold are decided, elements just stored
+//! are not loaded again, and what nothing needs goes, up to whole scratch buffers.
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::loops::{BufferId, Instr, Kernel, Place, Program, Stmt, Task, Var, reads_and_writes};
-use crate::types::DType;
+use rustc_hash::FxHashMap;
+
+use crate::loops::{
+    Access, BufferId, Instr, Kernel, LoopVar, Place, Program, Stmt, Task, Var, reads_and_writes,
+};
+use crate::types::{DType, Scalar};
 
 /// Cleans every kernel and drops the scratch buffers that nothing reads any more.
 pub(super) fn forward(program: &mut Program) {
+    let elements: Vec<usize> = program.buffers.iter().map(|buffer| buffer.elements).collect();
     program.each_kernel_mut(|kernel| {
-        let mut numbering = Numbering { dtypes: &kernel.dtypes, same: HashMap::new(), known: HashMap::new() };
         let mut body = std::mem::take(&mut kernel.body);
-        numbering.body(&mut body);
-        kernel.body = body;
+        Numbering::new(kernel, &elements).body(&mut body);
+        kernel.body = without_invariants(kernel, body);
     });
     while drop_unread(program) {}
     renumber(program);
@@ -20,26 +24,41 @@ pub(super) fn forward(program: &mut Program) {
 
 /// Local value numbering.
 struct Numbering<'k> {
-    dtypes: &'k [DType],
+    kernel: &'k Kernel,
+    /// Of each buffer.
+    elements: &'k [usize],
     /// The value that stands for an equal one.
-    same: HashMap<Var, Var>,
+    same: FxHashMap<Var, Var>,
     /// The values of instructions; of loads too, until their buffer is stored to.
-    known: HashMap<(Instr, DType), Var>,
+    known: FxHashMap<(Instr, DType), Var>,
+    /// The truth values that are constants.
+    truths: FxHashMap<Var, bool>,
 }
 
-impl Numbering<'_> {
+impl<'k> Numbering<'k> {
+    fn new(kernel: &'k Kernel, elements: &'k [usize]) -> Numbering<'k> {
+        let (same, known, truths) = Default::default();
+        Numbering { kernel, elements, same, known, truths }
+    }
+
     fn body(&mut self, body: &mut Vec<Stmt>) {
         body.retain_mut(|stmt| self.keeps(stmt));
     }
 
     /// Rewrites the statement; false if an earlier one does the same.
     fn keeps(&mut self, stmt: &mut Stmt) -> bool {
-        let same = |var: &Var, same: &HashMap<Var, Var>| same.get(var).copied().unwrap_or(*var);
+        let same = |var: &Var, same: &FxHashMap<Var, Var>| same.get(var).copied().unwrap_or(*var);
         match stmt {
             Stmt::Let { dst, instr } => {
                 *instr = instr.clone().map_operands(|var| same(&var, &self.same));
-                let dtype = self.dtypes[dst.0 as usize];
-                let known = *self.known.entry((instr.clone(), dtype)).or_insert(*dst);
+                let dtype = self.kernel.dtype(*dst);
+                self.decide(instr, dtype);
+                let chosen = self.chosen(instr);
+                if let Instr::Constant(Scalar::Bool(truth)) = instr {
+                    self.truths.insert(*dst, *truth);
+                }
+                let known =
+                    chosen.unwrap_or_else(|| *self.known.entry((instr.clone(), dtype)).or_insert(*dst));
                 if known != *dst {
                     self.same.insert(*dst, known);
                 }
@@ -47,8 +66,8 @@ impl Numbering<'_> {
             }
             Stmt::Store { access, value } => {
                 *value = same(value, &self.same);
-                self.forget(&BTreeSet::from([access.buffer]));
-                let dtype = self.dtypes[value.0 as usize];
+                self.forget_element(access);
+                let dtype = self.kernel.dtype(*value);
                 self.known.insert((Instr::Load(access.clone()), dtype), *value);
             }
             Stmt::Accumulate { access, row, value, .. } => {
@@ -78,11 +97,83 @@ impl Numbering<'_> {
         true
     }
 
+    /// Leaves out the conditions that always hold, and all that is done only where one never does.
+    fn decide(&self, instr: &mut Instr, dtype: DType) {
+        let (Instr::LoadWithin(_, ranges) | Instr::Within(ranges)) = instr else { return };
+        let is_never = ranges.iter().any(|range| self.kernel.never_within(range));
+        ranges.retain(|range| !self.kernel.always_within(range));
+        let is_always = ranges.is_empty();
+        match instr {
+            Instr::Within(_) if is_never || is_always => {
+                *instr = Instr::Constant(Scalar::Bool(!is_never));
+            }
+            Instr::LoadWithin(..) if is_never => *instr = Instr::Constant(Scalar::from_f64(0.0, dtype)),
+            Instr::LoadWithin(access, _) if is_always => {
+                let element = (access.index.clone(), self.elements[access.buffer.index()] as i64);
+                if self.kernel.always_within(&element) {
+                    *instr = Instr::Load(access.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value that a choice always takes.
+    fn chosen(&self, instr: &Instr) -> Option<Var> {
+        let Instr::Select(condition, yes, no) = instr else { return None };
+        self.truths.get(condition).map(|truth| if *truth { *yes } else { *no })
+    }
+
+    /// Forgets what was loaded from where this may be.
+    fn forget_element(&mut self, element: &Access) {
+        self.known.retain(|(instr, _), _| match instr {
+            Instr::Load(access) | Instr::LoadWithin(access, _) if access.buffer == element.buffer => {
+                access.index.is_beside(&element.index)
+            }
+            _ => instr.read() != Some(element.buffer),
+        });
+    }
+
     fn forget(&mut self, buffers: &BTreeSet<BufferId>) {
         if !buffers.is_empty() {
             self.known.retain(|(instr, _), _| instr.read().is_none_or(|buffer| !buffers.contains(&buffer)));
         }
     }
+}
+
+/// The statements with what a loop computes alike in every iteration before it.
+fn without_invariants(kernel: &Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
+    let mut done = Vec::with_capacity(body.len());
+    for mut stmt in body {
+        let carry = if let Stmt::Recur { carry, .. } = &stmt { Some(*carry) } else { None };
+        if let Stmt::For { var, body } | Stmt::Reduce { var, body, .. } | Stmt::Recur { var, body, .. } =
+            &mut stmt
+            && kernel.extent(*var) > 0
+        {
+            let inside = without_invariants(kernel, std::mem::take(body));
+            let written = reads_and_writes(&inside).1;
+            let mut varying: BTreeSet<Var> = carry.into_iter().collect();
+            for stmt in inside {
+                let is_fixed = stmt.uses().iter().all(|used| !varying.contains(used))
+                    && is_unmoved(&stmt, *var, &written);
+                if is_fixed {
+                    done.push(stmt);
+                } else {
+                    varying.extend(stmt.makes());
+                    body.push(stmt);
+                }
+            }
+        }
+        done.push(stmt);
+    }
+    done
+}
+
+/// Whether the statement computes a value that depends neither on the loop variable nor on these buffers.
+fn is_unmoved(stmt: &Stmt, var: LoopVar, written: &BTreeSet<BufferId>) -> bool {
+    let Stmt::Let { instr, .. } = stmt else { return false };
+    instr.affines().iter().all(|index| index.coefficient(var) == 0)
+        && instr.read().is_none_or(|buffer| !written.contains(&buffer))
 }
 
 /// Drops stores to scratch buffers that nothing reads, and all that only they needed. Whether there was one.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use super::copy::renumber;
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
 use crate::loops::{
-    Access, Affine, Contraction, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, around_loop,
-    reads_and_writes,
+    Access, BufferId, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, around_loop, reads_and_writes,
 };
 
 /// Fuses every kernel with the nearest earlier one that it can join.
@@ -15,36 +15,75 @@ pub(super) fn fuse(program: &mut Program) {
 }
 
 fn fused_tasks(tasks: Vec<Task>) -> Vec<Task> {
-    let mut done: Vec<Task> = Vec::new();
+    let mut done: Vec<Placed> = Vec::new();
     for task in tasks {
         match task {
             Task::Repeat(repeat) => {
-                done.push(Task::Repeat(Repeat { tasks: fused_tasks(repeat.tasks), ..repeat }));
+                let task = Task::Repeat(Repeat { tasks: fused_tasks(repeat.tasks), ..repeat });
+                done.push(Placed::of(task));
             }
-            Task::Run(kernel) => match partner(&done, &kernel) {
-                Some((at, fused)) => done[at] = Task::Run(fused),
-                None => done.push(Task::Run(kernel)),
-            },
+            Task::Run(kernel) => {
+                let kernel = Placed::of(Task::Run(kernel));
+                match partner(&done, &kernel) {
+                    Some((at, fused)) => done[at] = Placed::of(Task::Run(fused)),
+                    None => done.push(kernel),
+                }
+            }
         }
     }
-    done
+    done.into_iter().map(|placed| placed.task).collect()
+}
+
+/// A task with the buffers that it reads and writes.
+struct Placed {
+    task: Task,
+    buffers: Buffers,
+}
+
+/// Buffers read, and those written.
+type Buffers = (BTreeSet<BufferId>, BTreeSet<BufferId>);
+
+impl Placed {
+    fn of(task: Task) -> Placed {
+        let mut kernels = Vec::new();
+        task.kernels(&mut kernels);
+        let mut buffers = Buffers::default();
+        for (reads, writes) in kernels.into_iter().map(Kernel::reads_and_writes) {
+            buffers.0.extend(reads);
+            buffers.1.extend(writes);
+        }
+        Placed { task, buffers }
+    }
+
+    /// Whether both use some buffer.
+    fn meets(&self, other: &Placed) -> bool {
+        let both = |a: &BTreeSet<BufferId>, b: &BTreeSet<BufferId>| !a.is_disjoint(b);
+        both(&self.buffers.0, &other.buffers.0) || conflict(&self.buffers, &other.buffers)
+    }
 }
 
 /// The earlier kernel to join, and the two as one. The tasks between must not mind that this one moves up.
-fn partner(tasks: &[Task], kernel: &Kernel) -> Option<(usize, Kernel)> {
-    for (at, earlier) in tasks.iter().enumerate().rev().take(FUSION_WINDOW) {
-        if let Task::Run(earlier) = earlier
+fn partner(tasks: &[Placed], second: &Placed) -> Option<(usize, Kernel)> {
+    let Task::Run(kernel) = &second.task else { return None };
+    for (at, first) in tasks.iter().enumerate().rev().take(FUSION_WINDOW) {
+        if let Task::Run(earlier) = &first.task
+            && first.meets(second)
             && let Some(fused) = joined(earlier, kernel)
         {
             return Some((at, fused));
         }
-        let mut between = Vec::new();
-        earlier.kernels(&mut between);
-        if between.into_iter().any(|earlier| clashes(&earlier.body, &kernel.body)) {
+        if conflict(&first.buffers, &second.buffers) {
             return None;
         }
     }
     None
+}
+
+/// Fuses the loops inside each loop of a kernel that can be.
+pub(super) fn fuse_inside(kernel: &mut Kernel) {
+    let body = std::mem::take(&mut kernel.body);
+    let around = (0..kernel.repeats as u16).map(LoopVar).collect();
+    kernel.body = Fuser { extents: &kernel.extents, around }.fused_inside(body);
 }
 
 /// A kernel's body: what comes before its only loop, the loop, and what comes after.
@@ -98,46 +137,14 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     Some(kernel)
 }
 
-/// Replaces every scalar value and loop variable.
-fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
-    let index = |index: &Affine| {
-        let moved = |sum: Affine, &(var, c): &(LoopVar, i64)| sum.plus(&Affine::var(variable(var)).scaled(c));
-        index.terms().iter().fold(Affine::constant(index.offset()), moved)
-    };
-    stmt.each_mut(&mut |stmt| match stmt {
-        Stmt::Let { dst, instr } => {
-            *dst = value(*dst);
-            *instr = instr.clone().map_operands(value).map_affines(index);
-        }
-        Stmt::Store { access, value: stored } => {
-            *stored = value(*stored);
-            access.index = index(&access.index);
-        }
-        Stmt::Accumulate { access, row, value: added, .. } => {
-            (*row, *added) = (value(*row), value(*added));
-            access.index = index(&access.index);
-        }
-        Stmt::For { var, .. } => *var = variable(*var),
-        Stmt::Recur { var, carry, next, .. } => {
-            *var = variable(*var);
-            (*carry, *next) = (value(*carry), value(*next));
-        }
-        Stmt::Reduce { var, parts, .. } => {
-            *var = variable(*var);
-            for part in parts {
-                (part.dst, part.value) = (value(part.dst), value(part.value));
-            }
-        }
-        Stmt::Contract(Contraction { .. }) | Stmt::Sort { .. } => {} // not in what is fused
-    });
-}
-
 /// Whether some of the second statements use memory that the first write, or write what they use.
 fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
-    let ((reads, writes), (later_reads, later_writes)) = (reads_and_writes(first), reads_and_writes(second));
-    !writes.is_disjoint(&later_reads)
-        || !reads.is_disjoint(&later_writes)
-        || !writes.is_disjoint(&later_writes)
+    conflict(&reads_and_writes(first), &reads_and_writes(second))
+}
+
+/// Whether one writes what the other reads or writes.
+fn conflict((reads, writes): &Buffers, (later_reads, later_writes): &Buffers) -> bool {
+    !writes.is_disjoint(later_reads) || !reads.is_disjoint(later_writes) || !writes.is_disjoint(later_writes)
 }
 
 /// Fuses loops of one kernel.
@@ -179,6 +186,17 @@ impl Fuser<'_> {
             }
         }
         done
+    }
+
+    /// The statements with the loops inside each loop fused, and those inside these.
+    fn fused_inside(&self, mut body: Vec<Stmt>) -> Vec<Stmt> {
+        for stmt in &mut body {
+            if let Stmt::For { var, body } | Stmt::Reduce { var, body, .. } = stmt {
+                let inside = Fuser { extents: self.extents, around: [&self.around[..], &[*var]].concat() };
+                *body = inside.fused_inside(inside.fused_body(std::mem::take(body)));
+            }
+        }
+        body
     }
 
     /// Fuses the loop into an earlier one, with what it needs moved up before that.

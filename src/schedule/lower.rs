@@ -2,7 +2,7 @@
 //! lowering of every operator that is computed on the spot. Every statement goes to the outermost loop
 //! it can, and equal statements are one.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::fusion::Fusion;
 use super::memory::{Home, Memory};
@@ -58,8 +58,8 @@ type Range = (Affine, i64);
 #[derive(Default)]
 struct Level {
     body: Vec<Stmt>,
-    elements: HashMap<(NodeId, Vec<Affine>, Vec<Range>), Var>,
-    instrs: HashMap<(Instr, DType), Var>,
+    elements: FxHashMap<(NodeId, Vec<Affine>, Vec<Range>), Var>,
+    instrs: FxHashMap<(Instr, DType), Var>,
 }
 
 impl<'a> Lowering<'a> {

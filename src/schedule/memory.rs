@@ -1,6 +1,6 @@
 //! Buffers: where each stored node lies. Scratch buffers are still to be packed into an arena.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::fusion::Fusion;
 use super::order::Step;
@@ -46,6 +46,14 @@ pub(super) struct Memory {
     pub loops: HashMap<KernelId, Vec<Task>>,
 }
 
+/// What is copied into the state at the end, and from which node.
+fn commits(order: &[Step]) -> impl Iterator<Item = (&Name, NodeId)> {
+    order.iter().filter_map(|step| match step {
+        Step::Commit { state, node } => Some((state, *node)),
+        Step::Compute(_) => None,
+    })
+}
+
 impl Memory {
     /// Gives a home to everything that a graph stores. Its leaves and outputs have one already; scratch buffers are
     /// packed later.
@@ -74,10 +82,9 @@ impl Memory {
 
     /// Gives a home to what other kernels read, or what waits to become state.
     fn place_scratch(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
-        let waits =
-            |id: NodeId| order.iter().any(|step| matches!(step, Step::Commit { node, .. } if *node == id));
+        let waiting: HashSet<NodeId> = commits(order).map(|(_, node)| node).collect();
         for id in graph.ids().filter(|id| !self.home.contains_key(id)).collect::<Vec<_>>() {
-            if fusion.stored_in[id.index()].is_some() && (fusion.needs_buffer(id) || waits(id)) {
+            if fusion.stored_in[id.index()].is_some() && (fusion.needs_buffer(id) || waiting.contains(&id)) {
                 let home = self.scratch(&format!("%{}", id.index()), graph.ty(id));
                 self.home.insert(id, home.clone());
                 self.store(fusion, id, home);
@@ -99,11 +106,11 @@ impl Memory {
 
     /// Stores into the state itself, of updates that need not be kept aside.
     fn place_updates(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
+        let staged: HashSet<&str> = commits(order).map(|(state, _)| &**state).collect();
         for (target, id) in graph.results() {
             let Target::Update(name) = target else { continue };
-            let staged =
-                order.iter().any(|step| matches!(step, Step::Commit { state, .. } if **state == *name));
-            if let Some(home) = self.states.get(name.as_str()).cloned().filter(|_| !staged) {
+            let home = self.states.get(name.as_str()).cloned();
+            if let Some(home) = home.filter(|_| !staged.contains(name.as_str())) {
                 self.store(fusion, id, home);
             }
         }

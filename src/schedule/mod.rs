@@ -5,6 +5,7 @@
 mod arena;
 mod collapse;
 mod contract;
+mod copy;
 mod cost;
 mod forward;
 mod fusion;
@@ -15,6 +16,8 @@ mod memory;
 mod order;
 mod parallel;
 mod repeat;
+mod split;
+mod unroll;
 
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
@@ -114,6 +117,9 @@ fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
 const PASSES: &[fn(&mut Program)] = &[
     contract::contract,
     loop_fusion::fuse,
+    collapse::collapse,
+    unroll::unroll,
+    split::split,
     forward::forward,
     collapse::collapse,
     parallel::parallel,

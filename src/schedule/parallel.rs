@@ -1,11 +1,11 @@
 //! Shares large kernels out among threads: their outermost loop, cut into pieces where it would run on vectors or sums
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
+use super::copy::{new_loop, new_value};
 use super::cost::{PARALLEL, PIECE, PIECES, instructions};
 use super::forward::drop_unused;
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, Var,
-    around_loop,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
 };
 
 /// Marks what may run in parallel, and cuts loops into pieces for it.
@@ -95,7 +95,8 @@ impl Cut<'_> {
     fn moved(&self, start: Affine) -> Vec<Stmt> {
         let index = Affine::var(self.var).plus(&start);
         let mut body = self.body.to_vec();
-        let moved = |stmt: &mut Stmt| stmt.map_affines(|old| old.substituted(self.var, &index));
+        let by = |var| if var == self.var { index.clone() } else { Affine::var(var) };
+        let moved = |stmt: &mut Stmt| stmt.map_affines(|old| old.replaced(by));
         body.iter_mut().for_each(|stmt| stmt.each_mut(&mut { moved }));
         body
     }
@@ -110,8 +111,7 @@ impl Cut<'_> {
 
     fn in_pieces(&self, sums: &[BufferId]) -> Kernel {
         let mut kernel = Kernel { is_parallel: true, ..self.kernel.clone() };
-        let piece = LoopVar(kernel.extents.len() as u16);
-        kernel.extents.push(self.pieces.count);
+        let piece = new_loop(&mut kernel, self.pieces.count);
         kernel.extents[self.var.index()] = self.pieces.length;
         let body = self.moved(Affine::var(piece).scaled(self.pieces.length as i64));
         let mut inside = vec![self.looped(body, self.parts.to_vec())];
@@ -130,24 +130,19 @@ impl Cut<'_> {
         let Pieces { count, length, rest } = self.pieces;
         kernel.extents[self.var.index()] = rest;
         kernel.body = self.before.to_vec();
-        let fresh = |kernel: &mut Kernel, like: Var| {
-            kernel.dtypes.push(kernel.dtype(like));
-            Var(kernel.dtypes.len() as u32 - 1)
-        };
         let mut own = self.parts.to_vec();
         if rest > 0 {
-            own.iter_mut().for_each(|part| part.dst = fresh(&mut kernel, part.dst));
+            own.iter_mut().for_each(|part| part.dst = new_value(&mut kernel, part.dst));
             kernel.body.push(self.looped(self.moved(Affine::constant((count * length) as i64)), own.clone()));
         }
         if !self.parts.is_empty() {
-            let piece = LoopVar(kernel.extents.len() as u16);
-            kernel.extents.push(count);
+            let piece = new_loop(&mut kernel, count);
             let (mut loads, mut all, mut joins) = (Vec::new(), Vec::new(), Vec::new());
             for ((part, own), &buffer) in self.parts.iter().zip(&own).zip(sums) {
-                let value = fresh(&mut kernel, part.dst);
+                let value = new_value(&mut kernel, part.dst);
                 let load = Instr::Load(Access { buffer, index: Affine::var(piece) });
                 loads.push(Stmt::Let { dst: value, instr: load });
-                let dst = if rest > 0 { fresh(&mut kernel, part.dst) } else { part.dst };
+                let dst = if rest > 0 { new_value(&mut kernel, part.dst) } else { part.dst };
                 all.push(Part { dst, value, ..part.clone() });
                 if rest > 0 {
                     let instr = Instr::Binary(part.combine.join(), dst, own.dst);

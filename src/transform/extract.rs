@@ -9,12 +9,8 @@ use crate::ops::{Graph, Op};
 
 /// The graph of what these results need, and nothing else.
 pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
-    let updated = results.iter().filter_map(|(target, _)| match target {
-        Target::Update(name) => source.leaf(name),
-        Target::Output(_) => None,
-    });
-    let kept: Vec<NodeId> = updated.collect();
-    rebuild(source, results, &kept, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
+    let needed = source.needed(results);
+    copy(source, results, &needed, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
 }
 
 /// The graph as it can be scheduled: a kernel computes every result, and everything that a loop walks along or captures
@@ -46,9 +42,18 @@ pub(crate) fn rebuild(
     source: &Graph,
     results: &[(Target, NodeId)],
     kept: &[NodeId],
-    mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
+    insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
 ) -> Graph {
     let needed = source.reachable(results.iter().map(|result| result.1).chain(kept.iter().copied()));
+    copy(source, results, &needed, insert)
+}
+
+fn copy(
+    source: &Graph,
+    results: &[(Target, NodeId)],
+    needed: &[bool],
+    mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
+) -> Graph {
     let graph = Graph::new();
     let mut copies: Vec<Option<NodeId>> = vec![None; source.len()];
     for id in source.ids().filter(|id| needed[id.index()]) {

@@ -2,13 +2,14 @@
 
 use super::arithmetic::one_number;
 use super::{Match, Rule, matched};
-use crate::ops::{Dot, Elementwise, Layout, Op, Tensor};
+use crate::ops::{Dot, Elementwise, Layout, Op, Tensor, is_finer};
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "arrange constant", rewrite: arrange_constant },
     Rule { name: "arrange in place", rewrite: arrange_in_place },
     Rule { name: "merge layouts", rewrite: merge_layouts },
     Rule { name: "layout last", rewrite: layout_last },
+    Rule { name: "merge axes last", rewrite: merge_axes_last },
     Rule { name: "scale after layout", rewrite: scale_after_layout },
     Rule { name: "absorb transpose", rewrite: absorb_transpose },
     Rule { name: "transpose product", rewrite: transpose_product },
@@ -100,6 +101,31 @@ fn layout_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let inner: Option<Vec<Tensor<'g>>> = m.operands.iter().map(inner).collect();
     let inner = Tensor::apply(m.op.clone(), &inner?);
     Some(Tensor::apply(Op::Layout(layout), &[inner]))
+}
+
+/// `f(reshape x, y)` → `reshape f(x, reshape y)`, where the reshape merges axes of what is computed element by element:
+/// an element of `y` can be found from axes apart, but one of `x` not from merged ones, and `x` would have to be in memory.
+///
+/// Not where rows stay rows of the same order, as in a batch that is flattened: their sums would then need the memory.
+fn merge_axes_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let Op::Elementwise(op) = m.op else { return None };
+    if m.scaled().is_some() || matches!(op, Elementwise::StopGradient | Elementwise::Barrier) {
+        return None;
+    }
+    let merged = |&x: &Tensor<'g>| {
+        let below = matched(x);
+        let (Layout::Reshape(coarse), x) = below.layout()? else { return None };
+        let source = matched(x);
+        let (computed, keeps_rows) = match source.layout() {
+            Some((Layout::Transpose(_), x)) => (matched(x).op, false),
+            _ => (source.op, x.shape().extents().last() == coarse.extents().last()),
+        };
+        let is_computed = matches!(computed, Op::Elementwise(_)) && !keeps_rows;
+        (is_computed && is_finer(x.shape(), *coarse)).then(|| x.shape())
+    };
+    let fine = m.operands.iter().find_map(merged)?;
+    let apart: Vec<Tensor<'g>> = m.operands.iter().map(|x| x.reshape(fine)).collect();
+    Some(Tensor::apply(m.op.clone(), &apart).reshape(m.node.shape()))
 }
 
 /// `reshape (c · x)` → `c · reshape x`, and so for a transpose: factors move towards the results.

@@ -139,11 +139,12 @@ impl Pass<'_> {
     fn rewrite(&mut self, graph: &Graph, id: NodeId, origin: &Origin) -> Option<NodeId> {
         self.attempts += 1;
         let matched = Match::new(graph.tensor(id));
-        let made = origin.clone().rewritten("no rule");
-        self.tables.iter().copied().flatten().find_map(|rule| {
-            let made = made.clone().rewritten(rule.name);
-            let simpler = graph.with_origin(made, || (rule.rewrite)(&matched))?;
-            (simpler.id != id).then_some(simpler.id)
+        graph.with_origin(origin.clone().rewritten("no rule"), || {
+            self.tables.iter().copied().flatten().find_map(|rule| {
+                graph.name_rule(rule.name);
+                let simpler = (rule.rewrite)(&matched)?;
+                (simpler.id != id).then_some(simpler.id)
+            })
         })
     }
 }

@@ -1,0 +1,118 @@
+//! Statements with other numbers: for passes that put kernels together, cut loops in pieces, or write them out.
+
+use std::collections::HashMap;
+
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+
+/// Replaces every scalar value and loop variable.
+pub(super) fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
+    rewrite(stmt, value, variable, &|index| index.replaced(|var| Affine::var(variable(var))));
+}
+
+/// Replaces every scalar value, every variable of a loop inside, and every index. Library calls, which no such pass
+/// touches, stay.
+fn rewrite(
+    stmt: &mut Stmt,
+    value: &impl Fn(Var) -> Var,
+    variable: &impl Fn(LoopVar) -> LoopVar,
+    index: &impl Fn(&Affine) -> Affine,
+) {
+    stmt.each_mut(&mut |stmt| match stmt {
+        Stmt::Let { dst, instr } => {
+            *dst = value(*dst);
+            *instr = instr.clone().map_operands(value).map_affines(index);
+        }
+        Stmt::Store { access, value: stored } => {
+            *stored = value(*stored);
+            access.index = index(&access.index);
+        }
+        Stmt::Accumulate { access, row, value: added, .. } => {
+            (*row, *added) = (value(*row), value(*added));
+            access.index = index(&access.index);
+        }
+        Stmt::For { var, .. } => *var = variable(*var),
+        Stmt::Recur { var, carry, next, .. } => {
+            *var = variable(*var);
+            (*carry, *next) = (value(*carry), value(*next));
+        }
+        Stmt::Reduce { var, parts, .. } => {
+            *var = variable(*var);
+            for part in parts {
+                (part.dst, part.value) = (value(part.dst), value(part.value));
+            }
+        }
+        Stmt::Contract(_) | Stmt::Sort { .. } => {}
+    });
+}
+
+/// Whether statements can be copied: there is no library call among them.
+pub(super) fn is_copyable(body: &[Stmt]) -> bool {
+    let mut found = false;
+    body.iter().for_each(|stmt| {
+        stmt.each(&mut |stmt| found |= matches!(stmt, Stmt::Contract(_) | Stmt::Sort { .. }));
+    });
+    !found
+}
+
+/// A copy of a loop's body.
+pub(super) struct Copy {
+    pub body: Vec<Stmt>,
+    /// The values of the body that the copy has its own of.
+    values: HashMap<Var, Var>,
+}
+
+impl Copy {
+    /// The body with the loop's variable at `at`. Values and loops inside are new ones of the kernel.
+    pub fn of(kernel: &mut Kernel, body: &[Stmt], var: LoopVar, at: &Affine) -> Copy {
+        let (mut values, mut loops) = (HashMap::new(), HashMap::new());
+        let mut made = |stmt: &Stmt| {
+            let carry = if let Stmt::Recur { carry, .. } = stmt { Some(*carry) } else { None };
+            for old in stmt.makes().into_iter().chain(carry) {
+                values.insert(old, new_value(kernel, old));
+            }
+            if let Stmt::For { var, .. } | Stmt::Reduce { var, .. } | Stmt::Recur { var, .. } = stmt {
+                loops.insert(*var, new_loop(kernel, kernel.extent(*var)));
+            }
+        };
+        body.iter().for_each(|stmt| stmt.each(&mut made));
+        let variable = |var: LoopVar| loops.get(&var).copied().unwrap_or(var);
+        let place =
+            |index: &Affine| index.replaced(|v| if v == var { at.clone() } else { Affine::var(variable(v)) });
+        let value = |var: Var| values.get(&var).copied().unwrap_or(var);
+        let mut body = body.to_vec();
+        body.iter_mut().for_each(|stmt| rewrite(stmt, &value, &variable, &place));
+        Copy { body, values }
+    }
+
+    /// The copy's value for one of the body.
+    pub fn value(&self, var: Var) -> Var {
+        self.values.get(&var).copied().unwrap_or(var)
+    }
+}
+
+/// A value of the same type.
+pub(super) fn new_value(kernel: &mut Kernel, like: Var) -> Var {
+    kernel.dtypes.push(kernel.dtype(like));
+    Var(kernel.dtypes.len() as u32 - 1)
+}
+
+/// A loop variable, which counts behind all others: loops inside have larger numbers.
+pub(super) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
+    kernel.extents.push(extent);
+    LoopVar(kernel.extents.len() as u16 - 1)
+}
+
+/// Puts the results of several reductions together, part by part.
+pub(super) fn joined(kernel: &mut Kernel, parts: &[Part], sums: &[Vec<Var>]) -> Vec<Stmt> {
+    let mut stmts = Vec::new();
+    for (number, part) in parts.iter().enumerate() {
+        let mut sum = sums[0][number];
+        for (at, terms) in sums.iter().enumerate().skip(1) {
+            let dst = if at + 1 == sums.len() { part.dst } else { new_value(kernel, part.dst) };
+            let instr = Instr::Binary(part.combine.join(), sum, terms[number]);
+            stmts.push(Stmt::Let { dst, instr });
+            sum = dst;
+        }
+    }
+    stmts
+}

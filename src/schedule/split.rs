@@ -1,0 +1,151 @@
+//! Cuts loops where their guards change: what is loaded within a part of a loop alone, as paddings, concatenations and
+//! overlaid cotangents do, becomes plain loads in a loop over that part.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::copy::{Copy, is_copyable, joined, new_loop, new_value};
+use super::cost::SPLIT_STATEMENTS;
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt};
+
+/// Cuts the loops of every kernel.
+pub(super) fn split(program: &mut Program) {
+    program.each_kernel_mut(|kernel| {
+        let body = std::mem::take(&mut kernel.body);
+        if body.iter().any(has_guards) && is_copyable(&body) {
+            let mut splitter = Splitter { kernel, room: SPLIT_STATEMENTS };
+            let body = splitter.body(body);
+            kernel.body = body;
+        } else {
+            kernel.body = body;
+        }
+    });
+}
+
+/// The conditions of a statement, if it has any.
+fn guards(stmt: &Stmt) -> &[(Affine, i64)] {
+    match stmt {
+        Stmt::Let { instr: Instr::LoadWithin(_, ranges) | Instr::Within(ranges), .. } => ranges,
+        _ => &[],
+    }
+}
+
+fn has_guards(stmt: &Stmt) -> bool {
+    let mut found = false;
+    stmt.each(&mut |stmt| found |= !guards(stmt).is_empty());
+    found
+}
+
+struct Splitter<'k> {
+    kernel: &'k mut Kernel,
+    /// Statements that may still be added.
+    room: usize,
+}
+
+impl Splitter<'_> {
+    fn body(&mut self, body: Vec<Stmt>) -> Vec<Stmt> {
+        body.into_iter().flat_map(|stmt| self.stmt(stmt)).collect()
+    }
+
+    fn stmt(&mut self, stmt: Stmt) -> Vec<Stmt> {
+        match stmt {
+            Stmt::For { var, body } => {
+                let pieces = self.pieces(var, &body);
+                if pieces.len() == 1 {
+                    return vec![Stmt::For { var, body: self.body(body) }];
+                }
+                pieces.into_iter().flat_map(|piece| self.cut_for(var, &body, piece)).collect()
+            }
+            Stmt::Reduce { var, body, parts } => {
+                let pieces = self.pieces(var, &body);
+                if pieces.len() == 1 {
+                    return vec![Stmt::Reduce { var, body: self.body(body), parts }];
+                }
+                self.cut_reduce(var, &body, &parts, pieces)
+            }
+            Stmt::Recur { var, carry, initial, body, next } => {
+                vec![Stmt::Recur { var, carry, initial, body: self.body(body), next }]
+            }
+            simple => vec![simple],
+        }
+    }
+
+    /// The loop over a piece; of one iteration, that.
+    fn cut_for(&mut self, var: LoopVar, body: &[Stmt], piece: Range<i64>) -> Vec<Stmt> {
+        if piece.end - piece.start == 1 {
+            let copy = Copy::of(self.kernel, body, var, &Affine::constant(piece.start));
+            return self.body(copy.body);
+        }
+        let own = new_loop(self.kernel, (piece.end - piece.start) as usize);
+        let copy = Copy::of(self.kernel, body, var, &moved(own, piece.start));
+        vec![Stmt::For { var: own, body: self.body(copy.body) }]
+    }
+
+    /// The reductions over the pieces, and what puts them together.
+    fn cut_reduce(
+        &mut self,
+        var: LoopVar,
+        body: &[Stmt],
+        parts: &[Part],
+        pieces: Vec<Range<i64>>,
+    ) -> Vec<Stmt> {
+        let (mut done, mut sums) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let own = new_loop(self.kernel, (piece.end - piece.start) as usize);
+            let copy = Copy::of(self.kernel, body, var, &moved(own, piece.start));
+            let own_parts = parts.iter().map(|part| Part {
+                dst: new_value(self.kernel, part.dst),
+                value: copy.value(part.value),
+                ..*part
+            });
+            let own_parts: Vec<Part> = own_parts.collect();
+            sums.push(own_parts.iter().map(|part| part.dst).collect::<Vec<_>>());
+            done.push(Stmt::Reduce { var: own, body: self.body(copy.body), parts: own_parts });
+        }
+        done.extend(joined(self.kernel, parts, &sums));
+        done
+    }
+
+    /// The pieces in which every guard that only the loop's variable moves holds or fails throughout.
+    fn pieces(&mut self, var: LoopVar, body: &[Stmt]) -> Vec<Range<i64>> {
+        let extent = self.kernel.extent(var) as i64;
+        let mut cuts = BTreeSet::new();
+        let mut collect = |stmt: &Stmt| {
+            let ranges = guards(stmt);
+            if !ranges.iter().any(|range| self.kernel.never_within(range)) {
+                cuts.extend(ranges.iter().flat_map(|range| self.cuts(var, range)));
+            }
+        };
+        body.iter().for_each(|stmt| stmt.each(&mut collect));
+        cuts.retain(|cut| (1..extent).contains(cut));
+        let added = cuts.len() * body.iter().map(Stmt::statements).sum::<usize>();
+        if added > self.room {
+            cuts.clear();
+        } else {
+            self.room -= added;
+        }
+        let ends: Vec<i64> = cuts.into_iter().chain([extent]).collect();
+        let starts = [0].into_iter().chain(ends.iter().copied());
+        starts.zip(&ends).map(|(start, &end)| start..end).collect()
+    }
+
+    /// Where a guard comes to hold or to fail, whatever the other variables are; none if it never holds so.
+    fn cuts(&self, var: LoopVar, (index, bound): &(Affine, i64)) -> Vec<i64> {
+        let step = index.coefficient(var);
+        let (low, high) = self.kernel.range_of(&index.without(var));
+        if step == 0 || high - low >= *bound {
+            return vec![];
+        }
+        // `step · v + rest ≥ limit` changes at the first `v` beyond.
+        let change = |rest: i64, limit: i64| match step > 0 {
+            true => -(rest - limit).div_euclid(step),
+            false => (rest - limit).div_euclid(-step) + 1,
+        };
+        vec![change(low, 0), change(high, 0), change(low, *bound), change(high, *bound)]
+    }
+}
+
+/// A loop variable that starts elsewhere.
+fn moved(var: LoopVar, start: i64) -> Affine {
+    Affine::var(var).plus(&Affine::constant(start))
+}
