@@ -62,6 +62,7 @@ const BODIES: &[(&str, Body)] = &[
     ("padded bools", |o| o.x.less(o.y).pad(1, 2, 3)),
     ("joined", |o| o.x.exp().concat(&[o.y, o.x * o.y], 1) + 1.0),
     ("joined reversed", |o| o.x.reverse(1).concat(&[o.y], 1) * 2.0),
+    ("interleaved", |o| o.x.exp().stack(&[o.y], 2) * 2.0),
     ("windows", |o| {
         let size = o.x.shape().extents()[1].min(3);
         o.x.windows(&[Slide { axis: 1, size, stride: 1, dilation: 1 }]).sum(-1)

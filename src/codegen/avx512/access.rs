@@ -44,7 +44,7 @@ impl Nest<'_> {
         }
     }
 
-    fn step(&self, access: &Access) -> i64 {
+    pub(super) fn step(&self, access: &Access) -> i64 {
         self.vector.map_or(0, |var| access.index.coefficient(var))
     }
 
@@ -108,6 +108,57 @@ impl Nest<'_> {
         let loaded = self.load_by(code, address, load_mask);
         let truth = self.lanes.mask(loaded);
         Held::Mask(mask.map_or(truth, |mask| self.lanes.both(truth, mask)))
+    }
+
+    /// Lanes of two vectors in turn, as two neighbouring vectors: `offset` is that of the first from the access.
+    pub(super) fn store_pair(&mut self, access: &Access, offset: i64, first: Held, second: Held) {
+        let index = access.index.plus(&Affine::constant(offset));
+        let address = self.address(&Access { buffer: access.buffer, index });
+        let lanes = self.lanes.count();
+        let elements = 2 * self.rest.unwrap_or(lanes);
+        let (first, second) = (self.lanes.register(first), self.lanes.register(second));
+        let permute = Code { writes: Writes::RegUpdated, ..self.lanes.float("vpermi2", 2, 0x77) };
+        for half in 0..2u64 {
+            let taken = elements.saturating_sub(half as usize * lanes).min(lanes);
+            if taken == 0 {
+                continue;
+            }
+            let lanes = lanes as u64;
+            let turns = self.lanes.series(|lane| half * lanes / 2 + lane / 2 + lane % 2 * lanes);
+            let both = |d| Inst::new(permute, d, first, Operand::Reg(second));
+            let both = self.lanes.build.updated(turns, Class::Vector, both);
+            let mask = (taken < lanes as usize).then(|| self.lanes.first(taken));
+            let address = Address { offset: address.offset + 64 * half as i32, ..address };
+            self.store_whole(address, both, mask);
+        }
+    }
+
+    /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
+    fn store_every_second(&mut self, address: Address, value: Reg) {
+        let lanes = self.lanes.count() as u64;
+        let elements = 2 * self.rest.unwrap_or(lanes as usize);
+        let permute = self.lanes.float("vperm", 2, 0x16);
+        for half in 0..2u64 {
+            let taken = elements.saturating_sub((half * lanes) as usize).min(lanes as usize);
+            if taken == 0 {
+                continue;
+            }
+            let spread = self.lanes.series(|lane| half * lanes / 2 + lane / 2);
+            let spread = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, spread));
+            let inst = |d| Inst::new(permute, d, spread, Operand::Reg(value));
+            let spread = self.lanes.build.pure(Class::Vector, inst);
+            let mask = self.lanes.bits(0x5555 & ((1 << taken) - 1));
+            self.store_whole(
+                Address { offset: address.offset + 64 * half as i32, ..address },
+                spread,
+                Some(mask),
+            );
+        }
+    }
+
+    fn store_whole(&mut self, address: Address, value: Reg, mask: Option<Reg>) {
+        let code = self.lanes.float("vmovu", 1, 0x11).writing(Writes::NoRegister);
+        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(mask));
     }
 
     /// Two neighbouring vectors, of which every second lane is taken. Only what exists is read.
@@ -183,31 +234,33 @@ impl Nest<'_> {
 
     fn store_lanes(&mut self, address: Address, step: i64, value: Held) {
         let wide = self.lanes.width == 8;
+        let bytes = self.lanes.width as u8;
         let value = self.lanes.register(value);
-        let store = |code: Code, address| {
-            Inst::new(code.writing(Writes::NoRegister), value, None, Operand::Memory(address))
-        };
-        let whole = self.lanes.float("vmovu", 1, 0x11);
-        let inst = match step {
+        let code = match step {
+            1 => {
+                let mask = self.mask(None);
+                return self.store_whole(address, value, mask);
+            }
+            2 => return self.store_every_second(address, value),
             0 if self.vector.is_none() => {
                 let (suffix, prefix) = if wide { ("sd", 3) } else { ("ss", 2) };
-                let code =
-                    Code { name: "vmov", suffix, prefix, ..whole }.of_bytes(self.lanes.width as u8).scalar();
-                store(code, address)
+                Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) }.scalar()
             }
-            1 => store(whole, address).masked(self.mask(None)),
             0 => {
                 self.lanes.unsupported();
                 return;
             }
+            _ => self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8),
+        };
+        let (address, mask) = match step {
+            0 => (address, None),
             _ => {
                 let (address, mask) = self.apart(address, step, None);
-                let code =
-                    self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8);
-                store(code.of_bytes(self.lanes.width as u8), address).masked(Some(mask))
+                (address, Some(mask))
             }
         };
-        self.lanes.build.here(inst);
+        let code = code.of_bytes(bytes).writing(Writes::NoRegister);
+        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(mask));
     }
 
     /// As bytes of 0 or 1.

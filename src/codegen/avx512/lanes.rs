@@ -130,9 +130,13 @@ impl Lanes {
 
     /// The mask of the first lanes.
     pub fn first(&mut self, count: usize) -> Reg {
+        self.bits((1i32 << count) - 1)
+    }
+
+    /// The mask with these bits.
+    pub fn bits(&mut self, bits: i32) -> Reg {
         const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
         const TO_MASK: Code = Code::mask("kmovw", 0x92, false);
-        let bits = (1i32 << count) - 1;
         let number =
             self.build.pure(Class::General, |d| Inst::new(SET, None, None, Operand::Reg(d)).with(bits));
         self.build.pure(Class::Mask, |d| Inst::new(TO_MASK, d, None, Operand::Reg(number)))

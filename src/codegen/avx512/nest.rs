@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::lanes::{Held, Lanes};
 use super::machine::{Address, Bound, Class, Code, Inst, Operand, Reg};
 use crate::codegen::cost::{CHAINS, UNROLL_BODY};
-use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var};
+use crate::loops::{
+    Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
+};
 use crate::types::DType;
 
 /// Writes one kernel.
@@ -84,13 +86,21 @@ impl<'n> Nest<'n> {
     }
 
     pub fn body(&mut self, body: &[Stmt]) {
-        for stmt in body {
+        for (at, stmt) in body.iter().enumerate() {
             match stmt {
                 Stmt::Let { dst, instr } => self.assign(*dst, instr),
-                Stmt::Store { access, value } => {
-                    let held = self.value(*value);
-                    self.store(access, held, self.kernel.dtype(*value));
-                }
+                Stmt::Store { access, value } => match self.partner(body, at, access) {
+                    Some((other, _, _)) if at < other => {} // stored together, there
+                    Some((_, neighbour, offset)) => {
+                        let (own, other) = (self.value(*value), self.value(neighbour));
+                        let (first, second) = if offset > 0 { (own, other) } else { (other, own) };
+                        self.store_pair(access, offset.min(0), first, second);
+                    }
+                    None => {
+                        let held = self.value(*value);
+                        self.store(access, held, self.kernel.dtype(*value));
+                    }
+                },
                 Stmt::For { var, body } => self.run_for(*var, body),
                 Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
                 Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } | Stmt::Recur { .. } => {
@@ -98,6 +108,24 @@ impl<'n> Nest<'n> {
                 }
             }
         }
+    }
+
+    /// Another store that fills the gaps of one to every second element, its value, and how far its elements are: 1 or −1.
+    fn partner(&self, body: &[Stmt], at: usize, access: &Access) -> Option<(usize, Var, i64)> {
+        let is_float = |value: Var| self.kernel.dtype(value).is_float();
+        if self.step(access) != 2 {
+            return None;
+        }
+        body.iter().enumerate().find_map(|(other, stmt)| {
+            let Stmt::Store { access: beside, value } = stmt else { return None };
+            let offset = beside.index.offset() - access.index.offset();
+            let moved = access.index.plus(&Affine::constant(offset));
+            let is_beside = offset.abs() == 1 && beside.buffer == access.buffer && beside.index == moved;
+            (is_beside && is_float(*value)).then_some(())?;
+            let (reads, writes) = reads_and_writes(&body[at.min(other) + 1..at.max(other)]);
+            let is_free = !reads.contains(&access.buffer) && !writes.contains(&access.buffer);
+            is_free.then_some((other, *value, offset))
+        })
     }
 
     fn value(&self, var: Var) -> Held {

@@ -5,6 +5,10 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind, Register};
 use super::encode::Encoder;
 use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg};
 use super::{allocate, kernel};
+use crate::codegen::{Cpu, Listing};
+use crate::loops::{
+    Access, Affine, Binary, Buffer, BufferId, Instr, Kernel, LoopVar, Place, Stmt, Task, Var,
+};
 use crate::prelude::*;
 use crate::{Options, Scalar};
 
@@ -43,7 +47,11 @@ fn programs() -> Vec<crate::loops::Program> {
         let x = g.input("x", [1000, 2000], F32);
         g.function().output("y", x.tanh().sum(1)).schedule(&Options::default()).unwrap().program
     };
-    vec![floats(F32), floats(F64), integers(), shared()]
+    let spread = |dtype| {
+        [(2, false), (2, true), (3, false)].map(|(step, is_paired)| spreading(dtype, 45, step, is_paired))
+    };
+    let spread = [F32, F64].into_iter().flat_map(spread);
+    [floats(F32), floats(F64), integers(), shared()].into_iter().chain(spread).collect()
 }
 
 /// The instructions of all kernels.
@@ -181,6 +189,67 @@ fn loops_jump_back() {
         let names: Vec<String> = read.iter().map(|read| format!("{:?}", read.mnemonic())).collect();
         assert_eq!(names, ["Lea", "Add", "Cmp", "Jl", "Vzeroupper", "Ret"]);
         assert_eq!(read[3].near_branch_target(), 0);
+    }
+}
+
+/// A kernel that stores to every `step`-th element, and, of two, to those between.
+fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::loops::Program {
+    let i = Affine::var(LoopVar(0));
+    let (input, output) = (BufferId(0), BufferId(1));
+    let at = |offset| Access { buffer: output, index: i.scaled(step).plus(&Affine::constant(offset)) };
+    let load = Instr::Load(Access { buffer: input, index: i.clone() });
+    let mut body = vec![
+        Stmt::Let { dst: Var(0), instr: load },
+        Stmt::Let { dst: Var(1), instr: Instr::Binary(Binary::Add, Var(0), Var(0)) },
+        Stmt::Store { access: at(0), value: Var(1) },
+    ];
+    body.extend(is_paired.then(|| Stmt::Store { access: at(1), value: Var(0) }));
+    let kernel = Kernel {
+        name: "spread".into(),
+        repeats: 0,
+        extents: vec![extent],
+        dtypes: vec![dtype; 2],
+        body: vec![Stmt::For { var: LoopVar(0), body }],
+        sources: vec![],
+        is_parallel: false,
+    };
+    let buffer = |name: &str, elements, place| Buffer { name: name.into(), dtype, elements, place };
+    let buffers = vec![
+        buffer("x", extent, Place::Input { index: 0 }),
+        buffer("y", extent * step as usize, Place::Output { offset: 0 }),
+    ];
+    crate::loops::Program { buffers, tasks: vec![Task::Run(kernel)], arena_bytes: 0 }
+}
+
+/// What lies between the elements stored, and behind the last, keeps its value.
+#[test]
+fn stores_apart_leave_the_others() {
+    for (extent, step, is_paired) in
+        [(5, 2, false), (9, 2, true), (16, 2, true), (37, 2, false), (40, 2, true), (21, 3, false)]
+    {
+        let program = spreading(DType::F32, extent, step, is_paired);
+        program.verify().unwrap();
+        let code = crate::codegen::compile(
+            &program,
+            Cpu::Native,
+            crate::runtime::library(Cpu::Native),
+            Listing::None,
+        );
+        let x: Vec<f32> = (1..=extent).map(|x| x as f32).collect();
+        let mut y = vec![-1.0f32; extent * step as usize + 32];
+        let inputs = [x.as_ptr().cast::<u8>()];
+        let nothing = std::ptr::null_mut();
+        // SAFETY: the program has one input and one output, of these sizes, no state and no arena.
+        unsafe { (code.unwrap().step)(nothing, inputs.as_ptr(), y.as_mut_ptr().cast(), nothing) };
+        for (at, &y) in y.iter().enumerate() {
+            let (i, place) = (at / step as usize, at % step as usize);
+            let expected = match place {
+                0 if i < extent => 2.0 * x[i],
+                1 if i < extent && is_paired => x[i],
+                _ => -1.0,
+            };
+            assert_eq!(y, expected, "element {at} of {extent} by {step}, paired: {is_paired}");
+        }
     }
 }
 
