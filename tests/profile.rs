@@ -45,14 +45,15 @@ fn every_kernel_of_a_workload_is_named_once() {
     }
 }
 
+/// Packing is greedy, and so may leave gaps: a fifth at most.
 #[test]
-fn the_arena_holds_what_is_in_use_at_one_time() {
-    for name in ["tiny_mlp", "mnist_mlp_adam", "lenet"] {
-        let workload = WORKLOADS.iter().find(|workload| workload.name == name).unwrap();
-        let g = Graph::new();
+fn the_arena_holds_little_more_than_is_in_use_at_one_time() {
+    for workload in WORKLOADS {
+        let (name, g) = (workload.name, Graph::new());
         let schedule = (workload.build)(&g).unwrap().schedule().unwrap();
         let (live, arena) = (schedule.live_bytes(), schedule.program.arena_bytes);
-        assert!(0 < live && live <= arena, "{name}: {live} of {arena}");
+        assert!(live <= arena && arena <= live + live / 5, "{name}: {live} of {arena}");
+        assert!(live > 0 || name == "gelu_chain", "{name}");
     }
     // A row and its sum: the sum waits for the row to be read again.
     let g = Graph::new();

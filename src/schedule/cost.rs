@@ -46,9 +46,12 @@ pub(super) const PIECES: usize = 32;
 /// Iterations of a loop without others in it, of which a piece is a multiple: several chains of the widest vectors.
 pub(super) const PIECE: usize = 64;
 
-/// A kernel grows by at most this many statements when its loops are cut in pieces: about as many as are fused, and some
-/// 100 µs of compilation.
-pub(super) const SPLIT_STATEMENTS: usize = 128;
+/// Loops are written out and cut in so many rounds at most: an overlapping window with a stride takes three.
+pub(super) const STRAIGHTENED: usize = 3;
+
+/// A kernel grows by at most this many statements in a round in which its loops are cut in pieces, before what a piece
+/// leaves out is gone: some 100 µs of compilation.
+pub(super) const SPLIT_STATEMENTS: usize = 256;
 
 /// Loops of at most this many iterations are written out: the places of the common windows along an axis.
 pub(super) const UNROLLED: usize = 4;

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::loops::{
-    Access, BufferId, Instr, Kernel, LoopVar, Place, Program, Stmt, Task, Var, reads_and_writes,
+    Access, Binary, BufferId, Combine, Instr, Kernel, LoopVar, Place, Program, Stmt, Task, Var,
+    reads_and_writes,
 };
 use crate::types::{DType, Scalar};
 
@@ -31,14 +32,16 @@ struct Numbering<'k> {
     same: FxHashMap<Var, Var>,
     /// The values of instructions; of loads too, until their buffer is stored to.
     known: FxHashMap<(Instr, DType), Var>,
-    /// The truth values that are constants.
-    truths: FxHashMap<Var, bool>,
+    constants: FxHashMap<Var, Scalar>,
+    /// What is never −0: constants that are not, and sums with a term that is not.
+    unsigned: FxHashSet<Var>,
 }
 
 impl<'k> Numbering<'k> {
     fn new(kernel: &'k Kernel, elements: &'k [usize]) -> Numbering<'k> {
-        let (same, known, truths) = Default::default();
-        Numbering { kernel, elements, same, known, truths }
+        let (same, known) = Default::default();
+        let (constants, unsigned) = Default::default();
+        Numbering { kernel, elements, same, known, constants, unsigned }
     }
 
     fn body(&mut self, body: &mut Vec<Stmt>) {
@@ -54,9 +57,7 @@ impl<'k> Numbering<'k> {
                 let dtype = self.kernel.dtype(*dst);
                 self.decide(instr, dtype);
                 let chosen = self.chosen(instr);
-                if let Instr::Constant(Scalar::Bool(truth)) = instr {
-                    self.truths.insert(*dst, *truth);
-                }
+                self.learn(*dst, instr);
                 let known =
                     chosen.unwrap_or_else(|| *self.known.entry((instr.clone(), dtype)).or_insert(*dst));
                 if known != *dst {
@@ -118,10 +119,40 @@ impl<'k> Numbering<'k> {
         }
     }
 
-    /// The value that a choice always takes.
+    /// The value that a choice always takes, or that a sum with a zero is.
     fn chosen(&self, instr: &Instr) -> Option<Var> {
-        let Instr::Select(condition, yes, no) = instr else { return None };
-        self.truths.get(condition).map(|truth| if *truth { *yes } else { *no })
+        match instr {
+            Instr::Select(condition, yes, no) => match self.constants.get(condition)? {
+                Scalar::Bool(true) => Some(*yes),
+                _ => Some(*no),
+            },
+            Instr::Binary(Binary::Add, a, b) if self.adds_nothing(*b, *a) => Some(*a),
+            Instr::Binary(Binary::Add, a, b) if self.adds_nothing(*a, *b) => Some(*b),
+            _ => None,
+        }
+    }
+
+    /// Whether a term is −0, or 0 beside one that is not −0.
+    fn adds_nothing(&self, term: Var, other: Var) -> bool {
+        let dtype = self.kernel.dtype(term);
+        self.constants.get(&term).is_some_and(|constant| {
+            *constant == Combine::Sum.identity(dtype)
+                || *constant == Combine::Sum.over_nothing(dtype) && self.unsigned.contains(&other)
+        })
+    }
+
+    fn learn(&mut self, dst: Var, instr: &Instr) {
+        let is_unsigned = match instr {
+            Instr::Constant(constant) => {
+                self.constants.insert(dst, *constant);
+                *constant != Combine::Sum.identity(self.kernel.dtype(dst))
+            }
+            Instr::Binary(Binary::Add, a, b) => self.unsigned.contains(a) || self.unsigned.contains(b),
+            _ => false,
+        };
+        if is_unsigned {
+            self.unsigned.insert(dst);
+        }
     }
 
     /// Forgets what was loaded from where this may be.

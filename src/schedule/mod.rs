@@ -27,6 +27,7 @@ pub use crate::ops::Role;
 use crate::ops::{Graph, Leaf, Op};
 use crate::types::{Scalar, TensorType};
 
+use cost::STRAIGHTENED;
 use interface::Interface;
 pub use memory::ALIGNMENT;
 use memory::{Home, Memory};
@@ -118,13 +119,23 @@ const PASSES: &[fn(&mut Program)] = &[
     contract::contract,
     loop_fusion::fuse,
     collapse::collapse,
-    unroll::unroll,
-    split::split,
-    forward::forward,
+    straighten,
     collapse::collapse,
     parallel::parallel,
     arena::pack,
 ];
+
+/// Writes small loops out, cuts loops where guards change, and drops what that decides; which may leave loops that are
+/// short enough now.
+fn straighten(program: &mut Program) {
+    for round in 0..STRAIGHTENED {
+        let is_changed = unroll::unroll(program) | split::split(program);
+        if round > 0 && !is_changed {
+            break;
+        }
+        forward::forward(program);
+    }
+}
 
 fn check_results(graph: &Graph) -> Result<()> {
     graph.validate()?;

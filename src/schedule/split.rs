@@ -1,25 +1,27 @@
 //! Cuts loops where their guards change: what is loaded within a part of a loop alone, as paddings, concatenations and
 //! overlaid cotangents do, becomes plain loads in a loop over that part.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::copy::{Copy, is_copyable, joined, new_loop, new_value};
 use super::cost::SPLIT_STATEMENTS;
-use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt};
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var};
 
-/// Cuts the loops of every kernel.
-pub(super) fn split(program: &mut Program) {
+/// Cuts the loops of every kernel; returns whether there were some to be cut.
+pub(super) fn split(program: &mut Program) -> bool {
+    let mut is_cut = false;
     program.each_kernel_mut(|kernel| {
-        let body = std::mem::take(&mut kernel.body);
-        if body.iter().any(has_guards) && is_copyable(&body) {
+        if kernel.body.iter().any(has_guards) && is_copyable(&kernel.body) {
+            let body = std::mem::take(&mut kernel.body);
             let mut splitter = Splitter { kernel, room: SPLIT_STATEMENTS };
             let body = splitter.body(body);
-            kernel.body = body;
-        } else {
+            is_cut |= splitter.room < SPLIT_STATEMENTS;
             kernel.body = body;
         }
     });
+    is_cut
 }
 
 /// The conditions of a statement, if it has any.
@@ -54,7 +56,7 @@ impl Splitter<'_> {
                 if pieces.len() == 1 {
                     return vec![Stmt::For { var, body: self.body(body) }];
                 }
-                pieces.into_iter().flat_map(|piece| self.cut_for(var, &body, piece)).collect()
+                self.each_piece(pieces, |splitter, piece| splitter.cut_for(var, &body, piece)).concat()
             }
             Stmt::Reduce { var, body, parts } => {
                 let pieces = self.pieces(var, &body);
@@ -89,21 +91,36 @@ impl Splitter<'_> {
         parts: &[Part],
         pieces: Vec<Range<i64>>,
     ) -> Vec<Stmt> {
-        let (mut done, mut sums) = (Vec::new(), Vec::new());
-        for piece in pieces {
-            let own = new_loop(self.kernel, (piece.end - piece.start) as usize);
-            let copy = Copy::of(self.kernel, body, var, &moved(own, piece.start));
-            let own_parts = parts.iter().map(|part| Part {
-                dst: new_value(self.kernel, part.dst),
+        let reductions = self.each_piece(pieces, |splitter, piece| {
+            let own = new_loop(splitter.kernel, (piece.end - piece.start) as usize);
+            let copy = Copy::of(splitter.kernel, body, var, &moved(own, piece.start));
+            let own_part = |part: &Part| Part {
+                dst: new_value(splitter.kernel, part.dst),
                 value: copy.value(part.value),
                 ..*part
-            });
-            let own_parts: Vec<Part> = own_parts.collect();
-            sums.push(own_parts.iter().map(|part| part.dst).collect::<Vec<_>>());
-            done.push(Stmt::Reduce { var: own, body: self.body(copy.body), parts: own_parts });
-        }
+            };
+            let parts: Vec<Part> = parts.iter().map(own_part).collect();
+            (Stmt::Reduce { var: own, body: splitter.body(copy.body), parts: parts.clone() }, parts)
+        });
+        let (mut done, parts_of_each): (Vec<Stmt>, Vec<Vec<Part>>) = reductions.into_iter().unzip();
+        let dst = |parts: &Vec<Part>| parts.iter().map(|part| part.dst).collect();
+        let sums: Vec<Vec<Var>> = parts_of_each.iter().map(dst).collect();
         done.extend(joined(self.kernel, parts, &sums));
         done
+    }
+
+    /// What is made of each piece. The longest comes first to the room that there is for cuts inside.
+    fn each_piece<T>(
+        &mut self,
+        pieces: Vec<Range<i64>>,
+        mut make: impl FnMut(&mut Self, Range<i64>) -> T,
+    ) -> Vec<T> {
+        let mut order: Vec<(usize, Range<i64>)> = pieces.into_iter().enumerate().collect();
+        order.sort_by_key(|(_, piece)| Reverse(piece.end - piece.start));
+        let mut made: Vec<(usize, T)> =
+            order.into_iter().map(|(number, piece)| (number, make(self, piece))).collect();
+        made.sort_by_key(|made| made.0);
+        made.into_iter().map(|made| made.1).collect()
     }
 
     /// The pieces in which every guard that only the loop's variable moves holds or fails throughout.

@@ -4,23 +4,27 @@
 use super::copy::{Copy, is_copyable, joined};
 use super::cost::{UNROLLED, UNROLLED_STATEMENTS};
 use super::loop_fusion::fuse_inside;
-use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var};
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Program, Stmt, Var};
 
-/// Writes out the small loops of every kernel; loops that come to stand side by side are fused.
-pub(super) fn unroll(program: &mut Program) {
+/// Writes out the small loops of every kernel; loops that come to stand side by side are fused. Returns whether there
+/// were some.
+pub(super) fn unroll(program: &mut Program) -> bool {
+    let mut is_any = false;
     program.each_kernel_mut(|kernel| {
         if !kernel.body.iter().any(|stmt| has_small(kernel, stmt)) || !is_copyable(&kernel.body) {
             return;
         }
         let body = std::mem::take(&mut kernel.body);
-        let mut unroller = Unroller { kernel, depth: 0, unrolled: false };
-        let body = unroller.body(body);
+        let mut unroller = Unroller { kernel, unrolled: false };
+        let body = body.into_iter().map(|stmt| unroller.stmt(stmt)).collect();
         let unrolled = unroller.unrolled;
         kernel.body = body;
+        is_any |= unrolled;
         if unrolled {
             fuse_inside(kernel);
         }
     });
+    is_any
 }
 
 fn has_small(kernel: &Kernel, stmt: &Stmt) -> bool {
@@ -39,62 +43,55 @@ fn is_small(kernel: &Kernel, var: LoopVar) -> bool {
 
 struct Unroller<'k> {
     kernel: &'k mut Kernel,
-    /// Loops around.
-    depth: usize,
     /// Whether any loop was written out.
     unrolled: bool,
 }
 
 impl Unroller<'_> {
-    fn body(&mut self, body: Vec<Stmt>) -> Vec<Stmt> {
-        body.into_iter().flat_map(|stmt| self.stmt(stmt)).collect()
-    }
-
-    fn inside(&mut self, body: Vec<Stmt>) -> Vec<Stmt> {
-        self.depth += 1;
-        let body = self.body(body);
-        self.depth -= 1;
-        body
-    }
-
-    fn stmt(&mut self, stmt: Stmt) -> Vec<Stmt> {
+    /// The statement with what is inside loops written out.
+    fn stmt(&mut self, stmt: Stmt) -> Stmt {
         match stmt {
             Stmt::For { var, body } => {
                 let body = self.inside(body);
-                self.unrolled_for(var, body)
+                self.exchanged(var, body)
             }
-            Stmt::Reduce { var, body, parts } => {
-                let body = self.inside(body);
-                self.unrolled_reduce(var, body, parts)
-            }
+            Stmt::Reduce { var, body, parts } => Stmt::Reduce { var, body: self.inside(body), parts },
             Stmt::Recur { var, carry, initial, body, next } => {
-                vec![Stmt::Recur { var, carry, initial, body: self.inside(body), next }]
+                Stmt::Recur { var, carry, initial, body: self.inside(body), next }
+            }
+            simple => simple,
+        }
+    }
+
+    /// A loop's body: small reductions are written out; small loops if no others are beside them, so that the loop around
+    /// becomes the innermost.
+    fn inside(&mut self, body: Vec<Stmt>) -> Vec<Stmt> {
+        let body: Vec<Stmt> = body.into_iter().map(|stmt| self.stmt(stmt)).collect();
+        let body: Vec<Stmt> = body.into_iter().flat_map(|stmt| self.unrolled_reduce(stmt)).collect();
+        let fits = |stmt: &Stmt| match stmt {
+            Stmt::For { var, body } => self.fits(*var, body),
+            stmt => !stmt.is_loop(),
+        };
+        if !body.iter().all(fits) {
+            return body;
+        }
+        body.into_iter().flat_map(|stmt| self.unrolled_for(stmt)).collect()
+    }
+
+    fn unrolled_for(&mut self, stmt: Stmt) -> Vec<Stmt> {
+        match stmt {
+            Stmt::For { var, body } => {
+                self.copies(var, &body).into_iter().flat_map(|copy| copy.body).collect()
             }
             simple => vec![simple],
         }
     }
 
-    /// A small loop inside others written out. One around a long loop alone goes into that, if it shares loads there.
-    fn unrolled_for(&mut self, var: LoopVar, body: Vec<Stmt>) -> Vec<Stmt> {
-        if self.is_unrolled(var, &body) {
-            return self.copies(var, &body).into_iter().flat_map(|copy| copy.body).collect();
-        }
-        if let [Stmt::For { var: long, body: inner }] = &body[..]
-            && self.depth > 0
-            && !is_small(self.kernel, *long)
-            && self.fits(var, inner)
-            && inner.iter().any(|stmt| is_shared_load(stmt, var))
-        {
-            let body = self.copies(var, inner).into_iter().flat_map(|copy| copy.body).collect();
-            return vec![Stmt::For { var: *long, body }];
-        }
-        vec![Stmt::For { var, body }]
-    }
-
-    fn unrolled_reduce(&mut self, var: LoopVar, body: Vec<Stmt>, parts: Vec<Part>) -> Vec<Stmt> {
-        if !self.is_unrolled(var, &body) {
-            return vec![Stmt::Reduce { var, body, parts }];
-        }
+    fn unrolled_reduce(&mut self, stmt: Stmt) -> Vec<Stmt> {
+        let (var, body, parts) = match stmt {
+            Stmt::Reduce { var, body, parts } if self.fits(var, &body) => (var, body, parts),
+            other => return vec![other],
+        };
         let (mut done, mut terms) = (Vec::new(), Vec::new());
         for copy in self.copies(var, &body) {
             terms.push(parts.iter().map(|part| copy.value(part.value)).collect::<Vec<Var>>());
@@ -104,8 +101,17 @@ impl Unroller<'_> {
         done
     }
 
-    fn is_unrolled(&self, var: LoopVar, body: &[Stmt]) -> bool {
-        self.depth > 0 && self.fits(var, body)
+    /// A small loop around a long one alone goes into that, written out, if it shares loads there.
+    fn exchanged(&mut self, var: LoopVar, body: Vec<Stmt>) -> Stmt {
+        if let [Stmt::For { var: long, body: inner }] = &body[..]
+            && !is_small(self.kernel, *long)
+            && self.fits(var, inner)
+            && inner.iter().any(|stmt| is_shared_load(stmt, var))
+        {
+            let body = self.copies(var, inner).into_iter().flat_map(|copy| copy.body).collect();
+            return Stmt::For { var: *long, body };
+        }
+        Stmt::For { var, body }
     }
 
     /// Whether a body, for every value of the variable, is short and straight.
@@ -126,7 +132,9 @@ impl Unroller<'_> {
 /// Whether the statement loads the same element whatever the variable is.
 fn is_shared_load(stmt: &Stmt, var: LoopVar) -> bool {
     match stmt {
-        Stmt::Let { instr: Instr::Load(access), .. } => access.index.coefficient(var) == 0,
+        Stmt::Let { instr: Instr::Load(access) | Instr::LoadWithin(access, _), .. } => {
+            access.index.coefficient(var) == 0
+        }
         _ => false,
     }
 }

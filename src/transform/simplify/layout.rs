@@ -103,8 +103,8 @@ fn layout_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     Some(Tensor::apply(Op::Layout(layout), &[inner]))
 }
 
-/// `f(reshape x, y)` → `reshape f(x, reshape y)`, where the reshape merges axes of what is computed element by element:
-/// an element of `y` can be found from axes apart, but one of `x` not from merged ones, and `x` would have to be in memory.
+/// `f(reshape x, y)` → `reshape f(x, reshape y)`, where the reshape merges axes of what is computed element by element, or
+/// repeated: an element of `y` can be found from axes apart, but one of `x` not from merged ones, and `x` would have to be in memory.
 ///
 /// Not where rows stay rows of the same order, as in a batch that is flattened: their sums would then need the memory.
 fn merge_axes_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
@@ -120,7 +120,8 @@ fn merge_axes_last<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
             Some((Layout::Transpose(_), x)) => (matched(x).op, false),
             _ => (source.op, x.shape().extents().last() == coarse.extents().last()),
         };
-        let is_computed = matches!(computed, Op::Elementwise(_)) && !keeps_rows;
+        let is_computed =
+            matches!(computed, Op::Elementwise(_) | Op::Layout(Layout::Broadcast { .. })) && !keeps_rows;
         (is_computed && is_finer(x.shape(), *coarse)).then(|| x.shape())
     };
     let fine = m.operands.iter().find_map(merged)?;

@@ -127,6 +127,7 @@ const CASES: &[Case] = &[
     ("merge axes last", |l| l.m.exp().reshape([9]) + l.x),
     ("merge axes last", |l| l.m.exp().reshape([1, 9]) * l.x.reshape([1, 9])),
     ("merge axes last", |l| l.p.select(l.x, l.m.exp().transpose().reshape([9]))),
+    ("merge axes last", |l| l.x.slice(0, 0..3).broadcast_in(Shape::of(&[3, 3]), &[0]).reshape([9]) - l.y),
     ("scale after layout", |l| (2.0 * l.m).reshape([9])),
     ("scale after layout", |l| (2.0 * l.m).transpose()),
     ("absorb transpose", |l| l.m.transpose().matmul(l.m)),
