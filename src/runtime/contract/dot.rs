@@ -5,18 +5,19 @@ use std::ops::Range;
 use super::vector::Vector;
 use super::{Operands, Share, parts};
 
-/// Rows of a tile. With the four columns it has at most, 24 sums.
+/// Rows and, at most, columns of a tile: 24 sums.
 pub(super) const ROWS: usize = 6;
+pub(super) const COLUMNS: usize = 4;
 
 /// Computes a share.
 ///
 /// # Safety
 /// The processor has the vector's instructions; pointers and offsets are good.
 #[inline(always)]
-pub(super) unsafe fn share<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share<V::Element>) {
+pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share<V::Element>) {
     for rows in parts(share.rows.len(), ROWS, 1) {
         let rows = share.rows.start + rows.start..share.rows.start + rows.end;
-        for columns in parts(share.columns.len(), 4, 1) {
+        for columns in parts(share.columns.len(), COLUMNS, 1) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             // SAFETY: the caller's promise.
             unsafe {

@@ -6,6 +6,8 @@
 //! a time. The blocking follows Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 
 mod dot;
+#[cfg(target_arch = "x86_64")]
+mod in_turn;
 mod pack;
 mod plan;
 mod share;
@@ -17,7 +19,7 @@ use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
 
 use crate::codegen::{Cpu, Library};
-use crate::loops::{PANEL_DEPTH, Tables, panel_columns};
+use crate::loops::{LARGE, PANEL_DEPTH, Tables, panel_columns};
 use plan::{Plan, Way};
 use share::Share;
 use tile::Tile;
@@ -55,14 +57,32 @@ macro_rules! entry {
             // found large enough; the library was chosen for this processor.
             unsafe {
                 let operands = Operands::new::<$vector>(&*tables, lhs, rhs, out, scale);
-                contract::<$vector>(&operands, scratch, share);
+                let compute: ShareFn<$element> = match operands.way {
+                    Way::InPlace => in_place,
+                    Way::Packed => packed,
+                    Way::Dots => dots,
+                };
+                contract::<$vector>(&operands, scratch, compute);
             }
 
-            // Compiled for the same processor, wherever it is called from.
+            // All are compiled for the same processor, wherever they are called from.
+
             $(#[$feature])*
-            unsafe fn share(operands: &Operands<'_, $element>, share: &Share<$element>) {
+            unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share<$element>) {
                 // SAFETY: as above.
-                unsafe { share::compute::<$vector, $rows, $sums>(operands, share, tile) }
+                unsafe { share::in_place::<$vector, $rows, $sums>(operands, share, tile) }
+            }
+
+            $(#[$feature])*
+            unsafe fn packed(operands: &Operands<'_, $element>, share: &Share<$element>) {
+                // SAFETY: as above.
+                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tile) }
+            }
+
+            $(#[$feature])*
+            unsafe fn dots(operands: &Operands<'_, $element>, share: &Share<$element>) {
+                // SAFETY: as above.
+                unsafe { dot::compute::<$vector>(operands, share) }
             }
 
             $(#[$feature])*
@@ -73,6 +93,9 @@ macro_rules! entry {
         }
     };
 }
+
+/// Rows of the tallest tile.
+const TALLEST: usize = 12;
 
 // 32 registers: 24 sums, up to four vectors of the right operand, one number of the left.
 #[cfg(target_arch = "x86_64")]
@@ -165,8 +188,8 @@ impl<'t, T> Operands<'t, T> {
 /// Computes a share of the result.
 type ShareFn<T> = unsafe fn(&Operands<'_, T>, &Share<T>);
 
-/// Multiplications that pay for waking another thread, which takes about 5 µs: 70 µs of them.
-const WORTH_A_THREAD: usize = 1 << 22;
+/// Multiplications that pay for another thread, 54 µs of them: one that sleeps takes up to 50 µs to wake.
+const WORTH_A_THREAD: usize = LARGE / 2;
 
 /// Computes the result in as many shares as there are threads, if the work is worth it. What an element becomes does
 /// not depend on the shares.
@@ -182,20 +205,20 @@ unsafe fn contract<V: Vector>(
     let (rows, columns) = (operands.rows.offsets.len(), operands.columns.offsets.len());
     let room = panel_columns(size_of::<V::Element>());
     let worth = rows * columns * operands.rows.depth.len() / WORTH_A_THREAD;
-    let threads =
-        if worth < 2 { 1 } else { worth.min(rayon::current_num_threads()).min(room / share::WIDEST) };
-    if threads < 2 {
+    if worth < 2 {
         // SAFETY: the caller's promise.
         return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns, scratch, room }) };
     }
+    let threads = worth.min(rayon::current_num_threads()).min(room / share::WIDEST);
+    // Shares are whole strips and tiles.
+    let strip = if operands.way == Way::Dots { dot::COLUMNS } else { 2 * V::LANES };
+    let splits_columns = columns >= 2 * strip * threads || columns / strip >= rows / TALLEST;
+    let (length, unit) = if splits_columns { (columns, strip) } else { (rows, 1) };
     let own_room = room / threads;
     let share = |number: usize, rows, columns| {
         let scratch = scratch.wrapping_add(number * own_room * PANEL_DEPTH);
         Share { rows, columns, scratch, room: own_room }
     };
-    // No thread's share is narrower than a strip.
-    let splits_columns = columns >= share::WIDEST * threads;
-    let (length, unit) = if splits_columns { (columns, share::WIDEST) } else { (rows, 1) };
     let shares = parts(length, length.div_ceil(threads), unit).enumerate();
     let mut shares = shares.map(|(number, part)| match splits_columns {
         true => share(number, 0..rows, part),

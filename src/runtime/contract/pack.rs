@@ -16,8 +16,26 @@ pub(super) unsafe fn strip<V: Vector>(
     to: *mut V::Element,
     vectors: usize,
 ) {
-    let stride = vectors * V::LANES;
-    for vector in 0..vectors {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match vectors {
+            1 => strip_of::<V, 1>(from, depth, lanes, to),
+            2 => strip_of::<V, 2>(from, depth, lanes, to),
+            3 => strip_of::<V, 3>(from, depth, lanes, to),
+            _ => strip_of::<V, 4>(from, depth, lanes, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn strip_of<V: Vector, const VECTORS: usize>(
+    from: *const V::Element,
+    depth: &[i32],
+    lanes: &[i32],
+    to: *mut V::Element,
+) {
+    let stride = VECTORS * V::LANES;
+    for vector in 0..VECTORS {
         let start = (vector * V::LANES).min(lanes.len());
         let lanes = &lanes[start..(start + V::LANES).min(lanes.len())];
         // SAFETY: the caller's promise.
@@ -78,9 +96,10 @@ unsafe fn across<V: Vector>(
 ) {
     // SAFETY: the caller's promise; rows that do not exist are read as the last one.
     unsafe {
+        let is_one_run = is_run(depth);
         for (block, depth) in depth.chunks(V::LANES).enumerate() {
             let to = to.add(block * V::LANES * stride);
-            if depth.len() < V::LANES || !is_run(depth) {
+            if depth.len() < V::LANES || !(is_one_run || is_run(depth)) {
                 apart::<V>(from, depth, lanes, to, stride);
                 continue;
             }

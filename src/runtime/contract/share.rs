@@ -3,9 +3,9 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::tile::{Along, Ending, Rows, Strip, Tile, TileFn};
+use super::tile::{Ending, Rows, Strip, Tile, TileFn};
 use super::vector::{Real, Vector};
-use super::{Operands, PANEL_DEPTH, Side, Way, dot, pack, parts};
+use super::{Operands, PANEL_DEPTH, Side, pack, parts};
 
 /// The most vectors a strip has.
 const VECTORS: usize = 4;
@@ -25,26 +25,6 @@ pub(super) struct Share<T> {
 // SAFETY: the scratch is the share's own.
 unsafe impl<T: Send> Send for Share<T> {}
 
-/// Computes a share, in tiles of at most so many rows and vectors of sums.
-///
-/// # Safety
-/// The processor is that of `compute`; operands and scratch are good.
-#[inline(always)]
-pub(super) unsafe fn compute<V: Vector, const ROWS: usize, const SUMS: usize>(
-    operands: &Operands<'_, V::Element>,
-    share: &Share<V::Element>,
-    compute: TileFn<V::Element, ROWS>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match operands.way {
-            Way::InPlace => in_place::<V, ROWS, SUMS>(operands, share, compute),
-            Way::Packed => packed::<V, ROWS, SUMS>(operands, share, compute),
-            Way::Dots => dot::share::<V>(operands, share),
-        }
-    }
-}
-
 /// Vectors in a strip, beside so many rows.
 fn vectors_beside(rows: usize, sums: usize) -> usize {
     (sums / rows.max(1)).clamp(1, VECTORS)
@@ -56,8 +36,13 @@ fn tiles_of<const ROWS: usize>(rows: &Range<usize>) -> impl Iterator<Item = Rang
     parts(rows.len(), ROWS, 1).map(move |part| start + part.start..start + part.end)
 }
 
+/// Computes a share with vectors of columns that are read where they lie, in tiles of at most so many rows and vectors
+/// of sums.
+///
+/// # Safety
+/// The processor is that of `compute`; operands and scratch are good.
 #[inline(always)]
-unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
+pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
     share: &Share<V::Element>,
     compute: TileFn<V::Element, ROWS>,
@@ -65,7 +50,7 @@ unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
     let Operands { rows, columns, out, scale, .. } = operands;
     let ending = scale.map_or(Ending::Store, Ending::AddScaled);
     for part in tiles_of::<ROWS>(&share.rows) {
-        let rows = Rows::<_, ROWS>::new(rows, part, *out, Along::table(rows.depth));
+        let rows = Rows::<_, ROWS>::new(rows, part, *out, rows.depth);
         let most = vectors_beside(rows.count, SUMS);
         let mut start = share.columns.start;
         let mut run_end = start / columns.run * columns.run;
@@ -81,15 +66,17 @@ unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
                 start = end;
             }
             // SAFETY: the caller's promise.
-            unsafe {
-                compute(&Tile { rows: &rows, strip: &strip, right: Along::table(columns.depth), ending })
-            };
+            unsafe { compute(&Tile { rows: &rows, strip: &strip, right: columns.depth, ending }) };
         }
     }
 }
 
+/// Computes a share with vectors of columns that are packed first.
+///
+/// # Safety
+/// As above.
 #[inline(always)]
-unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
+pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
     share: &Share<V::Element>,
     compute: TileFn<V::Element, ROWS>,
@@ -152,19 +139,20 @@ impl<T: Real> Panel<T> {
         let Operands { rows: left, columns, out, .. } = operands;
         let (width, ending) = (self.vectors * V::LANES, self.ending);
         let left_depth = &left.depth[self.depth.clone()];
-        let right = Along::packed(self.depth.len(), width);
+        let steps = Steps::of(width, self.depth.len());
         let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left);
         let columns_out = &columns.out[self.columns.clone()];
         let is_one_run = pack::is_run(columns_out);
+        let vectors = ROWS.div_ceil(V::LANES);
+        let copy_steps = Steps::of(vectors * V::LANES, if is_copied { self.depth.len() } else { 0 });
         let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * PANEL_DEPTH];
         for part in tiles_of::<ROWS>(&share.rows) {
-            let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, Along::table(left_depth));
+            let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
             if is_copied {
                 let copy = copy.as_mut_ptr().cast();
-                let vectors = ROWS.div_ceil(V::LANES);
                 // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
                 unsafe { pack::strip::<V>(left.operand, left_depth, &left.offsets[part], copy, vectors) };
-                rows.move_to(copy, Along::packed(left_depth.len(), vectors * V::LANES));
+                rows.move_to(copy, copy_steps.offsets());
             }
             for (number, lanes) in columns_out.chunks(width).enumerate() {
                 let mut strip = Strip::default();
@@ -174,9 +162,32 @@ impl<T: Real> Panel<T> {
                     strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous);
                 }
                 // SAFETY: the caller's promise.
-                unsafe { compute(&Tile { rows: &rows, strip: &strip, right, ending }) };
+                unsafe { compute(&Tile { rows: &rows, strip: &strip, right: steps.offsets(), ending }) };
             }
         }
+    }
+}
+
+/// The offsets of packed depths.
+struct Steps {
+    offsets: [MaybeUninit<i32>; PANEL_DEPTH],
+    count: usize,
+}
+
+impl Steps {
+    #[inline(always)]
+    fn of(step: usize, count: usize) -> Steps {
+        let mut offsets = [MaybeUninit::uninit(); PANEL_DEPTH];
+        for (at, offset) in offsets[..count].iter_mut().enumerate() {
+            offset.write((at * step) as i32);
+        }
+        Steps { offsets, count }
+    }
+
+    #[inline(always)]
+    fn offsets(&self) -> &[i32] {
+        // SAFETY: so many were written.
+        unsafe { self.offsets[..self.count].assume_init_ref() }
     }
 }
 
@@ -187,7 +198,9 @@ const COPY_LANES: usize = 16;
 /// cache; a tile's rows are then copied.
 fn is_crowded<T>(side: &Side<'_, T>) -> bool {
     let is = |offsets: &[i32]| match offsets {
-        [first, second, ..] => ((second - first) as usize * size_of::<T>()).is_multiple_of(4096),
+        [first, second, ..] => {
+            ((second - first).unsigned_abs() as usize * size_of::<T>()).is_multiple_of(4096)
+        }
         _ => false,
     };
     is(side.offsets) || is(side.depth)

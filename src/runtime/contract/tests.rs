@@ -237,7 +237,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     ];
     for (tables, [lhs, rhs, out]) in cases {
         let work = tables.row_out.len() * tables.column_out.len() * tables.depth_lhs.len();
-        assert!(work > 2 * WORTH_A_THREAD, "too small to be split");
+        assert!(work >= LARGE, "too small to be split");
         let waves =
             |count: usize, pace: f32| (0..count).map(|at| (at as f32 * pace).sin()).collect::<Vec<f32>>();
         let (lhs, rhs) = (waves(lhs, 0.37), waves(rhs, 0.73));

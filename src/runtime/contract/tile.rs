@@ -3,42 +3,14 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::Side;
 use super::vector::{Real, Vector};
-use super::{PANEL_DEPTH, Side};
-
-/// Where an operand goes along the depth.
-#[derive(Clone, Copy)]
-pub(super) struct Along<'a> {
-    offsets: &'a [i32],
-    step: isize,
-}
-
-/// 0, 1, 2 …
-static NUMBERS: [i32; PANEL_DEPTH] = {
-    let mut numbers = [0; PANEL_DEPTH];
-    let mut at = 0;
-    while at < PANEL_DEPTH {
-        numbers[at] = at as i32;
-        at += 1;
-    }
-    numbers
-};
-
-impl<'a> Along<'a> {
-    pub(super) fn table(offsets: &'a [i32]) -> Along<'a> {
-        Along { offsets, step: 1 }
-    }
-
-    /// So many steps.
-    pub(super) fn packed(depth: usize, step: usize) -> Along<'static> {
-        Along { offsets: &NUMBERS[..depth], step: step as isize }
-    }
-}
 
 /// The rows of a tile.
 pub(super) struct Rows<'a, T, const ROWS: usize> {
     left: [*const T; ROWS],
-    depth: Along<'a>,
+    /// The left operand's offset at each depth.
+    depth: &'a [i32],
     out: [*mut T; ROWS],
     pub count: usize,
 }
@@ -46,7 +18,7 @@ pub(super) struct Rows<'a, T, const ROWS: usize> {
 impl<'a, T, const ROWS: usize> Rows<'a, T, ROWS> {
     /// Rows where they lie.
     #[inline(always)]
-    pub(super) fn new(side: &Side<'_, T>, rows: Range<usize>, out: *mut T, depth: Along<'a>) -> Self {
+    pub(super) fn new(side: &Side<'_, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
         let count = rows.len();
         let mut found =
             Rows { left: [std::ptr::null(); ROWS], depth, out: [std::ptr::null_mut(); ROWS], count };
@@ -59,7 +31,7 @@ impl<'a, T, const ROWS: usize> Rows<'a, T, ROWS> {
 
     /// The rows are in a copy, side by side.
     #[inline(always)]
-    pub(super) fn move_to(&mut self, copy: *const T, depth: Along<'a>) {
+    pub(super) fn move_to(&mut self, copy: *const T, depth: &'a [i32]) {
         self.depth = depth;
         for (at, left) in self.left.iter_mut().enumerate() {
             *left = copy.wrapping_add(at);
@@ -106,8 +78,8 @@ pub(super) enum Ending<T> {
 pub(super) struct Tile<'a, T, const ROWS: usize> {
     pub rows: &'a Rows<'a, T, ROWS>,
     pub strip: &'a Strip<'a, T>,
-    /// Where the right operand goes.
-    pub right: Along<'a>,
+    /// The right operand's offset at each depth.
+    pub right: &'a [i32],
     pub ending: Ending<T>,
 }
 
@@ -222,9 +194,13 @@ impl<V: Vector> Lanes<V> {
     #[inline(always)]
     unsafe fn add_scaled(&self, sum: V, scale: V::Element, to: *mut V::Element) {
         // SAFETY: the caller's promise.
-        unsafe { self.store(self.load(to).add_product(sum, V::splat(scale)), to) }
+        unsafe { self.store(sum.mul_add(V::splat(scale), self.load(to)), to) }
     }
 }
+
+/// From this depth on, fetching the result ahead takes less time than it saves: 3 % where the result lies in the third
+/// cache.
+const DEEP: usize = 128;
 
 /// Writes the result, or sums to the buffer if the columns lie apart.
 #[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
@@ -243,9 +219,17 @@ unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
             lanes[vector] = Lanes::first(strip.columns[vector].len());
             starts[vector] = strip.columns[vector][0] as isize;
         }
-        for (&left_offset, &right_offset) in rows.depth.offsets.iter().zip(right.offsets) {
-            let left_offset = left_offset as isize * rows.depth.step;
-            let right_offset = right_offset as isize * right.step;
+        let mut lefts = [std::ptr::null(); ROWS];
+        lefts.copy_from_slice(&rows.left[..ROWS]);
+        if strip.is_contiguous && right.len() >= DEEP {
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    V::prefetch(rows.out[row].wrapping_offset(starts[vector]));
+                }
+            }
+        }
+        for (&left_offset, &right_offset) in rows.depth.iter().zip(*right) {
+            let (left_offset, right_offset) = (left_offset as isize, right_offset as isize);
             let mut vectors = [V::splat(V::Element::default()); VECTORS];
             for vector in 0..VECTORS {
                 let at = strip.right[vector].offset(right_offset);
@@ -253,9 +237,9 @@ unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
                 vectors[vector] = if V::MASKS { lanes[vector].load(at) } else { V::load(at) };
             }
             for row in 0..ROWS {
-                let left = rows.left[row];
+                let left = V::factor(lefts[row], left_offset);
                 for vector in 0..VECTORS {
-                    sums[row][vector] = sums[row][vector].add_scaled(left, left_offset, vectors[vector]);
+                    sums[row][vector] = sums[row][vector].add_multiple(left, vectors[vector]);
                 }
             }
         }

@@ -24,6 +24,7 @@ pub(super) trait Vector: Copy {
     type Mask: Copy;
     /// Whether loads of some lanes are as fast as of all.
     const MASKS: bool;
+    type Factor: Copy;
 
     /// # Safety
     /// As for all methods: the processor has the vector's instructions; pointers are good for the lanes named.
@@ -38,12 +39,15 @@ pub(super) trait Vector: Copy {
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 
-    /// `self + a · b` with one element `a` from memory.
+    /// Asks for an element to be brought to the first cache.
     #[inline(always)]
-    unsafe fn add_scaled(self, from: *const Self::Element, offset: isize, b: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Self::splat(*from.offset(offset)).mul_add(b, self) }
-    }
+    unsafe fn prefetch(_at: *const Self::Element) {}
+
+    /// One element, to multiply vectors with.
+    unsafe fn factor(from: *const Self::Element, offset: isize) -> Self::Factor;
+
+    /// `self + a · b`: a step of a long sum.
+    unsafe fn add_multiple(self, a: Self::Factor, b: Self) -> Self;
 
     /// `self + a · b`: a step of a long sum.
     #[inline(always)]
@@ -64,7 +68,7 @@ pub(super) trait Vector: Copy {
     #[inline(always)]
     unsafe fn transpose(rows: &[*const Self::Element; 16], to: *mut Self::Element, stride: usize) {
         for along in 0..Self::LANES {
-            for (lane, row) in rows.iter().enumerate().take(Self::LANES) {
+            for (lane, row) in rows[..Self::LANES].iter().enumerate() {
                 // SAFETY: the caller's promise.
                 unsafe { *to.add(along * stride + lane) = *row.add(along) };
             }
@@ -81,6 +85,7 @@ impl<T: Real> Vector for Portable<T> {
     const LANES: usize = 4;
     type Mask = usize;
     const MASKS: bool = false;
+    type Factor = Self;
 
     #[inline(always)]
     unsafe fn mask(count: usize) -> usize {
@@ -121,6 +126,18 @@ impl<T: Real> Vector for Portable<T> {
     }
 
     #[inline(always)]
+    unsafe fn factor(from: *const T, offset: isize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from.offset(offset)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_multiple(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { a.mul_add(b, self) }
+    }
+
+    #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Portable(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
     }
@@ -130,18 +147,20 @@ impl<T: Real> Vector for Portable<T> {
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::super::in_turn::{ymm_pd, ymm_ps, zmm_pd, zmm_ps};
     use super::Vector;
 
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
-         masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident
-         $(, in order $ordered:ident)? $(, transpose $transpose:ident)?) => {
+         masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
+         in turn $in_turn:ident $(with $load_in_turn:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
                 type Mask = $mask;
                 const MASKS: bool = $fast;
+                type Factor = $in_turn::Factor;
 
                 #[inline(always)]
                 unsafe fn mask(count: usize) -> $mask {
@@ -179,20 +198,30 @@ mod x86 {
                     unsafe { $fma(self, a, b) }
                 }
 
+                #[inline(always)]
+                unsafe fn prefetch(at: *const $element) {
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+                }
+
+                #[inline(always)]
+                unsafe fn factor(from: *const $element, offset: isize) -> Self::Factor {
+                    unsafe { $in_turn::factor(from, offset) }
+                }
+
+                #[inline(always)]
+                unsafe fn add_multiple(self, a: Self::Factor, b: Self) -> Self {
+                    unsafe { $in_turn::add_multiple(self, a, b) }
+                }
+
                 $(
                     #[inline(always)]
-                    unsafe fn add_scaled(self, from: *const $element, offset: isize, b: Self) -> Self {
-                        unsafe { $ordered::add_scaled(self, from, offset, b) }
-                    }
-
-                    #[inline(always)]
                     unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                        unsafe { $ordered::add_product(self, a, b) }
+                        unsafe { $in_turn::add_product(self, a, b) }
                     }
 
                     #[inline(always)]
                     unsafe fn load_in_turn(from: *const $element, mask: $mask) -> Self {
-                        unsafe { $ordered::load(from, mask) }
+                        unsafe { $in_turn::$load_in_turn(from, mask) }
                     }
                 )?
 
@@ -206,79 +235,14 @@ mod x86 {
 
     vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
-        in order ordered_ps, transpose transpose_16);
+        in turn zmm_ps with load, transpose transpose_16);
     vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
-        in order ordered_pd);
+        in turn zmm_pd with load);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
-        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps);
+        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps, in turn ymm_ps);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
-        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd);
-
-    /// Instructions that stay in the order they are written in. LLVM would move all loads of a depth ahead of the
-    /// multiply-adds, and the sums would no longer fit in the registers.
-    macro_rules! in_order {
-        ($module:ident, $register:ty, $element:ty, $mask:ty, $fma:literal, $broadcast:literal, $load:literal) => {
-            mod $module {
-                use std::arch::asm;
-                use std::arch::x86_64::*;
-
-                #[inline]
-                #[target_feature(enable = "avx512f")]
-                pub unsafe fn add_scaled(mut sum: $register, from: *const $element, offset: isize, b: $register) -> $register {
-                    // SAFETY: reads one element, which is there by the caller's promise.
-                    unsafe {
-                        asm!(
-                            concat!($fma, " {sum}, {b}, [{from} + {offset} * {size}]{{", $broadcast, "}}"),
-                            sum = inout(zmm_reg) sum,
-                            b = in(zmm_reg) b,
-                            from = in(reg) from,
-                            offset = in(reg) offset,
-                            size = const size_of::<$element>(),
-                            options(nostack, readonly, preserves_flags),
-                        );
-                    }
-                    sum
-                }
-
-                #[inline]
-                #[target_feature(enable = "avx512f")]
-                pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
-                    // SAFETY: computes in registers alone.
-                    unsafe {
-                        asm!(
-                            concat!($fma, " {sum}, {a}, {b}"),
-                            sum = inout(zmm_reg) sum,
-                            a = in(zmm_reg) a,
-                            b = in(zmm_reg) b,
-                            options(nostack, nomem, preserves_flags),
-                        );
-                    }
-                    sum
-                }
-
-                #[inline]
-                #[target_feature(enable = "avx512f")]
-                pub unsafe fn load(from: *const $element, mask: $mask) -> $register {
-                    let vector;
-                    // SAFETY: reads the lanes of the mask, which are there by the caller's promise.
-                    unsafe {
-                        asm!(
-                            concat!($load, " {vector}{{{mask}}}{{z}}, [{from}]"),
-                            vector = out(zmm_reg) vector,
-                            mask = in(kreg) mask,
-                            from = in(reg) from,
-                            options(nostack, readonly, preserves_flags),
-                        );
-                    }
-                    vector
-                }
-            }
-        };
-    }
-
-    in_order!(ordered_ps, __m512, f32, __mmask16, "vfmadd231ps", "1to16", "vmovups");
-    in_order!(ordered_pd, __m512d, f64, __mmask8, "vfmadd231pd", "1to8", "vmovupd");
+        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd, in turn ymm_pd);
 
     /// Pairs, then pairs of pairs, then quarters of registers change places.
     #[inline(never)]
