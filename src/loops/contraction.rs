@@ -12,7 +12,7 @@ pub const PANEL_DEPTH: usize = 256;
 const STRIP: usize = 64;
 
 /// From so many multiplications on, several threads may compute a part each, and pack it in a part of the scratch memory.
-pub const LARGE: usize = 3 << 21;
+pub const LARGE: usize = 1 << 20;
 
 /// Columns that are packed at once, for elements of this size: with [`PANEL_DEPTH`] a panel of half a megabyte, which
 /// the second cache holds.

@@ -104,7 +104,7 @@ impl Executable {
         Inputs::new(&self.layout)
     }
 
-    /// Runs the program once. Allocates nothing.
+    /// Runs the program once. Allocates nothing, but what it takes to call threads of the pool for large kernels.
     ///
     /// # Errors
     /// An input without a value; state or inputs made by another program. Nothing has run then.

@@ -10,6 +10,7 @@ mod profile;
 mod report;
 mod sort;
 mod state;
+mod team;
 
 pub(crate) use contract::library;
 pub use executable::{CompileReport, Executable, Found};

@@ -1,24 +1,14 @@
-//! Work on several threads of rayon's pool. Who does what does not change what is computed.
+//! Parallel kernels: ranges of iterations of one loop, shared out among threads. Who does what does not change what is
+//! computed.
 
-use std::ops::Range;
-
+use super::team;
 use crate::codegen::PieceFn;
 
-/// Runs a range in as many parts as given, the first here and the others on threads of the pool.
-pub(super) fn share(range: Range<usize>, parts: usize, run: &(impl Fn(Range<usize>) + Sync)) {
-    let part = range.len().div_ceil(parts.max(1)).max(1);
-    if part >= range.len() {
-        return run(range);
-    }
-    let first = range.start..range.start + part;
-    rayon::in_place_scope(|scope| {
-        for start in (first.end..range.end).step_by(part) {
-            let end = (start + part).min(range.end);
-            scope.spawn(move |_| run(start..end));
-        }
-        run(first);
-    });
-}
+/// Ranges a thread: several, so that one that comes late takes fewer.
+const RANGES: usize = 4;
+
+/// The most ranges.
+const MOST: usize = 1 << 12;
 
 /// Where a step's memory lies.
 struct Memory {
@@ -41,9 +31,14 @@ pub(super) unsafe extern "C" fn parallel(
     iterations: u64,
 ) {
     let memory = &Memory { state, inputs, outputs, arena };
-    share(0..iterations as usize, rayon::current_num_threads(), &|part| {
+    let threads = team::threads();
+    let ranges = if threads == 1 { 1 } else { (threads * RANGES).min(MOST).min(iterations as usize) };
+    team::share(ranges as u16, &|number| {
         let Memory { state, inputs, outputs, arena } = *memory;
-        // SAFETY: generated code passes a kernel of its own, its caller's memory, and the number of its iterations.
-        unsafe { piece(state, inputs, outputs, arena, part.start as u64, part.end as u64) }
+        let bound = |number: u64| iterations * number / ranges as u64;
+        let (from, to) = (bound(number as u64), bound(number as u64 + 1));
+        // SAFETY: generated code passes a kernel of its own, its caller's memory, and the number of its iterations, of which
+        // every range has one at least.
+        unsafe { piece(state, inputs, outputs, arena, from, to) }
     });
 }

@@ -27,9 +27,9 @@ pub(super) const FEW_STATEMENTS: usize = 16;
 /// is as far as register allocation is linear.
 pub(super) const STORED: usize = 8;
 
-/// Scalar instructions that are worth a second thread. Vectors do 20 to 70 a nanosecond; waking a thread and waiting for it
-/// takes up to 30 µs.
-pub(super) const PARALLEL: usize = 1 << 23;
+/// Scalar instructions that are worth a second thread. Vectors do 20 to 70 a nanosecond; handing a part over takes about a
+/// microsecond.
+pub(super) const PARALLEL: usize = 1 << 17;
 
 /// The scalar instructions that one becomes when functions are written out.
 pub(super) fn instructions(instr: &Instr) -> usize {

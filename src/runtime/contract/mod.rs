@@ -18,6 +18,7 @@ mod vector;
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
 
+use super::team;
 use crate::codegen::{Cpu, Library};
 use crate::loops::{LARGE, PANEL_DEPTH, Tables, panel_columns};
 use plan::{Plan, Way};
@@ -188,7 +189,7 @@ impl<'t, T> Operands<'t, T> {
 /// Computes a share of the result.
 type ShareFn<T> = unsafe fn(&Operands<'_, T>, &Share<T>);
 
-/// Multiplications that pay for another thread, 54 µs of them: one that sleeps takes up to 50 µs to wake.
+/// Multiplications that pay for another thread, 10 µs of them: handing them over takes about one.
 const WORTH_A_THREAD: usize = LARGE / 2;
 
 /// Computes the result in as many shares as there are threads, if the work is worth it. What an element becomes does
@@ -209,32 +210,33 @@ unsafe fn contract<V: Vector>(
         // SAFETY: the caller's promise.
         return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns, scratch, room }) };
     }
-    let threads = worth.min(rayon::current_num_threads()).min(room / share::WIDEST);
+    let threads = worth.min(team::threads()).min(room / share::WIDEST);
     // Shares are whole strips and tiles.
     let strip = if operands.way == Way::Dots { dot::COLUMNS } else { 2 * V::LANES };
     let splits_columns = columns >= 2 * strip * threads || columns / strip >= rows / TALLEST;
     let (length, unit) = if splits_columns { (columns, strip) } else { (rows, 1) };
     let own_room = room / threads;
-    let share = |number: usize, rows, columns| {
-        let scratch = scratch.wrapping_add(number * own_room * PANEL_DEPTH);
-        Share { rows, columns, scratch, room: own_room }
-    };
-    let shares = parts(length, length.div_ceil(threads), unit).enumerate();
-    let mut shares = shares.map(|(number, part)| match splits_columns {
-        true => share(number, 0..rows, part),
-        false => share(number, part, 0..columns),
+    let scratch = Scratch(scratch);
+    let shares = parts(length, length.div_ceil(threads), unit).count();
+    team::share(shares as u16, &|number| {
+        let part = parts(length, length.div_ceil(threads), unit).nth(number).unwrap_or(0..0);
+        let (rows, columns) = if splits_columns { (0..rows, part) } else { (part, 0..columns) };
+        let scratch = scratch.part(number * own_room * PANEL_DEPTH);
+        // SAFETY: the caller's promise; no two shares have an element or scratch memory in common.
+        unsafe { compute(operands, &Share { rows, columns, scratch, room: own_room }) };
     });
-    let first = shares.next();
-    rayon::in_place_scope(|scope| {
-        for share in shares {
-            // SAFETY: the caller's promise; no two shares have an element or scratch memory in common.
-            scope.spawn(move |_| unsafe { compute(operands, &share) });
-        }
-        if let Some(share) = first {
-            // SAFETY: as above.
-            unsafe { compute(operands, &share) };
-        }
-    });
+}
+
+/// Where operands are packed.
+struct Scratch<T>(*mut T);
+
+// SAFETY: every share packs in a part of its own.
+unsafe impl<T: Send> Sync for Scratch<T> {}
+
+impl<T> Scratch<T> {
+    fn part(&self, from: usize) -> *mut T {
+        self.0.wrapping_add(from)
+    }
 }
 
 /// A range cut into parts of about equal length, at most `most` and multiples of `unit` but for the last.

@@ -22,9 +22,6 @@ pub(super) struct Share<T> {
     pub room: usize,
 }
 
-// SAFETY: the scratch is the share's own.
-unsafe impl<T: Send> Send for Share<T> {}
-
 /// Vectors in a strip, beside so many rows.
 fn vectors_beside(rows: usize, sums: usize) -> usize {
     (sums / rows.max(1)).clamp(1, VECTORS)
