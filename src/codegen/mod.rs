@@ -42,7 +42,7 @@ use tape::Tape;
 pub enum Listing {
     #[default]
     None,
-    /// The CLIF and the assembly of both entries.
+    /// The CLIF and the assembly of every function.
     Full,
 }
 
@@ -52,17 +52,15 @@ pub struct Code {
     module: Option<JITModule>,
     /// What the code refers to by address.
     _tables: Vec<Arc<Tables>>,
-    /// Runs one step.
-    pub step: StepFn,
-    /// Runs many steps.
+    /// Runs steps.
     pub steps: StepsFn,
-    /// Runs one task each: together, in order, they are a step. Straight-line code is one.
+    /// Runs one task each: together, in order, they are a step. Straight-line code has none.
     pub tasks: Vec<StepFn>,
     /// Whether it is straight-line code.
     pub is_straight: bool,
-    /// CLIF of both entries, with [`Listing::Full`].
+    /// CLIF of every function, with [`Listing::Full`].
     pub clif: String,
-    /// Assembly of both entries, with [`Listing::Full`].
+    /// Assembly of every function, with [`Listing::Full`].
     pub asm: String,
     /// Bytes of machine code.
     pub bytes: usize,
@@ -156,20 +154,15 @@ impl Compiler<'_> {
             Some(_) => vec![],
             None => self.define_tasks()?,
         };
-        let step = self.define("step", 0, |compiler, context| compiler.build_step(context, &tasks))?;
-        let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, step))?;
+        let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, &tasks))?;
         let finalising = Instant::now();
         self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
         self.cranelift += finalising.elapsed();
-        let tasks = if self.tape.is_some() { vec![step] } else { tasks };
-        let (step, steps) =
-            (self.module.get_finalized_function(step), self.module.get_finalized_function(steps));
+        let steps = self.module.get_finalized_function(steps);
         let tasks = tasks.into_iter().map(|task| self.module.get_finalized_function(task));
         Ok(Code {
-            // SAFETY: both functions were defined with the signatures of these types.
-            step: unsafe { std::mem::transmute::<*const u8, StepFn>(step) },
-            // SAFETY: as above.
+            // SAFETY: the function was defined with the signature of this type.
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
             // SAFETY: as above; tasks have the signature of a step.
             tasks: tasks.map(|task| unsafe { std::mem::transmute::<*const u8, StepFn>(task) }).collect(),
@@ -284,21 +277,8 @@ impl Compiler<'_> {
         Ok(id)
     }
 
-    /// One step: straight-line code, or a call of every task in order.
-    fn build_step(&mut self, context: &mut Context, tasks: &[FuncId]) -> Result<(), ModuleError> {
-        let tape = self.tape;
-        self.build(context, |emit, params, program| match tape {
-            Some(tape) => {
-                let bases =
-                    Bases::of(emit.builder, params, program.buffers.iter().map(|buffer| buffer.place));
-                straight::step(tape, program, emit, &bases);
-            }
-            None => tasks.iter().for_each(|&task| call(emit, task, params, &[])),
-        })
-    }
-
-    /// Many steps: straight-line code that keeps the state in registers, or a loop of calls.
-    fn build_steps(&mut self, context: &mut Context, step: FuncId) -> Result<(), ModuleError> {
+    /// Straight-line code that keeps the state in registers from step to step, or calls of every task in order.
+    fn build_steps(&mut self, context: &mut Context, tasks: &[FuncId]) -> Result<(), ModuleError> {
         let tape = self.tape;
         self.build(context, |emit, params, program| match tape {
             Some(tape) => {
@@ -308,7 +288,9 @@ impl Compiler<'_> {
             }
             None => {
                 let done = emit.builder.create_block();
-                counted(emit, params[4], done, |emit, _| call(emit, step, params, &[]));
+                counted(emit, params[4], done, |emit, _| {
+                    tasks.iter().for_each(|&task| call(emit, task, params, &[]));
+                });
             }
         })
     }

@@ -1,4 +1,4 @@
-//! From the tape to CLIF: one step, or a loop of steps that keeps the state in registers.
+//! From the tape to CLIF: a loop of steps that keeps the state in registers.
 
 use cranelift::codegen::ir::BlockArg;
 use cranelift::codegen::packed_option::ReservedValue;
@@ -9,13 +9,6 @@ use super::entry::Bases;
 use super::scalar::{Emit, clif_type};
 use super::tape::{Element, Op, Slot, Tape};
 use crate::loops::Program;
-
-/// Emits one step.
-pub(super) fn step(tape: &Tape, program: &Program, emit: &mut Emit<'_, '_>, bases: &Bases) {
-    let mut straight = Straight::new(tape, program, bases);
-    straight.compute(emit, |_| true);
-    straight.store(emit, &tape.stores);
-}
 
 /// Emits a loop of `count` steps, at least one.
 pub(super) fn steps(tape: &Tape, program: &Program, emit: &mut Emit<'_, '_>, bases: &Bases, count: Value) {

@@ -110,15 +110,7 @@ impl Executable {
     /// An input without a value; state or inputs made by another program. Nothing has run then.
     #[inline]
     pub fn run<'s>(&self, state: &'s mut State, inputs: &Inputs) -> Result<Report<'s>> {
-        let pointers = self.check(state, inputs)?;
-        self.clean_vectors();
-        // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie
-        // inside the blocks; state and inputs have that layout, and the inputs are all set. `&mut State`
-        // makes its blocks ours alone.
-        unsafe {
-            (self.code.step)(state.memory.start(), pointers, state.outputs.start(), state.arena.start())
-        };
-        Ok(Report { state })
+        self.run_many(state, inputs, 1)
     }
 
     /// Runs the program `count` times with the same inputs, in native code; reports the last run. With a
@@ -126,12 +118,15 @@ impl Executable {
     ///
     /// # Errors
     /// As [`Executable::run`].
+    #[inline]
     pub fn run_many<'s>(&self, state: &'s mut State, inputs: &Inputs, count: u64) -> Result<Report<'s>> {
         let pointers = self.check(state, inputs)?;
         if count > 0 {
             self.clean_vectors();
             let (memory, outputs, arena) = (state.memory.start(), state.outputs.start(), state.arena.start());
-            // SAFETY: as in `run`; the count is at least one.
+            // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie
+            // inside the blocks; state and inputs have that layout, and the inputs are all set. `&mut State`
+            // makes its blocks ours alone. The count is at least one.
             unsafe { (self.code.steps)(memory, pointers, outputs, arena, count) };
         }
         Ok(Report { state })
@@ -142,12 +137,12 @@ impl Executable {
         &self.report
     }
 
-    /// The CLIF of the entries, if compiled with [`crate::Listing::Full`].
+    /// The CLIF of every function, if compiled with [`crate::Listing::Full`].
     pub fn clif(&self) -> &str {
         &self.code.clif
     }
 
-    /// The assembly of the entries, if compiled with [`crate::Listing::Full`].
+    /// The assembly of every function, if compiled with [`crate::Listing::Full`].
     pub fn asm(&self) -> &str {
         &self.code.asm
     }

@@ -114,19 +114,20 @@ impl Executable {
         }
         let pointers = self.check(state, inputs)?;
         let copy = state.clone();
-        let run = |task: StepFn| {
-            self.clean_vectors();
-            // SAFETY: as in `Executable::run`: the tasks are the parts of that call and run in its order, and the copy is
-            // ours alone.
-            unsafe { task(copy.memory.start(), pointers, copy.outputs.start(), copy.arena.start()) };
-        };
+        let (memory, outputs, arena) = (copy.memory.start(), copy.outputs.start(), copy.arena.start());
         let seconds = match self.code.tasks[..] {
-            [only] => {
+            [] => {
                 let started = Instant::now();
-                (0..steps).for_each(|_| run(only));
+                self.clean_vectors();
+                // SAFETY: as in `Executable::run_many`; the copy is ours alone.
+                unsafe { (self.code.steps)(memory, pointers, outputs, arena, steps) };
                 vec![started.elapsed().as_secs_f64() / steps as f64]
             }
-            ref tasks => medians(tasks, steps, run),
+            ref tasks => medians(tasks, steps, |task| {
+                self.clean_vectors();
+                // SAFETY: as above: the tasks are the parts of a step and run in its order.
+                unsafe { task(memory, pointers, outputs, arena) };
+            }),
         };
         Ok(Profile::new(steps, &self.work, seconds))
     }

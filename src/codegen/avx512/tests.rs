@@ -240,7 +240,7 @@ fn stores_apart_leave_the_others() {
         let inputs = [x.as_ptr().cast::<u8>()];
         let nothing = std::ptr::null_mut();
         // SAFETY: the program has one input and one output, of these sizes, no state and no arena.
-        unsafe { (code.unwrap().step)(nothing, inputs.as_ptr(), y.as_mut_ptr().cast(), nothing) };
+        unsafe { (code.unwrap().steps)(nothing, inputs.as_ptr(), y.as_mut_ptr().cast(), nothing, 1) };
         for (at, &y) in y.iter().enumerate() {
             let (i, place) = (at / step as usize, at % step as usize);
             let expected = match place {
