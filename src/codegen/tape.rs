@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::cost::CHAINS;
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Task, Unary, Var,
+    Access, Affine, Binary, Buffer, BufferId, Combine, Instr, Kernel, Place, Program, Stmt, Task, Unary, Var,
 };
 use crate::types::{DType, Scalar};
 
@@ -55,6 +55,7 @@ impl Tape {
     /// Writes a program out.
     pub fn of(program: &Program) -> Tape {
         let mut recorder = Recorder {
+            buffers: &program.buffers,
             ops: Vec::new(),
             varies: Vec::new(),
             stored: program.kernels().into_iter().flat_map(|kernel| kernel.reads_and_writes().1).collect(),
@@ -96,7 +97,8 @@ impl Tape {
 }
 
 /// Runs kernels symbolically.
-struct Recorder {
+struct Recorder<'p> {
+    buffers: &'p [Buffer],
     ops: Vec<(Op, DType)>,
     /// For each op, whether its value differs from step to step.
     varies: Vec<bool>,
@@ -129,7 +131,7 @@ impl Frame<'_> {
     }
 }
 
-impl Recorder {
+impl Recorder<'_> {
     /// Runs tasks in a given turn of each repeat around them.
     fn tasks(&mut self, tasks: &[Task], turns: &mut Vec<i64>) {
         for task in tasks {
@@ -198,6 +200,10 @@ impl Recorder {
         }
     }
 
+    fn exists(&self, (buffer, index): Element) -> bool {
+        (0..self.buffers[buffer.index()].elements as i64).contains(&index)
+    }
+
     fn instr(&mut self, instr: &Instr, dst: Var, frame: &Frame<'_>) -> Slot {
         let slot = |var: Var| frame.slot(var);
         let dtype = frame.kernel.dtype(dst);
@@ -209,7 +215,10 @@ impl Recorder {
                     None => Op::Load(element),
                 }
             }
-            Instr::LoadWithin(access, ranges) if frame.is_within(ranges) => {
+            // The verifier does not know what guards hold: the element is to exist, too.
+            Instr::LoadWithin(access, ranges)
+                if frame.is_within(ranges) && self.exists(frame.element(access)) =>
+            {
                 return self.instr(&Instr::Load(access.clone()), dst, frame);
             }
             // No program that is written out has rows picked at run time.

@@ -289,7 +289,10 @@ impl<'n> Nest<'n> {
             Instr::Constant(value) => Held::Constant(value.bits()),
             Instr::Load(access) => self.load(access, None, dtype),
             Instr::LoadWithin(access, ranges) => {
-                let inside = self.within(ranges);
+                // The verifier does not know what guards hold: the element is to exist, too.
+                let elements = self.program.buffers[access.buffer.index()].elements as i64;
+                let exists = (access.index.clone(), elements);
+                let inside = self.within(&[&ranges[..], &[exists]].concat());
                 self.load(access, Some(inside), dtype)
             }
             Instr::LoadRow { access, row, stride, bound } => {

@@ -192,12 +192,16 @@ fn loops_jump_back() {
     }
 }
 
-/// A kernel that stores to every `step`-th element, and, of two, to those between.
+/// Rows enough for a program that is not straight-line code.
+const ROWS: usize = 200;
+
+/// A kernel that stores the doubles of rows to every `step`-th element, and, of two, the rows to those between.
 fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::loops::Program {
-    let i = Affine::var(LoopVar(0));
+    let (row, i) = (Affine::var(LoopVar(0)), Affine::var(LoopVar(1)));
     let (input, output) = (BufferId(0), BufferId(1));
-    let at = |offset| Access { buffer: output, index: i.scaled(step).plus(&Affine::constant(offset)) };
-    let load = Instr::Load(Access { buffer: input, index: i.clone() });
+    let spread = row.scaled(extent as i64 * step).plus(&i.scaled(step));
+    let at = |offset| Access { buffer: output, index: spread.plus(&Affine::constant(offset)) };
+    let load = Instr::Load(Access { buffer: input, index: row.scaled(extent as i64).plus(&i) });
     let mut body = vec![
         Stmt::Let { dst: Var(0), instr: load },
         Stmt::Let { dst: Var(1), instr: Instr::Binary(Binary::Add, Var(0), Var(0)) },
@@ -207,18 +211,52 @@ fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::
     let kernel = Kernel {
         name: "spread".into(),
         repeats: 0,
-        extents: vec![extent],
+        extents: vec![ROWS, extent],
         dtypes: vec![dtype; 2],
-        body: vec![Stmt::For { var: LoopVar(0), body }],
+        body: vec![Stmt::For { var: LoopVar(0), body: vec![Stmt::For { var: LoopVar(1), body }] }],
         sources: vec![],
         is_parallel: false,
     };
     let buffer = |name: &str, elements, place| Buffer { name: name.into(), dtype, elements, place };
     let buffers = vec![
-        buffer("x", extent, Place::Input { index: 0 }),
-        buffer("y", extent * step as usize, Place::Output { offset: 0 }),
+        buffer("x", ROWS * extent, Place::Input { index: 0 }),
+        buffer("y", ROWS * extent * step as usize, Place::Output { offset: 0 }),
     ];
     crate::loops::Program { buffers, tasks: vec![Task::Run(kernel)], arena_bytes: 0 }
+}
+
+/// A guard that promises more elements than the buffer has: those that it lacks are zero, and not read.
+#[test]
+fn guards_do_not_reach_beyond_buffers() {
+    let (extent, held) = (45, 20);
+    let mut program = spreading(DType::F32, extent, 1, false);
+    program.buffers[0].elements = held;
+    program.each_kernel_mut(|kernel| {
+        let i = Affine::var(LoopVar(1));
+        let access = Access { buffer: BufferId(0), index: i.clone() };
+        let load = Stmt::Let { dst: Var(0), instr: Instr::LoadWithin(access, vec![(i, 1000)]) };
+        let mut put = |stmt: &mut Stmt| {
+            if matches!(stmt, Stmt::Let { dst: Var(0), .. }) {
+                *stmt = load.clone();
+            }
+        };
+        kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut put));
+    });
+    let x = vec![1.0f32; extent];
+    let mut y = vec![-1.0f32; ROWS * extent];
+    run(&program, &x, &mut y);
+    assert!(y.iter().enumerate().all(|(at, &y)| y == if at % extent < held { 2.0 } else { 0.0 }), "{y:?}");
+}
+
+/// Runs a program of one input and one output.
+fn run(program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
+    program.verify().unwrap();
+    let library = crate::runtime::library(Cpu::Native);
+    let code = crate::codegen::compile(program, Cpu::Native, library, Listing::None).unwrap();
+    let inputs = [x.as_ptr().cast::<u8>()];
+    let nothing = std::ptr::null_mut();
+    // SAFETY: the program has one input and one output, of these sizes at most, no state and no arena.
+    unsafe { (code.steps)(nothing, inputs.as_ptr(), y.as_mut_ptr().cast(), nothing, 1) };
 }
 
 /// What lies between the elements stored, and behind the last, keeps its value.
@@ -228,27 +266,17 @@ fn stores_apart_leave_the_others() {
         [(5, 2, false), (9, 2, true), (16, 2, true), (37, 2, false), (40, 2, true), (21, 3, false)]
     {
         let program = spreading(DType::F32, extent, step, is_paired);
-        program.verify().unwrap();
-        let code = crate::codegen::compile(
-            &program,
-            Cpu::Native,
-            crate::runtime::library(Cpu::Native),
-            Listing::None,
-        );
-        let x: Vec<f32> = (1..=extent).map(|x| x as f32).collect();
-        let mut y = vec![-1.0f32; extent * step as usize + 32];
-        let inputs = [x.as_ptr().cast::<u8>()];
-        let nothing = std::ptr::null_mut();
-        // SAFETY: the program has one input and one output, of these sizes, no state and no arena.
-        unsafe { (code.unwrap().steps)(nothing, inputs.as_ptr(), y.as_mut_ptr().cast(), nothing, 1) };
+        let x: Vec<f32> = (1..=ROWS * extent).map(|x| x as f32).collect();
+        let mut y = vec![-1.0f32; ROWS * extent * step as usize + 32];
+        run(&program, &x, &mut y);
         for (at, &y) in y.iter().enumerate() {
             let (i, place) = (at / step as usize, at % step as usize);
             let expected = match place {
-                0 if i < extent => 2.0 * x[i],
-                1 if i < extent && is_paired => x[i],
+                0 if i < x.len() => 2.0 * x[i],
+                1 if i < x.len() && is_paired => x[i],
                 _ => -1.0,
             };
-            assert_eq!(y, expected, "element {at} of {extent} by {step}, paired: {is_paired}");
+            assert_eq!(y, expected, "element {at} of rows of {extent} by {step}, paired: {is_paired}");
         }
     }
 }
