@@ -225,27 +225,32 @@ fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::
     crate::loops::Program { buffers, tasks: vec![Task::Run(kernel)], arena_bytes: 0 }
 }
 
-/// A guard that promises more elements than the buffer has: those that it lacks are zero, and not read.
+/// A guard that promises more elements than the buffer has: those that it lacks are zero, and not read. One row is
+/// straight-line code.
 #[test]
 fn guards_do_not_reach_beyond_buffers() {
     let (extent, held) = (45, 20);
-    let mut program = spreading(DType::F32, extent, 1, false);
-    program.buffers[0].elements = held;
-    program.each_kernel_mut(|kernel| {
-        let i = Affine::var(LoopVar(1));
-        let access = Access { buffer: BufferId(0), index: i.clone() };
-        let load = Stmt::Let { dst: Var(0), instr: Instr::LoadWithin(access, vec![(i, 1000)]) };
-        let mut put = |stmt: &mut Stmt| {
-            if matches!(stmt, Stmt::Let { dst: Var(0), .. }) {
-                *stmt = load.clone();
-            }
-        };
-        kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut put));
-    });
-    let x = vec![1.0f32; extent];
-    let mut y = vec![-1.0f32; ROWS * extent];
-    run(&program, &x, &mut y);
-    assert!(y.iter().enumerate().all(|(at, &y)| y == if at % extent < held { 2.0 } else { 0.0 }), "{y:?}");
+    for rows in [1, ROWS] {
+        let mut program = spreading(DType::F32, extent, 1, false);
+        program.buffers[0].elements = held;
+        program.each_kernel_mut(|kernel| {
+            let i = Affine::var(LoopVar(1));
+            let access = Access { buffer: BufferId(0), index: i.clone() };
+            let load = Stmt::Let { dst: Var(0), instr: Instr::LoadWithin(access, vec![(i, 1000)]) };
+            let mut put = |stmt: &mut Stmt| {
+                if matches!(stmt, Stmt::Let { dst: Var(0), .. }) {
+                    *stmt = load.clone();
+                }
+            };
+            kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut put));
+            kernel.extents[0] = rows;
+        });
+        let x = vec![1.0f32; extent];
+        let mut y = vec![-1.0f32; rows * extent];
+        run(&program, &x, &mut y);
+        let expected = |at: usize| if at % extent < held { 2.0 } else { 0.0 };
+        assert!(y.iter().enumerate().all(|(at, &y)| y == expected(at)), "{rows} rows: {y:?}");
+    }
 }
 
 /// Runs a program of one input and one output.
