@@ -17,19 +17,21 @@ fn rewrite(
     variable: &impl Fn(LoopVar) -> LoopVar,
     index: &impl Fn(&Affine) -> Affine,
 ) {
-    stmt.each_mut(&mut |stmt| match stmt {
+    stmt.each_mut(&mut |stmt| {
+        stmt.map_affines(index);
+        renamed(stmt, value, variable);
+    });
+}
+
+/// Replaces the scalar values and the loop variable of a statement itself.
+fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
+    match stmt {
         Stmt::Let { dst, instr } => {
             *dst = value(*dst);
-            *instr = instr.clone().map_operands(value).map_affines(index);
+            *instr = instr.clone().map_operands(value);
         }
-        Stmt::Store { access, value: stored } => {
-            *stored = value(*stored);
-            access.index = index(&access.index);
-        }
-        Stmt::Accumulate { access, row, value: added, .. } => {
-            (*row, *added) = (value(*row), value(*added));
-            access.index = index(&access.index);
-        }
+        Stmt::Store { value: stored, .. } => *stored = value(*stored),
+        Stmt::Accumulate { row, value: added, .. } => (*row, *added) = (value(*row), value(*added)),
         Stmt::For { var, .. } => *var = variable(*var),
         Stmt::Recur { var, carry, next, .. } => {
             *var = variable(*var);
@@ -42,7 +44,7 @@ fn rewrite(
             }
         }
         Stmt::Contract(_) | Stmt::Sort { .. } => {}
-    });
+    }
 }
 
 /// Whether statements can be copied: there is no library call among them.

@@ -1,7 +1,7 @@
 //! Shares large kernels out among threads: their outermost loop, cut into pieces where it would run on vectors or sums
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
-use super::copy::{new_loop, new_value};
+use super::copy::{joined, new_loop, new_value};
 use super::cost::{PARALLEL, PIECE, PIECES, instructions};
 use super::forward::drop_unused;
 use crate::loops::{
@@ -130,30 +130,38 @@ impl Cut<'_> {
         let Pieces { count, length, rest } = self.pieces;
         kernel.extents[self.var.index()] = rest;
         kernel.body = self.before.to_vec();
-        let mut own = self.parts.to_vec();
-        if rest > 0 {
-            own.iter_mut().for_each(|part| part.dst = new_value(&mut kernel, part.dst));
-            kernel.body.push(self.looped(self.moved(Affine::constant((count * length) as i64)), own.clone()));
-        }
-        if !self.parts.is_empty() {
-            let piece = new_loop(&mut kernel, count);
-            let (mut loads, mut all, mut joins) = (Vec::new(), Vec::new(), Vec::new());
-            for ((part, own), &buffer) in self.parts.iter().zip(&own).zip(sums) {
-                let value = new_value(&mut kernel, part.dst);
-                let load = Instr::Load(Access { buffer, index: Affine::var(piece) });
-                loads.push(Stmt::Let { dst: value, instr: load });
-                let dst = if rest > 0 { new_value(&mut kernel, part.dst) } else { part.dst };
-                all.push(Part { dst, value, ..part.clone() });
-                if rest > 0 {
-                    let instr = Instr::Binary(part.combine.join(), dst, own.dst);
-                    joins.push(Stmt::Let { dst: part.dst, instr });
-                }
-            }
-            kernel.body.push(Stmt::Reduce { var: piece, body: loads, parts: all });
+        let mut fresh = || -> Vec<Part> {
+            let renamed = |part: &Part| Part { dst: new_value(&mut kernel, part.dst), ..*part };
+            self.parts.iter().map(renamed).collect()
+        };
+        if rest == 0 {
+            self.add_up(&mut kernel, self.parts.to_vec(), sums);
+        } else {
+            let (all, own) = (fresh(), fresh());
+            let dst = |parts: &[Part]| parts.iter().map(|part| part.dst).collect();
+            let results = [dst(&all), dst(&own)];
+            kernel.body.push(self.looped(self.moved(Affine::constant((count * length) as i64)), own));
+            self.add_up(&mut kernel, all, sums);
+            let joins = joined(&mut kernel, self.parts, &results);
             kernel.body.extend(joins);
         }
         kernel.body.extend_from_slice(self.after);
         drop_unused(&mut kernel);
         kernel
+    }
+
+    /// The sums of all pieces.
+    fn add_up(&self, kernel: &mut Kernel, mut parts: Vec<Part>, sums: &[BufferId]) {
+        if parts.is_empty() {
+            return;
+        }
+        let piece = new_loop(kernel, self.pieces.count);
+        let mut body = Vec::with_capacity(parts.len());
+        for (part, &buffer) in parts.iter_mut().zip(sums) {
+            part.value = new_value(kernel, part.dst);
+            let load = Instr::Load(Access { buffer, index: Affine::var(piece) });
+            body.push(Stmt::Let { dst: part.value, instr: load });
+        }
+        kernel.body.push(Stmt::Reduce { var: piece, body, parts });
     }
 }
