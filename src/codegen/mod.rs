@@ -56,8 +56,6 @@ pub struct Code {
     pub steps: StepsFn,
     /// Runs one task each: together, in order, they are a step. Straight-line code has none.
     pub tasks: Vec<StepFn>,
-    /// Whether it is straight-line code.
-    pub is_straight: bool,
     /// CLIF of every function, with [`Listing::Full`].
     pub clif: String,
     /// Assembly of every function, with [`Listing::Full`].
@@ -166,7 +164,6 @@ impl Compiler<'_> {
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
             // SAFETY: as above; tasks have the signature of a step.
             tasks: tasks.map(|task| unsafe { std::mem::transmute::<*const u8, StepFn>(task) }).collect(),
-            is_straight: self.tape.is_some(),
             module: Some(self.module),
             _tables: self.tables,
             clif: self.clif,

@@ -130,6 +130,6 @@ fn compile_anew(source: &Graph, options: &Options, mut watch: Stopwatch) -> Resu
         live_bytes: schedule.live_bytes(),
         code_bytes: code.bytes,
     };
-    let work = work::work(&ready, &schedule.program, code.is_straight);
+    let work = work::work(&ready, &schedule.program, code.tasks.is_empty());
     Ok(Executable::new(&schedule, code, work, report))
 }

@@ -96,7 +96,7 @@ pub(super) fn share<F: Fn(usize) + Sync>(shares: u16, run: &F) {
 
 /// The threads of the current pool.
 pub(super) fn threads() -> usize {
-    rayon::current_num_threads().max(1)
+    rayon::current_num_threads()
 }
 
 /// Waits, when dropped, until all shares are done: the job lives on the stack of who announced it.
