@@ -6,8 +6,6 @@ use super::nest::Nest;
 use crate::loops::{Access, Affine};
 use crate::types::DType;
 
-const ADDRESS: Code = Code::plain("lea", 0x8d);
-
 impl Nest<'_> {
     /// Where the element lies, or that of the first lane. What outer loops contribute is computed in them.
     fn address(&mut self, access: &Access) -> Address {
@@ -18,8 +16,7 @@ impl Nest<'_> {
         let last = terms.pop();
         for (counter, coefficient) in terms {
             let term = self.term(counter, coefficient * size);
-            let sum = Operand::Memory(Address { base: Base::Reg(base), index: Some(term), offset: 0 });
-            base = self.lanes.build.pure(Class::General, |d| Inst::new(ADDRESS, d, None, sum));
+            base = self.pointer(Address { base: Base::Reg(base), index: Some(term), offset: 0 });
         }
         let index = last.map(|(counter, coefficient)| self.term(counter, coefficient * size));
         Address { base: Base::Reg(base), index, offset: start + (offset * size) as i32 }
@@ -37,10 +34,7 @@ impl Nest<'_> {
     fn pointer(&mut self, address: Address) -> Reg {
         match address {
             Address { base: Base::Reg(base), index: None, offset: 0 } => base,
-            _ => self
-                .lanes
-                .build
-                .pure(Class::General, |d| Inst::new(ADDRESS, d, None, Operand::Memory(address))),
+            _ => self.lanes.build.pure(Class::General, |d| Inst::address(d, address)),
         }
     }
 
@@ -49,8 +43,8 @@ impl Nest<'_> {
     }
 
     /// The lanes that exist and have their guard, if not all do.
-    fn mask(&mut self, guard: Option<Reg>) -> Option<Reg> {
-        let rest = self.rest.filter(|_| self.vector.is_some()).map(|count| self.lanes.first(count));
+    pub(super) fn mask(&mut self, guard: Option<Reg>) -> Option<Reg> {
+        let rest = self.rest.map(|count| self.lanes.first(count));
         match (rest, guard) {
             (Some(rest), Some(guard)) => Some(self.lanes.both(rest, guard)),
             (rest, guard) => rest.or(guard),
@@ -234,32 +228,30 @@ impl Nest<'_> {
 
     fn store_lanes(&mut self, address: Address, step: i64, value: Held) {
         let wide = self.lanes.width == 8;
-        let bytes = self.lanes.width as u8;
         let value = self.lanes.register(value);
-        let code = match step {
-            1 => {
-                let mask = self.mask(None);
-                return self.store_whole(address, value, mask);
-            }
-            2 => return self.store_every_second(address, value),
+        let (code, address, mask) = match step {
             0 if self.vector.is_none() => {
                 let (suffix, prefix) = if wide { ("sd", 3) } else { ("ss", 2) };
-                Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) }.scalar()
+                let code = Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) };
+                (code.scalar(), address, None)
             }
             0 => {
                 self.lanes.unsupported();
                 return;
             }
-            _ => self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8),
-        };
-        let (address, mask) = match step {
-            0 => (address, None),
+            1 => {
+                let mask = self.mask(None);
+                return self.store_whole(address, value, mask);
+            }
+            2 => return self.store_every_second(address, value),
             _ => {
+                let code =
+                    self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8);
                 let (address, mask) = self.apart(address, step, None);
-                (address, Some(mask))
+                (code, address, Some(mask))
             }
         };
-        let code = code.of_bytes(bytes).writing(Writes::NoRegister);
+        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);
         self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(mask));
     }
 
@@ -284,6 +276,10 @@ impl Nest<'_> {
     /// The value of an affine expression: a number, or lanes if it moves along them.
     pub fn index(&mut self, index: &Affine) -> Held {
         let coefficient = self.vector.map_or(0, |var| index.coefficient(var));
+        let (lowest, highest) = self.kernel.range_of(index);
+        if lowest < i32::MIN.into() || highest > i32::MAX.into() {
+            return self.lanes.unsupported();
+        }
         let (terms, offset) = self.moving(index);
         let mut sum: Option<Reg> = None;
         for (counter, coefficient) in terms {
@@ -291,20 +287,13 @@ impl Nest<'_> {
             sum = Some(match sum {
                 None => term,
                 Some(sum) => {
-                    let both =
-                        Operand::Memory(Address { base: Base::Reg(sum), index: Some((term, 1)), offset: 0 });
-                    self.lanes.build.pure(Class::General, |d| Inst::new(ADDRESS, d, None, both))
+                    self.pointer(Address { base: Base::Reg(sum), index: Some((term, 1)), offset: 0 })
                 }
             });
         }
         let number = match sum {
-            Some(sum) if offset != 0 => self.pointer(Address::at(sum, offset as i32)),
-            Some(sum) => sum,
-            None => {
-                const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
-                let inst = |d| Inst::new(SET, None, None, Operand::Reg(d)).with(offset as i32);
-                self.lanes.build.pure(Class::General, inst)
-            }
+            Some(sum) => self.pointer(Address::at(sum, offset as i32)),
+            None => self.lanes.build.pure(Class::General, |d| Inst::set(d, offset as i32)),
         };
         if coefficient == 0 {
             return Held::Number(number);
@@ -313,7 +302,7 @@ impl Nest<'_> {
             self.lanes.register(Held::Number(number)),
             self.lanes.series(|lane| (coefficient * lane as i64) as u64),
         );
-        let code = self.lanes.integer("vpadd", 1, if self.lanes.width == 8 { 0xd4 } else { 0xfe });
+        let code = self.lanes.integer_add();
         Held::Lanes(self.lanes.build.pure(Class::Vector, |d| Inst::new(code, d, first, steps)))
     }
 
@@ -321,8 +310,7 @@ impl Nest<'_> {
     pub fn within(&mut self, ranges: &[(Affine, i64)]) -> Reg {
         let mut inside = None;
         for (index, bound) in ranges {
-            let (lowest, highest) = self.kernel.range_of(index);
-            if self.lanes.width == 4 && (lowest < i32::MIN.into() || highest.max(*bound) > i32::MAX.into()) {
+            if self.lanes.width == 4 && *bound > i32::MAX.into() {
                 self.lanes.unsupported();
             }
             let index = self.index(index);

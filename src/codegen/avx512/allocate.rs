@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::encode;
-use super::machine::{ARGUMENTS, Address, Bound, Class, Code, Inst, Item, Operand, Reg, Role, STACK, Writes};
+use super::machine::{ARGUMENTS, Address, Bound, Class, Inst, Item, Operand, Reg, Role, STACK, Writes};
 
 /// Code with the processor's registers.
 pub struct Allocated {
@@ -347,44 +347,5 @@ impl Rewriting<'_> {
             self.items.push(Item::Inst(inst));
         }
         to_store.into_iter().for_each(|(reg, offset)| self.put_aside(reg, offset));
-    }
-}
-
-impl Inst {
-    /// Loads or copies a register.
-    pub fn load(to: Reg, from: Operand) -> Inst {
-        const GENERAL: Code = Code::plain("mov", 0x8b);
-        const VECTOR: Code = Code::float("vmovu", 1, 0x10, 4);
-        const MASK: Code = Code { is_wide: true, ..Code::mask("kmovq", 0x90, false) };
-        Inst::new(by_class(to, GENERAL, VECTOR, MASK), to, None, from)
-    }
-
-    /// Stores a register.
-    pub fn store(from: Reg, to: Address) -> Inst {
-        const GENERAL: Code = Code::plain("mov", 0x89).writing(Writes::NoRegister);
-        const VECTOR: Code = Code::float("vmovu", 1, 0x11, 4).writing(Writes::NoRegister);
-        const MASK: Code =
-            Code { is_wide: true, ..Code::mask("kmovq", 0x91, false) }.writing(Writes::NoRegister);
-        Inst::new(by_class(from, GENERAL, VECTOR, MASK), from, None, Operand::Memory(to))
-    }
-
-    /// `to = from + by`.
-    pub fn add(to: Reg, from: Reg, by: i32) -> Inst {
-        Inst::new(Code::plain("lea", 0x8d), to, None, Operand::Memory(Address::at(from, by)))
-    }
-
-    /// Both registers, if this copies one to the other.
-    pub fn moved(&self) -> Option<(Reg, Reg)> {
-        let Operand::Reg(from) = self.operand else { return None };
-        let to = self.reg.filter(|_| self.mask.is_none())?;
-        (to.class == from.class && *self == Inst::load(to, self.operand)).then_some((to, from))
-    }
-}
-
-fn by_class(reg: Reg, general: Code, vector: Code, mask: Code) -> Code {
-    match reg.class {
-        Class::General => general,
-        Class::Vector => vector,
-        Class::Mask => mask,
     }
 }

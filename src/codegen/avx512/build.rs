@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::machine::{Address, Bound, Class, Code, Inst, Item, Operand, Reg, Role, Writes};
+use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg, Role};
 
 /// A loop being written, or the function around all.
 struct Level {
@@ -121,10 +121,9 @@ impl Builder {
 
     /// Opens a loop and returns its counter.
     pub fn open(&mut self, from: Bound) -> Reg {
-        const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
         let counter = self.variable(Class::General);
         self.here(match from {
-            Bound::Number(from) => Inst::new(SET, None, None, Operand::Reg(counter)).with(from),
+            Bound::Number(from) => Inst::set(counter, from),
             Bound::Reg(from) => Inst::load(counter, Operand::Reg(from)),
         });
         self.levels.push(Level { items: vec![], counter: Some(counter) });

@@ -68,8 +68,7 @@ impl Encoder {
 
     fn move_stack(&mut self, by: i32) {
         if by != 0 {
-            const LEA: Code = Code::plain("lea", 0x8d);
-            self.inst(&Inst::new(LEA, STACK, None, Operand::Memory(Address::at(STACK, by))));
+            self.inst(&Inst::add(STACK, STACK, by));
         }
     }
 

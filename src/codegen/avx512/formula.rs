@@ -27,27 +27,25 @@ impl Target for Lanes {
         let result = match opcode {
             Opcode::Fneg => self.unary_float(Unary::Neg, x, dtype),
             Opcode::Nearest => self.round(x, 8),
-            _ => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX)),
+            _ => self.inverted(x),
         };
         self.handle(result)
     }
 
     fn binary(&mut self, opcode: Opcode, _: Type, a: Value, b: Value) -> Value {
         let (a, b) = (self.held(a), self.held(b));
-        let is_wide = self.width == 8;
-        let result = match opcode {
-            Opcode::Fadd => self.binary_float(Binary::Add, a, b),
-            Opcode::Fsub => self.binary_float(Binary::Sub, a, b),
-            Opcode::Fmul => self.binary_float(Binary::Mul, a, b),
-            Opcode::Fdiv => self.binary_float(Binary::Div, a, b),
-            Opcode::Iadd => {
-                self.commutative(self.integer("vpadd", 1, if is_wide { 0xd4 } else { 0xfe }), a, b)
-            }
-            Opcode::Isub => self.two(self.integer("vpsub", 1, if is_wide { 0xfb } else { 0xfa }), a, b),
-            Opcode::Band => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
-            Opcode::Bor => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
-            _ => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
+        let (f, is_float) = match opcode {
+            Opcode::Fadd => (Binary::Add, true),
+            Opcode::Fsub => (Binary::Sub, true),
+            Opcode::Fmul => (Binary::Mul, true),
+            Opcode::Fdiv => (Binary::Div, true),
+            Opcode::Iadd => (Binary::Add, false),
+            Opcode::Isub => (Binary::Sub, false),
+            Opcode::Band => (Binary::And, false),
+            Opcode::Bor => (Binary::Or, false),
+            _ => (Binary::Xor, false),
         };
+        let result = self.arithmetic(f, a, b, is_float);
         self.handle(result)
     }
 

@@ -1,7 +1,7 @@
 //! One scalar instruction of the loop IR on all lanes of 512-bit vectors. What is the same in every lane is held in
 //! lanes too; truth values are masks.
 
-use cranelift::prelude::{FloatCC, types};
+use cranelift::prelude::types;
 
 use super::build::Builder;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
@@ -29,8 +29,8 @@ pub struct Lanes {
     pub width: usize,
     /// What the handles of formulas stand for.
     pub(super) values: Vec<Held>,
-    /// How masks came about: comparisons of floats.
-    comparisons: Vec<(Reg, FloatCC, [Held; 2])>,
+    /// The masks of `x < y`, of floats, and those.
+    less: Vec<(Reg, [Held; 2])>,
     /// Whether something came up that is not done here.
     pub is_unsupported: bool,
 }
@@ -50,7 +50,7 @@ const MAXIMUM: i32 = 5;
 
 impl Lanes {
     pub fn new(width: usize) -> Lanes {
-        Lanes { build: Builder::new(), width, values: vec![], comparisons: vec![], is_unsupported: false }
+        Lanes { build: Builder::new(), width, values: vec![], less: vec![], is_unsupported: false }
     }
 
     pub fn count(&self) -> usize {
@@ -135,10 +135,8 @@ impl Lanes {
 
     /// The mask with these bits.
     pub fn bits(&mut self, bits: i32) -> Reg {
-        const SET: Code = Code::plain("mov", 0xc7).writing(Writes::Operand);
         const TO_MASK: Code = Code::mask("kmovw", 0x92, false);
-        let number =
-            self.build.pure(Class::General, |d| Inst::new(SET, None, None, Operand::Reg(d)).with(bits));
+        let number = self.build.pure(Class::General, |d| Inst::set(d, bits));
         self.build.pure(Class::Mask, |d| Inst::new(TO_MASK, d, None, Operand::Reg(number)))
     }
 
@@ -203,15 +201,14 @@ impl Lanes {
             self.is_unsupported = true;
             return;
         }
-        let code = match (combine, dtype.is_float()) {
-            (Combine::Sum, true) => self.float("vadd", 1, 0x58),
-            (Combine::Prod, true) => self.float("vmul", 1, 0x59),
-            (Combine::Sum, false) => self.integer("vpadd", 1, if self.width == 8 { 0xd4 } else { 0xfe }),
+        match (combine, dtype.is_float()) {
             (Combine::Max, true) => return self.accumulate_extremum(sum, x, mask, MAXIMUM),
             (Combine::Min, true) => return self.accumulate_extremum(sum, x, mask, MINIMUM),
-            (Combine::Prod, false) => self.integer("vpmull", 2, 0x40),
-            (Combine::Max, false) => self.integer("vpmaxs", 2, 0x3d),
-            (Combine::Min, false) => self.integer("vpmins", 2, 0x39),
+            _ => {}
+        }
+        let Some(code) = self.code(combine.join(), dtype.is_float()) else {
+            self.is_unsupported = true;
+            return;
         };
         let x = self.operand(x);
         self.build.here(Inst::new(code, sum, sum, x).masked(mask));
@@ -283,15 +280,13 @@ impl Lanes {
                 Held::Mask(self.build.pure(Class::Mask, |d| Inst::new(code, d, None, Operand::Reg(mask))))
             }
             (_, DType::F32 | DType::F64) => self.unary_float(f, x, dtype),
-            (Unary::Neg, DType::I32) => self.two(self.integer("vpsub", 1, 0xfa), Held::Constant(0), x),
+            (Unary::Neg, DType::I32) => self.arithmetic(Binary::Sub, Held::Constant(0), x, false),
             (Unary::Sign, DType::I32) => {
-                let low = self.binary_integer(Binary::Max, x, Held::Constant(u64::MAX));
-                self.binary_integer(Binary::Min, low, Held::Constant(1))
+                let low = self.arithmetic(Binary::Max, x, Held::Constant(u64::MAX), false);
+                self.arithmetic(Binary::Min, low, Held::Constant(1), false)
             }
             (Unary::Abs, DType::I32) => self.one(self.integer("vpabs", 2, 0x1e), x, None),
-            (Unary::Not, DType::I32) => {
-                self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(u64::MAX))
-            }
+            (Unary::Not, DType::I32) => self.inverted(x),
             _ => self.unsupported(),
         }
     }
@@ -299,8 +294,8 @@ impl Lanes {
     pub(super) fn unary_float(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
         let sign = 1u64 << (8 * self.width - 1);
         match f {
-            Unary::Neg => self.commutative(self.integer("vpxor", 1, 0xef), x, Held::Constant(sign)),
-            Unary::Abs => self.commutative(self.integer("vpand", 1, 0xdb), x, Held::Constant(!sign)),
+            Unary::Neg => self.arithmetic(Binary::Xor, x, Held::Constant(sign), false),
+            Unary::Abs => self.arithmetic(Binary::And, x, Held::Constant(!sign), false),
             Unary::Sqrt => self.one(self.float("vsqrt", 1, 0x51), x, None),
             Unary::Floor => self.round(x, 9),
             Unary::Ceil => self.round(x, 10),
@@ -333,21 +328,61 @@ impl Lanes {
         match dtype {
             DType::F32 | DType::F64 => self.binary_float(f, a, b),
             DType::Bool => self.binary_mask(f, a, b),
-            DType::I32 => self.binary_integer(f, a, b),
+            DType::I32 => self.arithmetic(f, a, b, false),
             DType::I64 => self.unsupported(),
         }
     }
 
-    pub(super) fn binary_float(&mut self, f: Binary, a: Held, b: Held) -> Held {
+    fn binary_float(&mut self, f: Binary, a: Held, b: Held) -> Held {
         match f {
-            Binary::Add => self.commutative(self.float("vadd", 1, 0x58), a, b),
-            Binary::Mul => self.commutative(self.float("vmul", 1, 0x59), a, b),
-            Binary::Sub => self.two(self.float("vsub", 1, 0x5c), a, b),
-            Binary::Div => self.two(self.float("vdiv", 1, 0x5e), a, b),
             Binary::Max => self.extremum(a, b, MAXIMUM),
             Binary::Min => self.extremum(a, b, MINIMUM),
-            _ => self.unsupported(),
+            f => self.arithmetic(f, a, b, true),
         }
+    }
+
+    /// What one instruction computes, of floats or of integers as wide as the lanes.
+    pub(super) fn arithmetic(&mut self, f: Binary, a: Held, b: Held, is_float: bool) -> Held {
+        use Binary::{Add, And, Max, Min, Mul, Or, Xor};
+        match self.code(f, is_float) {
+            Some(code) if matches!(f, Add | Mul | Max | Min | And | Or | Xor) => self.commutative(code, a, b),
+            Some(code) => self.two(code, a, b),
+            None => self.unsupported(),
+        }
+    }
+
+    /// The instruction for a function, if there is one.
+    fn code(&self, f: Binary, is_float: bool) -> Option<Code> {
+        let is_wide = self.width == 8;
+        Some(match (f, is_float) {
+            (Binary::Add, true) => self.float("vadd", 1, 0x58),
+            (Binary::Mul, true) => self.float("vmul", 1, 0x59),
+            (Binary::Sub, true) => self.float("vsub", 1, 0x5c),
+            (Binary::Div, true) => self.float("vdiv", 1, 0x5e),
+            (Binary::Add, false) => self.integer_add(),
+            (Binary::Sub, false) => self.integer("vpsub", 1, if is_wide { 0xfb } else { 0xfa }),
+            (Binary::Mul, false) => self.integer("vpmull", 2, 0x40),
+            (Binary::Max, false) => self.integer("vpmaxs", 2, 0x3d),
+            (Binary::Min, false) => self.integer("vpmins", 2, 0x39),
+            (Binary::And, false) => self.integer("vpand", 1, 0xdb),
+            (Binary::Or, false) => self.integer("vpor", 1, 0xeb),
+            (Binary::Xor, false) => self.integer("vpxor", 1, 0xef),
+            // Amounts outside the width: shifts by lanes shift everything out, sign bits included.
+            (Binary::ShiftLeft, false) => self.integer("vpsllv", 2, 0x47),
+            (Binary::ShiftRightLogical, false) => self.integer("vpsrlv", 2, 0x45),
+            (Binary::ShiftRight, false) => self.integer("vpsrav", 2, 0x46),
+            (Binary::RotateLeft, false) => self.integer("vprolv", 2, 0x15),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn integer_add(&self) -> Code {
+        self.integer("vpadd", 1, if self.width == 8 { 0xd4 } else { 0xfe })
+    }
+
+    /// Every bit the other way.
+    pub(super) fn inverted(&mut self, x: Held) -> Held {
+        self.arithmetic(Binary::Xor, x, Held::Constant(u64::MAX), false)
     }
 
     /// IEEE 754-2019's maximum or minimum. The processor's orders zeros, and leaves NaN to be put in.
@@ -374,25 +409,6 @@ impl Lanes {
             Binary::Xor => self.mask_of_two("kxorw", 0x47, a, b),
             _ => return self.unsupported(),
         })
-    }
-
-    fn binary_integer(&mut self, f: Binary, a: Held, b: Held) -> Held {
-        match f {
-            Binary::Add => self.commutative(self.integer("vpadd", 1, 0xfe), a, b),
-            Binary::Sub => self.two(self.integer("vpsub", 1, 0xfa), a, b),
-            Binary::Mul => self.commutative(self.integer("vpmull", 2, 0x40), a, b),
-            Binary::Max => self.commutative(self.integer("vpmaxs", 2, 0x3d), a, b),
-            Binary::Min => self.commutative(self.integer("vpmins", 2, 0x39), a, b),
-            Binary::And => self.commutative(self.integer("vpand", 1, 0xdb), a, b),
-            Binary::Or => self.commutative(self.integer("vpor", 1, 0xeb), a, b),
-            Binary::Xor => self.commutative(self.integer("vpxor", 1, 0xef), a, b),
-            // Amounts outside the width: shifts by lanes shift everything out, sign bits included.
-            Binary::ShiftLeft => self.two(self.integer("vpsllv", 2, 0x47), a, b),
-            Binary::ShiftRightLogical => self.two(self.integer("vpsrlv", 2, 0x45), a, b),
-            Binary::ShiftRight => self.two(self.integer("vpsrav", 2, 0x46), a, b),
-            Binary::RotateLeft => self.two(self.integer("vprolv", 2, 0x15), a, b),
-            _ => self.unsupported(),
-        }
     }
 
     /// `dtype` is that of the operands.
@@ -433,7 +449,7 @@ impl Lanes {
         let (x, y) = (self.register(a), self.operand(b));
         let mask = self.build.pure(Class::Mask, |d| Inst::new(code, d, x, y).with(condition));
         if condition == LESS {
-            self.comparisons.push((mask, FloatCC::LessThan, [a, b]));
+            self.less.push((mask, [a, b]));
         }
         Held::Mask(mask)
     }
@@ -458,7 +474,7 @@ impl Lanes {
         }
         let mask = self.mask(condition);
         // The processor's minimum is exactly `x < y ? x : y`.
-        let compared = self.comparisons.iter().find(|known| known.0 == mask).map(|known| known.2);
+        let compared = self.less.iter().find(|known| known.0 == mask).map(|known| known.1);
         if let Some([x, y]) = compared {
             if [a, b] == [x, y] {
                 return self.two(self.float("vmin", 1, 0x5d), a, b);
@@ -472,7 +488,8 @@ impl Lanes {
             let inst = |d| Inst::new(code, d, None, Operand::Reg(a)).zeroing(Some(mask));
             return Held::Lanes(self.build.pure(Class::Vector, inst));
         }
-        let (code, a, b) = (self.float("vblendm", 2, 0x65), self.operand(a), self.register(b));
+        let code = self.float("vblendm", 2, 0x65).writing(Writes::RegSelected);
+        let (a, b) = (self.operand(a), self.register(b));
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, b, a).masked(Some(mask))))
     }
 
@@ -507,11 +524,16 @@ impl Lanes {
         Held::Number(self.build.pure(Class::General, |d| Inst::new(EXTEND, d, None, Operand::Reg(low))))
     }
 
+    /// A number in lanes of 64 bits, whatever the width of others.
+    fn in_wide_lanes(&mut self, x: Reg) -> Reg {
+        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
+        self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)))
+    }
+
     /// A number as f32.
     pub fn float_of(&mut self, x: Reg) -> Held {
-        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
         const CONVERT: Code = Code { suffix: "ps", prefix: 0, ..Code::integer("vcvtqq2", 1, 0x5b, 8) };
-        let x = self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)));
+        let x = self.in_wide_lanes(x);
         let x = self.build.pure(Class::Vector, |d| Inst::new(CONVERT, d, None, Operand::Reg(x)));
         let code = self.broadcast();
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(x))))
@@ -519,13 +541,12 @@ impl Lanes {
 
     /// A number held between 0 and another.
     pub fn held_between(&mut self, x: Reg, most: i64) -> Reg {
-        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
         const LARGER: Code = Code::integer("vpmaxs", 2, 0x3d, 8);
         const SMALLER: Code = Code::integer("vpmins", 2, 0x39, 8);
         const MOVE: Code = Code::integer("vmov", 1, 0x7e, 8).writing(Writes::Operand).scalar();
         let [zero, most] =
             [0, most].map(|bound| Operand::Broadcast(self.build.constant(&bound.to_le_bytes())));
-        let x = self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)));
+        let x = self.in_wide_lanes(x);
         let x = self.build.pure(Class::Vector, |d| Inst::new(LARGER, d, x, zero));
         let x = self.build.pure(Class::Vector, |d| Inst::new(SMALLER, d, x, most));
         self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)))

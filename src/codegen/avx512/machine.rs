@@ -91,6 +91,8 @@ pub enum Writes {
     Reg,
     /// `reg`, whose old value it uses.
     RegUpdated,
+    /// `reg`, from one operand or the other as the mask says.
+    RegSelected,
     Second,
     Operand,
     /// Memory, or flags.
@@ -236,11 +238,14 @@ impl Inst {
 
     /// The registers, and what becomes of each.
     pub fn registers(&self) -> impl Iterator<Item = (Reg, Role)> + use<> {
-        let keeps_lanes = self.mask.is_some() && !self.zeroes && self.mask_merges();
+        // Comparisons clear the lanes that the mask leaves out.
+        let is_vector = self.reg.is_none_or(|reg| reg.class != Class::Mask);
+        let keeps_lanes = self.mask.is_some() && !self.zeroes && is_vector;
         let written = |keeps: bool| if keeps { Role::Update } else { Role::Define };
         let reg = match self.code.writes {
             Writes::Reg => written(keeps_lanes),
             Writes::RegUpdated => Role::Update,
+            Writes::RegSelected => Role::Define,
             _ => Role::Use,
         };
         let second = if self.code.writes == Writes::Second { written(keeps_lanes) } else { Role::Use };
@@ -252,13 +257,6 @@ impl Inst {
         let uses = address.into_iter().flat_map(|address| address.registers()).map(|reg| (reg, Role::Use));
         let direct = [self.reg.map(|x| (x, reg)), self.second.map(|x| (x, second)), direct];
         direct.into_iter().flatten().chain(uses).chain(self.mask.map(|mask| (mask, Role::Use)))
-    }
-
-    /// Whether lanes that the mask leaves out keep their values: comparisons clear them, blends take others.
-    fn mask_merges(&self) -> bool {
-        self.reg.is_none_or(|reg| reg.class != Class::Mask)
-            && self.code.name != "vblendm"
-            && self.code.name != "vpblendm"
     }
 
     /// The instruction with each register replaced.
@@ -283,6 +281,56 @@ impl Inst {
             operand,
             ..self
         }
+    }
+}
+
+impl Inst {
+    /// Loads or copies a register.
+    pub fn load(to: Reg, from: Operand) -> Inst {
+        const GENERAL: Code = Code::plain("mov", 0x8b);
+        const VECTOR: Code = Code::float("vmovu", 1, 0x10, 4);
+        const MASK: Code = Code { is_wide: true, ..Code::mask("kmovq", 0x90, false) };
+        Inst::new(by_class(to, GENERAL, VECTOR, MASK), to, None, from)
+    }
+
+    /// Stores a register.
+    pub fn store(from: Reg, to: Address) -> Inst {
+        const GENERAL: Code = Code::plain("mov", 0x89).writing(Writes::NoRegister);
+        const VECTOR: Code = Code::float("vmovu", 1, 0x11, 4).writing(Writes::NoRegister);
+        const MASK: Code =
+            Code { is_wide: true, ..Code::mask("kmovq", 0x91, false) }.writing(Writes::NoRegister);
+        Inst::new(by_class(from, GENERAL, VECTOR, MASK), from, None, Operand::Memory(to))
+    }
+
+    /// Sets a general register to a number.
+    pub fn set(to: Reg, number: i32) -> Inst {
+        Inst::new(Code::plain("mov", 0xc7).writing(Writes::Operand), None, None, Operand::Reg(to))
+            .with(number)
+    }
+
+    /// Computes an address.
+    pub fn address(to: Reg, address: Address) -> Inst {
+        Inst::new(Code::plain("lea", 0x8d), to, None, Operand::Memory(address))
+    }
+
+    /// `to = from + by`.
+    pub fn add(to: Reg, from: Reg, by: i32) -> Inst {
+        Inst::address(to, Address::at(from, by))
+    }
+
+    /// Both registers, if this copies one to the other.
+    pub fn moved(&self) -> Option<(Reg, Reg)> {
+        let Operand::Reg(from) = self.operand else { return None };
+        let to = self.reg.filter(|_| self.mask.is_none())?;
+        (to.class == from.class && *self == Inst::load(to, self.operand)).then_some((to, from))
+    }
+}
+
+fn by_class(reg: Reg, general: Code, vector: Code, mask: Code) -> Code {
+    match reg.class {
+        Class::General => general,
+        Class::Vector => vector,
+        Class::Mask => mask,
     }
 }
 

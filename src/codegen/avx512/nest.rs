@@ -87,6 +87,9 @@ impl<'n> Nest<'n> {
 
     pub fn body(&mut self, body: &[Stmt]) {
         for (at, stmt) in body.iter().enumerate() {
+            if self.lanes.is_unsupported {
+                return;
+            }
             match stmt {
                 Stmt::Let { dst, instr } => self.assign(*dst, instr),
                 Stmt::Store { access, value } => match self.partner(body, at, access) {
@@ -235,10 +238,7 @@ impl<'n> Nest<'n> {
     /// One iteration of a reduction, added to `sums`.
     fn accumulate(&mut self, body: &[Stmt], parts: &[Part], sums: &[Reg]) {
         self.body(body);
-        let mask = match self.rest {
-            Some(count) if self.vector.is_some() => Some(self.lanes.first(count)),
-            _ => None,
-        };
+        let mask = self.mask(None);
         for (part, &sum) in parts.iter().zip(sums) {
             let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
             match product {

@@ -253,6 +253,31 @@ fn guards_do_not_reach_beyond_buffers() {
     }
 }
 
+/// Indices that lanes of 32 bits do not hold.
+#[test]
+fn large_indices_stay_whole() {
+    let (extent, start) = (45, 1i64 << 33);
+    let mut program = spreading(DType::F32, extent, 1, false);
+    program.each_kernel_mut(|kernel| {
+        let number = Var(kernel.dtypes.len() as u32);
+        kernel.dtypes.push(DType::I64);
+        let index = Affine::var(LoopVar(1)).scaled(1 << 20).plus(&Affine::constant(start));
+        let lets = [(number, Instr::Index(index)), (Var(0), Instr::Cast(number))];
+        kernel.body.iter_mut().for_each(|stmt| {
+            stmt.each_mut(&mut |stmt| {
+                if let Stmt::For { var: LoopVar(1), body } = stmt {
+                    body.splice(..1, lets.clone().map(|(dst, instr)| Stmt::Let { dst, instr }));
+                }
+            });
+        });
+    });
+    let mut y = vec![-1.0f32; ROWS * extent];
+    run(&program, &vec![0.0; ROWS * extent], &mut y);
+    for (at, &y) in y.iter().enumerate() {
+        assert_eq!(y, 2.0 * (start + ((at % extent) << 20) as i64) as f32, "element {at}");
+    }
+}
+
 /// Runs a program of one input and one output.
 fn run(program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
     program.verify().unwrap();
