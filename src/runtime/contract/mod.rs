@@ -21,6 +21,7 @@ use std::ops::Range;
 use super::team;
 use crate::codegen::{Cpu, Library};
 use crate::loops::{LARGE, PANEL_DEPTH, Tables, panel_columns};
+use pack::Part;
 use plan::{Plan, Way};
 use share::Share;
 use tile::Tile;
@@ -77,13 +78,19 @@ macro_rules! entry {
             $(#[$feature])*
             unsafe fn packed(operands: &Operands<'_, $element>, share: &Share<$element>) {
                 // SAFETY: as above.
-                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tile) }
+                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tile, pack) }
             }
 
             $(#[$feature])*
             unsafe fn dots(operands: &Operands<'_, $element>, share: &Share<$element>) {
                 // SAFETY: as above.
                 unsafe { dot::compute::<$vector>(operands, share) }
+            }
+
+            $(#[$feature])*
+            unsafe fn pack(part: Part<'_, $element>, to: *mut $element, vectors: usize) {
+                // SAFETY: as above.
+                unsafe { pack::pack::<$vector>(part, to, vectors) }
             }
 
             $(#[$feature])*

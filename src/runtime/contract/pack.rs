@@ -1,57 +1,85 @@
-//! Packing: parts of an operand copied into strips, each a few vectors wide, row by row of the depth.
+//! Packing: parts of an operand copied into strips, each a few vectors wide, depth after depth.
 
 use super::vector::Vector;
 
-/// Copies a strip of `vectors` vectors of lanes at these depths, given the operand's offsets. Lanes beyond those given
-/// hold anything that is there.
+/// A part of an operand: its offsets for each depth and each lane.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'p, T> {
+    pub from: *const T,
+    pub depth: &'p [i32],
+    pub lanes: &'p [i32],
+    /// Whether all depths are neighbours.
+    pub is_along: bool,
+}
+
+/// Packs a part.
+pub(super) type PackFn<T> = unsafe fn(Part<'_, T>, *mut T, usize);
+
+/// Copies a part in strips of `vectors` vectors. Lanes beyond those given hold anything that is there.
 ///
 /// # Safety
-/// The processor has the vector's instructions; the offsets are good for `from`; `to` has room for a row of whole
-/// vectors a depth.
+/// The processor has the vector's instructions; the offsets are good; `to` has room for a row of whole strips a depth.
 #[inline(always)]
-pub(super) unsafe fn strip<V: Vector>(
-    from: *const V::Element,
-    depth: &[i32],
-    lanes: &[i32],
-    to: *mut V::Element,
-    vectors: usize,
-) {
+pub(super) unsafe fn pack<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, vectors: usize) {
+    let stride = vectors * V::LANES;
+    let whole = if is_run(part.lanes) { part.lanes.len() / stride } else { 0 };
     // SAFETY: the caller's promise.
     unsafe {
-        match vectors {
-            1 => strip_of::<V, 1>(from, depth, lanes, to),
-            2 => strip_of::<V, 2>(from, depth, lanes, to),
-            3 => strip_of::<V, 3>(from, depth, lanes, to),
-            _ => strip_of::<V, 4>(from, depth, lanes, to),
+        row_by_row::<V>(part, whole, to, vectors);
+        for (strip, lanes) in part.lanes.chunks(stride).enumerate().skip(whole) {
+            for vector in 0..vectors {
+                let start = (vector * V::LANES).min(lanes.len());
+                let lanes = &lanes[start..(start + V::LANES).min(lanes.len())];
+                let to = to.add(strip * stride * part.depth.len() + vector * V::LANES);
+                one_vector::<V>(Part { lanes, ..part }, to, stride);
+            }
         }
     }
 }
 
+/// Copies whole strips whose lanes are all neighbours, some at a time in the order in which they lie in memory.
 #[inline(always)]
-unsafe fn strip_of<V: Vector, const VECTORS: usize>(
-    from: *const V::Element,
-    depth: &[i32],
-    lanes: &[i32],
+unsafe fn row_by_row<V: Vector>(
+    part: Part<'_, V::Element>,
+    strips: usize,
     to: *mut V::Element,
+    vectors: usize,
 ) {
-    let stride = VECTORS * V::LANES;
-    for vector in 0..VECTORS {
-        let start = (vector * V::LANES).min(lanes.len());
-        let lanes = &lanes[start..(start + V::LANES).min(lanes.len())];
-        // SAFETY: the caller's promise.
-        unsafe {
-            let to = to.add(vector * V::LANES);
-            match lanes {
-                lanes if is_run(lanes) => side_by_side::<V>(from, depth, lanes, to, stride),
-                lanes
-                    if lanes.len() >= V::LANES / 2
-                        && depth.len() >= V::LANES
-                        && is_run(&depth[..V::LANES]) =>
-                {
-                    across::<V>(from, depth, lanes, to, stride)
+    let start = part.lanes.first().map_or(0, |&start| start as isize);
+    let stride = vectors * V::LANES;
+    let strip = stride * part.depth.len();
+    for group in (0..strips).step_by(GROUP) {
+        for (row, &offset) in part.depth.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut from = part.from.offset(start + offset as isize).add(group * stride);
+                let mut to = to.add(group * strip + row * stride);
+                for _ in group..(group + GROUP).min(strips) {
+                    for vector in 0..vectors {
+                        V::load(from.add(vector * V::LANES)).store(to.add(vector * V::LANES));
+                    }
+                    (from, to) = (from.add(stride), to.add(strip));
                 }
-                lanes => apart::<V>(from, depth, lanes, to, stride),
             }
+        }
+    }
+}
+
+/// So many strips are written at a time: more would compete for the same lines of the first cache.
+const GROUP: usize = 2;
+
+#[inline(always)]
+unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+    let Part { depth, lanes, is_along, .. } = part;
+    let is_long = lanes.len() >= V::LANES / 2 && depth.len() >= V::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if is_run(lanes) {
+            side_by_side::<V>(part, to, stride);
+        } else if is_long && (is_along || is_run(&depth[..V::LANES])) {
+            across::<V>(part, to, stride);
+        } else {
+            apart::<V>(part, to, stride);
         }
     }
 }
@@ -63,19 +91,13 @@ pub(super) fn is_run(offsets: &[i32]) -> bool {
 
 /// Columns that lie side by side: vectors are copied.
 #[inline(always)]
-unsafe fn side_by_side<V: Vector>(
-    from: *const V::Element,
-    depth: &[i32],
-    lanes: &[i32],
-    to: *mut V::Element,
-    stride: usize,
-) {
-    let start = lanes.first().map_or(0, |&start| start as isize);
-    for (row, &offset) in depth.iter().enumerate() {
+unsafe fn side_by_side<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+    let start = part.lanes.first().map_or(0, |&start| start as isize);
+    for (row, &offset) in part.depth.iter().enumerate() {
         // SAFETY: the caller's promise; no column that does not exist is read.
         unsafe {
-            let at = from.wrapping_offset(start + offset as isize);
-            let value = match lanes.len() {
+            let at = part.from.wrapping_offset(start + offset as isize);
+            let value = match part.lanes.len() {
                 count if count == V::LANES => V::load(at),
                 0 => V::splat(V::Element::default()),
                 count => V::load_masked(at, V::mask(count)),
@@ -85,43 +107,37 @@ unsafe fn side_by_side<V: Vector>(
     }
 }
 
-/// Columns along which the depths lie side by side: blocks are transposed on the way.
+/// Columns along which the depths lie side by side: blocks are transposed on the way, the last one may overlap another.
 #[inline(always)]
-unsafe fn across<V: Vector>(
-    from: *const V::Element,
-    depth: &[i32],
-    lanes: &[i32],
-    to: *mut V::Element,
-    stride: usize,
-) {
-    // SAFETY: the caller's promise; rows that do not exist are read as the last one.
-    unsafe {
-        let is_one_run = is_run(depth);
-        for (block, depth) in depth.chunks(V::LANES).enumerate() {
-            let to = to.add(block * V::LANES * stride);
-            if depth.len() < V::LANES || !(is_one_run || is_run(depth)) {
-                apart::<V>(from, depth, lanes, to, stride);
-                continue;
+unsafe fn across<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+    let Part { from, depth, lanes, is_along } = part;
+    let mut rows = [from; 16];
+    for (lane, row) in rows.iter_mut().enumerate() {
+        // Rows that do not exist are read as the last one.
+        *row = from.wrapping_offset(lanes[lane.min(lanes.len() - 1)] as isize);
+    }
+    let last = depth.len() - V::LANES;
+    let mut next = 0;
+    while next < part.depth.len() {
+        let start = next.min(last);
+        next += V::LANES;
+        let depth = &depth[start..start + V::LANES];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(start * stride);
+            if is_along || is_run(depth) {
+                V::transpose(&rows, depth[0] as isize, to, stride);
+            } else {
+                apart::<V>(Part { depth, ..part }, to, stride);
             }
-            let mut rows = [from; 16];
-            for (lane, row) in rows.iter_mut().enumerate() {
-                let column = lanes[lane.min(lanes.len() - 1)];
-                *row = from.offset(column as isize + depth[0] as isize);
-            }
-            V::transpose(&rows, to, stride);
         }
     }
 }
 
 /// Columns anywhere: runs of neighbours, one after the other, and zeros for what is missing.
 #[inline(always)]
-unsafe fn apart<V: Vector>(
-    from: *const V::Element,
-    depth: &[i32],
-    lanes: &[i32],
-    to: *mut V::Element,
-    stride: usize,
-) {
+unsafe fn apart<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+    let Part { from, depth, lanes, .. } = part;
     // SAFETY: the caller's promise.
     unsafe {
         for run in lanes.chunk_by(|a, b| b - a == 1) {

@@ -3,9 +3,10 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::pack::{PackFn, Part, is_run};
 use super::tile::{Ending, Rows, Strip, Tile, TileFn};
 use super::vector::{Real, Vector};
-use super::{Operands, PANEL_DEPTH, Side, pack, parts};
+use super::{Operands, PANEL_DEPTH, Side, parts};
 
 /// The most vectors a strip has.
 const VECTORS: usize = 4;
@@ -77,11 +78,12 @@ pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
     share: &Share<V::Element>,
     compute: TileFn<V::Element, ROWS>,
+    pack: PackFn<V::Element>,
 ) {
     let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
     let vectors = vectors_beside(tallest, SUMS).min(share.columns.len().div_ceil(V::LANES)).max(1);
     let width = vectors * V::LANES;
-    for (number, depth) in parts(operands.rows.depth.len(), PANEL_DEPTH, 1).enumerate() {
+    for (number, depth) in parts(operands.rows.depth.len(), PANEL_DEPTH, V::LANES).enumerate() {
         let ending = match operands.scale {
             Some(scale) => Ending::AddScaled(scale),
             None if number == 0 => Ending::Store,
@@ -92,8 +94,8 @@ pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };
             // SAFETY: the caller's promise; the scratch has room for the panel.
             unsafe {
-                panel.pack::<V>(operands, share.scratch);
-                panel.multiply::<V, ROWS>(operands, share, compute);
+                panel.pack(operands, share.scratch, pack);
+                panel.multiply::<V, ROWS>(operands, share, compute, pack);
             }
         }
     }
@@ -115,15 +117,12 @@ impl<T: Real> Panel<T> {
     }
 
     #[inline(always)]
-    unsafe fn pack<V: Vector<Element = T>>(&self, operands: &Operands<'_, T>, scratch: *mut T) {
-        let Side { operand, offsets, depth, .. } = operands.columns;
-        let depth = &depth[self.depth.clone()];
-        let strips = offsets[self.columns.clone()].chunks(self.vectors * V::LANES);
-        for (number, lanes) in strips.enumerate() {
-            let to = scratch.wrapping_add(number * self.strip_elements::<V>());
-            // SAFETY: the caller's promise.
-            unsafe { pack::strip::<V>(operand, depth, lanes, to, self.vectors) };
-        }
+    unsafe fn pack(&self, operands: &Operands<'_, T>, scratch: *mut T, pack: PackFn<T>) {
+        let Side { operand: from, offsets, depth, .. } = operands.columns;
+        let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
+        let part = Part { from, depth, lanes, is_along: is_run(depth) };
+        // SAFETY: the caller's promise.
+        unsafe { pack(part, scratch, self.vectors) };
     }
 
     #[inline(always)]
@@ -132,6 +131,7 @@ impl<T: Real> Panel<T> {
         operands: &Operands<'_, T>,
         share: &Share<T>,
         compute: TileFn<T, ROWS>,
+        pack: PackFn<T>,
     ) {
         let Operands { rows: left, columns, out, .. } = operands;
         let (width, ending) = (self.vectors * V::LANES, self.ending);
@@ -139,23 +139,26 @@ impl<T: Real> Panel<T> {
         let steps = Steps::of(width, self.depth.len());
         let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left);
         let columns_out = &columns.out[self.columns.clone()];
-        let is_one_run = pack::is_run(columns_out);
+        let is_one_run = is_run(columns_out);
         let vectors = ROWS.div_ceil(V::LANES);
         let copy_steps = Steps::of(vectors * V::LANES, if is_copied { self.depth.len() } else { 0 });
+        let is_along = is_copied && is_run(left_depth);
+        let left_part = Part { from: left.operand, depth: left_depth, lanes: &[], is_along };
         let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * PANEL_DEPTH];
         for part in tiles_of::<ROWS>(&share.rows) {
             let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
             if is_copied {
                 let copy = copy.as_mut_ptr().cast();
+                let part = Part { lanes: &left.offsets[part], ..left_part };
                 // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
-                unsafe { pack::strip::<V>(left.operand, left_depth, &left.offsets[part], copy, vectors) };
+                unsafe { pack(part, copy, vectors) };
                 rows.move_to(copy, copy_steps.offsets());
             }
             for (number, lanes) in columns_out.chunks(width).enumerate() {
                 let mut strip = Strip::default();
                 let from = share.scratch.wrapping_add(number * self.strip_elements::<V>());
                 for (vector, lanes) in lanes.chunks(V::LANES).enumerate() {
-                    let is_contiguous = is_one_run || pack::is_run(lanes);
+                    let is_contiguous = is_one_run || is_run(lanes);
                     strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous);
                 }
                 // SAFETY: the caller's promise.

@@ -145,7 +145,7 @@ impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
                     }
                     let mut block = [V::splat(T::default()); 16];
                     let block = block.as_mut_ptr().cast::<T>();
-                    V::transpose(&from, block, V::LANES);
+                    V::transpose(&from, 0, block, V::LANES);
                     let mut at = 0;
                     for run in rows.chunk_by(|a, b| a.wrapping_add(1) == *b) {
                         let lanes = Lanes::<V>::first(run.len());

@@ -63,14 +63,19 @@ pub(super) trait Vector: Copy {
         unsafe { Self::load_masked(from, mask) }
     }
 
-    /// Takes as many elements from each of `LANES` rows and writes them across: what lay along a row comes to lie
-    /// `stride` elements apart.
+    /// Takes as many elements from each of `LANES` rows, at an offset, and writes them across: what lay along a row comes
+    /// to lie `stride` elements apart.
     #[inline(always)]
-    unsafe fn transpose(rows: &[*const Self::Element; 16], to: *mut Self::Element, stride: usize) {
+    unsafe fn transpose(
+        rows: &[*const Self::Element; 16],
+        offset: isize,
+        to: *mut Self::Element,
+        stride: usize,
+    ) {
         for along in 0..Self::LANES {
             for (lane, row) in rows[..Self::LANES].iter().enumerate() {
                 // SAFETY: the caller's promise.
-                unsafe { *to.add(along * stride + lane) = *row.add(along) };
+                unsafe { *to.add(along * stride + lane) = *row.offset(offset + along as isize) };
             }
         }
     }
@@ -226,8 +231,13 @@ mod x86 {
                 )?
 
                 $(#[inline(always)]
-                unsafe fn transpose(rows: &[*const $element; 16], to: *mut $element, stride: usize) {
-                    unsafe { $transpose(rows, to, stride) }
+                unsafe fn transpose(
+                    rows: &[*const $element; 16],
+                    offset: isize,
+                    to: *mut $element,
+                    stride: usize,
+                ) {
+                    unsafe { $transpose(rows, offset, to, stride) }
                 })?
             }
         };
@@ -247,12 +257,12 @@ mod x86 {
     /// Pairs, then pairs of pairs, then quarters of registers change places.
     #[inline(never)]
     #[target_feature(enable = "avx512f")]
-    unsafe fn transpose_16(rows: &[*const f32; 16], to: *mut f32, stride: usize) {
+    unsafe fn transpose_16(rows: &[*const f32; 16], offset: isize, to: *mut f32, stride: usize) {
         let mut quads = [[_mm512_setzero_ps(); 4]; 4];
         for (quad, filled) in quads.iter_mut().enumerate() {
             // SAFETY: the rows are the caller's promise.
             let (a, b, c, d) = unsafe {
-                let row = |at: usize| _mm512_loadu_ps(rows[4 * quad + at]);
+                let row = |at: usize| _mm512_loadu_ps(rows[4 * quad + at].offset(offset));
                 (row(0), row(1), row(2), row(3))
             };
             let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
