@@ -5,8 +5,11 @@ use std::fmt;
 use super::{Access, Affine, Kernel, LoopVar, Var};
 use crate::types::DType;
 
-/// Depths that are packed at once: a tile's row of the left operand and strip of the right one stay in the first cache.
-pub const PANEL_DEPTH: usize = 256;
+/// Depths that are packed at once, for elements of this size: a tile's rows of the left operand, 2 KB each, stay in the
+/// first cache.
+pub const fn panel_depth(element_bytes: usize) -> usize {
+    (2 << 10) / element_bytes
+}
 
 /// The widest strip of any processor, in elements.
 const STRIP: usize = 64;
@@ -14,10 +17,9 @@ const STRIP: usize = 64;
 /// From so many multiplications on, several threads may compute a part each, and pack it in a part of the scratch memory.
 pub const LARGE: usize = 1 << 20;
 
-/// Columns that are packed at once, for elements of this size: with [`PANEL_DEPTH`] a panel of half a megabyte, which
-/// the second cache holds.
-pub const fn panel_columns(element_bytes: usize) -> usize {
-    (512 << 10) / PANEL_DEPTH / element_bytes
+/// Elements that are packed at once, for elements of this size: half a megabyte, which the second cache holds.
+pub const fn panel_elements(element_bytes: usize) -> usize {
+    (512 << 10) / element_bytes
 }
 
 /// `out[i, j] (+)= Σₖ lhs[i, k] · rhs[k, j]`, each index standing for the values of several loop variables.
@@ -71,12 +73,12 @@ impl Contraction {
     /// Elements of scratch memory: for a panel of either operand, in strips of any width.
     pub fn scratch_elements(&self, kernel: &Kernel) -> usize {
         let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
-        let widest = panel_columns(self.dtype.size());
+        let (most, deepest) = (panel_elements(self.dtype.size()), panel_depth(self.dtype.size()));
         if self.work(kernel) >= LARGE {
-            return widest * PANEL_DEPTH;
+            return most;
         }
         let columns = count(&self.rows).max(count(&self.columns)) + STRIP - 1;
-        columns.min(widest) * count(&self.depth).min(PANEL_DEPTH)
+        most.min(columns * count(&self.depth).min(deepest))
     }
 
     /// The offsets for each index.

@@ -13,7 +13,7 @@ mod verify;
 mod walk;
 
 pub use affine::{Affine, LoopVar};
-pub use contraction::{Contraction, LARGE, PANEL_DEPTH, Tables, panel_columns};
+pub use contraction::{Contraction, LARGE, Tables, panel_depth, panel_elements};
 pub(crate) use parallel::around_loop;
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::Special;

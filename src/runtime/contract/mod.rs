@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use super::team;
 use crate::codegen::{Cpu, Library};
-use crate::loops::{LARGE, PANEL_DEPTH, Tables, panel_columns};
+use crate::loops::{LARGE, Tables, panel_elements};
 use pack::Part;
 use plan::{Plan, Way};
 use share::Share;
@@ -211,15 +211,17 @@ unsafe fn contract<V: Vector>(
     compute: ShareFn<V::Element>,
 ) {
     let (rows, columns) = (operands.rows.offsets.len(), operands.columns.offsets.len());
-    let room = panel_columns(size_of::<V::Element>());
-    let worth = rows * columns * operands.rows.depth.len() / WORTH_A_THREAD;
+    let depth = operands.rows.depth.len();
+    let room = panel_elements(size_of::<V::Element>());
+    let worth = rows * columns * depth / WORTH_A_THREAD;
     if worth < 2 {
         // SAFETY: the caller's promise.
         return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns, scratch, room }) };
     }
-    let threads = worth.min(team::threads()).min(room / share::WIDEST);
-    // Shares are whole strips and tiles.
+    // Shares are whole strips and tiles, and have room for a strip.
     let strip = if operands.way == Way::Dots { dot::COLUMNS } else { 2 * V::LANES };
+    let deepest = share::depths::<V>(depth).next().map_or(1, |part| part.len());
+    let threads = worth.min(team::threads()).min(room / strip / deepest);
     let splits_columns = columns >= 2 * strip * threads || columns / strip >= rows / TALLEST;
     let (length, unit) = if splits_columns { (columns, strip) } else { (rows, 1) };
     let own_room = room / threads;
@@ -228,7 +230,7 @@ unsafe fn contract<V: Vector>(
     team::share(shares as u16, &|number| {
         let part = parts(length, length.div_ceil(threads), unit).nth(number).unwrap_or(0..0);
         let (rows, columns) = if splits_columns { (0..rows, part) } else { (part, 0..columns) };
-        let scratch = scratch.part(number * own_room * PANEL_DEPTH);
+        let scratch = scratch.part(number * own_room);
         // SAFETY: the caller's promise; no two shares have an element or scratch memory in common.
         unsafe { compute(operands, &Share { rows, columns, scratch, room: own_room }) };
     });

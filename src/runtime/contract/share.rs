@@ -6,20 +6,21 @@ use std::ops::Range;
 use super::pack::{PackFn, Part, is_run};
 use super::tile::{Ending, Rows, Strip, Tile, TileFn};
 use super::vector::{Real, Vector};
-use super::{Operands, PANEL_DEPTH, Side, parts};
+use super::{Operands, Side, parts};
+use crate::loops::panel_depth;
 
 /// The most vectors a strip has.
 const VECTORS: usize = 4;
 
-/// The widest strip of any processor, in elements.
-pub(super) const WIDEST: usize = 64;
+/// Depths of the deepest panel.
+const DEEPEST: usize = panel_depth(size_of::<f32>());
 
 /// Some rows and columns of the result, and where the right operand is packed for them.
 pub(super) struct Share<T> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
     pub scratch: *mut T,
-    /// Columns that the scratch has room for.
+    /// Elements that the scratch has room for.
     pub room: usize,
 }
 
@@ -69,6 +70,11 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
     }
 }
 
+/// The depths, those of a panel at a time.
+pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usize>> + use<V> {
+    parts(count, panel_depth(size_of::<V::Element>()), V::LANES)
+}
+
 /// Computes a share with vectors of columns that are packed first.
 ///
 /// # Safety
@@ -81,15 +87,17 @@ pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
     pack: PackFn<V::Element>,
 ) {
     let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
-    let vectors = vectors_beside(tallest, SUMS).min(share.columns.len().div_ceil(V::LANES)).max(1);
-    let width = vectors * V::LANES;
-    for (number, depth) in parts(operands.rows.depth.len(), PANEL_DEPTH, V::LANES).enumerate() {
+    let columns = share.columns.len();
+    for (number, depth) in depths::<V>(operands.rows.depth.len()).enumerate() {
+        let vectors = vectors_beside(tallest, SUMS).min(columns.div_ceil(V::LANES));
+        let vectors = vectors.min(share.room / depth.len() / V::LANES).max(1);
+        let width = vectors * V::LANES;
         let ending = match operands.scale {
             Some(scale) => Ending::AddScaled(scale),
             None if number == 0 => Ending::Store,
             None => Ending::AddScaled(V::Element::ONE),
         };
-        for columns in parts(share.columns.len(), share.room / width * width, width) {
+        for columns in parts(columns, share.room / depth.len() / width * width, width) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };
             // SAFETY: the caller's promise; the scratch has room for the panel.
@@ -144,7 +152,7 @@ impl<T: Real> Panel<T> {
         let copy_steps = Steps::of(vectors * V::LANES, if is_copied { self.depth.len() } else { 0 });
         let is_along = is_copied && is_run(left_depth);
         let left_part = Part { from: left.operand, depth: left_depth, lanes: &[], is_along };
-        let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * PANEL_DEPTH];
+        let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * DEEPEST];
         for part in tiles_of::<ROWS>(&share.rows) {
             let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
             if is_copied {
@@ -170,14 +178,14 @@ impl<T: Real> Panel<T> {
 
 /// The offsets of packed depths.
 struct Steps {
-    offsets: [MaybeUninit<i32>; PANEL_DEPTH],
+    offsets: [MaybeUninit<i32>; DEEPEST],
     count: usize,
 }
 
 impl Steps {
     #[inline(always)]
     fn of(step: usize, count: usize) -> Steps {
-        let mut offsets = [MaybeUninit::uninit(); PANEL_DEPTH];
+        let mut offsets = [MaybeUninit::uninit(); DEEPEST];
         for (at, offset) in offsets[..count].iter_mut().enumerate() {
             offset.write((at * step) as i32);
         }

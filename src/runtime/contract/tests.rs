@@ -42,7 +42,7 @@ fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
     let (lhs, rhs, start) = (numbers(1, lhs), numbers(2, rhs), numbers(3, out));
     let mut wanted = start.clone();
     expected(tables, &lhs, &rhs, &mut wanted, 3.0);
-    let scratch = PANEL_DEPTH * panel_columns(4).max(panel_columns(8)).max(64);
+    let scratch = panel_elements(4);
     for library in libraries() {
         let mut wide = (start.clone(), vec![0.0f64; scratch]);
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
@@ -207,7 +207,7 @@ fn what_is_not_finite_stays_where_it_belongs() {
     right[0] = f32::NAN;
     let left = vec![0.0f32; lhs];
     for library in libraries() {
-        let (mut found, mut scratch) = (vec![1.0f32; out], vec![f32::NAN; PANEL_DEPTH * panel_columns(4)]);
+        let (mut found, mut scratch) = (vec![1.0f32; out], vec![f32::NAN; panel_elements(4)]);
         // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
         unsafe {
             let (out, scratch) = (found.as_mut_ptr(), scratch.as_mut_ptr());
@@ -244,8 +244,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         for library in libraries() {
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let (mut out, mut scratch) =
-                    (vec![0.0f32; out], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
+                let (mut out, mut scratch) = (vec![0.0f32; out], vec![0.0f32; panel_elements(4)]);
                 let addresses = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
                 // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
                 pool.install(|| unsafe {
@@ -282,7 +281,7 @@ fn upper_halves_of_registers_are_clean_after_a_call() {
     let (row_out, column_out) = matrix(40, 60, false);
     let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
     let (lhs, rhs) = (vec![1.0f32; 40 * 50], vec![1.0f32; 50 * 60]);
-    let (mut out, mut scratch) = (vec![0.0f32; 40 * 60], vec![0.0f32; PANEL_DEPTH * panel_columns(4)]);
+    let (mut out, mut scratch) = (vec![0.0f32; 40 * 60], vec![0.0f32; panel_elements(4)]);
     for library in libraries() {
         // SAFETY: AVX and XSAVE were found; tables and memory are as in the tests above.
         unsafe {
