@@ -215,22 +215,28 @@ where
     report.view::<T>("z").unwrap().iter().copied().collect()
 }
 
-/// The worst error of a case on both processors, and where.
-fn sweep<T: Number>(case: &Case, count: u64) -> [(f64, f64); 2]
+/// The worst error of a case on each kind of processor, and where.
+fn sweep<T: Number>(case: &Case, count: u64) -> [(f64, f64); 3]
 where
     Value: From<ndarray::ArrayD<T>>,
 {
     let vectors = compile(case, T::DTYPE, CHUNK);
     let scalars = compile(case, T::DTYPE, FEW);
-    let mut worst = [(0.0, 0.0); 2];
+    let mut worst = [(0.0, 0.0); 3];
     let pairs = SPECIAL.iter().flat_map(|x| SPECIAL.iter().map(move |y| (T::from_f64(*x), T::from_f64(*y))));
     let at = |i: u64| T::sample(i % count, count);
     let arguments = pairs.chain((0..count).map(|i| (at(i), at(scrambled(i + 1)))));
     let mut arguments = arguments.chain(std::iter::repeat((T::from_f64(1.5), T::from_f64(2.5))));
     for _ in 0..(count as usize + SPECIAL.len() * SPECIAL.len()).div_ceil(CHUNK) {
         let (x, y): (Vec<T>, Vec<T>) = arguments.by_ref().take(CHUNK).unzip();
-        for cpu in 0..2 {
-            let z = run(&vectors[cpu], &x, &y);
+        let results: [Vec<T>; 3] = std::array::from_fn(|cpu| run(&vectors[cpu], &x, &y));
+        assert!(
+            results[0].iter().zip(&results[1]).all(|(a, b)| a.bits() == b.bits() || a.to_f64().is_nan()),
+            "{}: wide vectors differ from narrow ones near {:e}",
+            case.name,
+            x[0].to_f64()
+        );
+        for (cpu, z) in results.into_iter().enumerate() {
             let few = run(&scalars[cpu], &x[..FEW], &y[..FEW]);
             assert!(
                 few.iter().zip(&z).all(|(a, b)| a.bits() == b.bits() || a.to_f64().is_nan()),
@@ -254,7 +260,9 @@ fn errors_are_a_few_units_in_the_last_place() {
     let (narrow, wide) = if is_full() { (1 << 32, 100_000_000) } else { (1 << 20, 1_000_000) };
     let only = std::env::var("HITOFUDE_SWEEP_ONLY").ok();
     let mut wrong = Vec::new();
-    println!("{:>6} {:>28} {:>28} {:>28} {:>28}", "", "f32", "f32, baseline", "f64", "f64, baseline");
+    let columns = ["f32", "f64"]
+        .map(|ty| ["", ", without AVX-512", ", baseline"].map(|cpu| format!("{:>28}", format!("{ty}{cpu}"))));
+    println!("{:>6} {}", "", columns.concat().join(" "));
     for case in CASES.iter().filter(|case| only.as_deref().is_none_or(|only| only == case.name)) {
         let worst = [sweep::<f32>(case, narrow), sweep::<f64>(case, wide)].concat();
         let cells: Vec<String> =

@@ -84,6 +84,12 @@ const BODIES: &[(&str, Body)] = &[
     ("sums over reversed", |o| (o.x.reverse(1) * o.y).sum(1)),
     ("sums over padded", |o| (o.x.pad(1, 2, 3).exp() - 1.0).sum(1)),
     ("argmax", |o| o.x.argmax(1)),
+    ("angles", |o| (o.x * 3.0).sin() * o.y.cos() + o.row.sin()),
+    ("library", |o| (o.x * 0.4).tan() + (o.x * 0.45).asin() * (o.y * 0.45).acos() - o.row.atan()),
+    ("library of two", |o| o.x.atan2(o.y) + (o.x * o.x + 0.5).pow(o.y) - o.column % (o.y * o.y + 1.3)),
+    ("library on padded", |o| o.x.pad(1, 2, 3).atan() + o.y.pad(1, 3, 2).cos()),
+    ("sums of the library", |o| o.x.atan().sum(1) + o.y.sin().sum(1)),
+    ("largest of the library", |o| (o.x.atan() * o.row).max(0)),
 ];
 
 /// Floats from -2 to 2, integers from -20 to 20.
@@ -186,6 +192,62 @@ fn special_values_in_lanes() {
                     .cast(dtype)
             };
             let given = [("x", pick(|k| k)), ("y", pick(|k| k / 10 + k))];
+            assert_compiles_right(&g, &[("z", z), ("both", x + y)], &given, 0.0);
+        }
+    }
+}
+
+/// Every pair of such values for functions that are the library's, or are for huge angles: the interpreter's bits, with
+/// lanes that lack the call beside lanes that need it, lanes left over, guards and reductions.
+#[test]
+fn special_values_of_the_library() {
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.5,
+        0.25,
+        1e-40,
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        3e9,
+        -3e18,
+        -7.3e6,
+        1e7,
+    ];
+    /// The sine or cosine of huge angles, and of what no formula can get wrong.
+    fn huge<'g>(x: Tensor<'g>, f: fn(Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
+        let is_ordinary = x.abs().less(1e6) & x.abs().greater(1e-6);
+        is_ordinary.select(x, f(x))
+    }
+    let bodies: [Body; 14] = [
+        |o| huge(o.x, |x| x.sin()),
+        |o| huge(o.x, |x| x.cos()) + huge(o.y, |x| x.sin()),
+        |o| huge(o.x.pad(1, 2, 3), |x| x.cos()),
+        |o| huge(o.x, |x| x.sin()).max(1),
+        |o| huge(o.x.reverse(1), |x| x.sin()).min(0),
+        |o| o.x.tan(),
+        |o| o.x.asin(),
+        |o| o.x.acos().max(1),
+        |o| o.x.atan(),
+        |o| o.x.erf_inv(),
+        |o| o.x.pow(o.y),
+        |o| o.x.atan2(o.y),
+        |o| o.x % o.y,
+        |o| o.x.slice(1, 0..1).atan() * o.y,
+    ];
+    for (dtype, columns) in [(F32, 10), (F32, 45), (F64, 10), (F64, 45)] {
+        for body in bodies {
+            let g = Graph::new();
+            let shape = [50, columns];
+            let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
+            let z = body(Operands { x, y, i: x, j: x, row: x, column: x });
+            let pick = |f: fn(usize) -> usize| {
+                let at = |(a, b)| special[f(a * columns + b) % special.len()];
+                Value::from(ndarray::Array2::from_shape_fn((50, columns), at)).cast(dtype)
+            };
+            let given = [("x", pick(|k| k)), ("y", pick(|k| k / 13 + k))];
             assert_compiles_right(&g, &[("z", z), ("both", x + y)], &given, 0.0);
         }
     }

@@ -264,6 +264,8 @@ pub const OTHERS: &[Operator] = &[
     |p| Some((p.x()? * 1.7 + 0.323).round()),
     |p| Some((p.x()? * 1.7 + 0.323).trunc()),
     |p| Some((p.x()? + 0.0323).sign()),
+    // Angles too large for formulas, beside others.
+    |p| Some(((p.x()?.tanh() * 1.7 + 0.323).round() * 3e6).sin()),
     |p| both(p, |x, y| (x * 1.3 + 0.323) % (y * y + 1.57)),
     |p| both(p, |x, y| x.less(y + 0.0323)),
     |p| both(p, |x, y| x.greater_equal(y * 0.9 + 0.0323)),

@@ -16,62 +16,54 @@ pub struct Allocated {
 }
 
 pub fn allocate(items: Vec<Item>) -> Allocated {
-    let items = without_unused(items);
-    let lives = Life::all(&items);
-    let mut places = Places::default();
+    let count = count(&items);
+    let items = without_unused(items, count);
+    let lives = Life::all(&items, count);
+    let mut places = Places { of: vec![None; count], frame: 0 };
     for class in Class::ALL {
         places.scan(class, &lives);
     }
     let mut rewriting = Rewriting { places: &places, items: Vec::with_capacity(items.len()) };
     items.iter().for_each(|&item| rewriting.item(item));
-    let saved = places.saved();
+    let saved = places.saved(&lives);
     Allocated { items: rewriting.items, frame: places.frame, saved }
 }
 
-/// Drops instructions whose results nothing uses: formulas compute more than they need.
-fn without_unused(items: Vec<Item>) -> Vec<Item> {
-    let mut uses: HashMap<Reg, usize> = HashMap::new();
-    for item in &items {
-        each_register(item, |reg, role| *uses.entry(reg).or_default() += usize::from(role != Role::Define));
-    }
-    let mut kept = Vec::with_capacity(items.len());
-    for item in items.into_iter().rev() {
-        let is_unused = match &item {
-            Item::Inst(inst) => {
-                inst.code.writes != Writes::NoRegister
-                    && inst.registers().all(|(reg, role)| match role {
-                        Role::Define => uses[&reg] == 0,
-                        Role::Update => uses[&reg] == 1,
-                        Role::Use => true,
-                    })
-            }
-            _ => false,
-        };
-        match is_unused {
-            true => each_register(&item, |reg, role| {
-                if role != Role::Define {
-                    uses.entry(reg).and_modify(|count| *count -= 1);
-                }
-            }),
-            false => kept.push(item),
-        }
-    }
-    kept.reverse();
-    kept
+/// One more than the highest number of a register: no two registers, of whatever class, have one number.
+fn count(items: &[Item]) -> usize {
+    let mut count = 0;
+    items.iter().for_each(|item| item.each_register(|reg, _| count = count.max(reg.index() + 1)));
+    count
 }
 
-fn each_register(item: &Item, mut f: impl FnMut(Reg, Role)) {
-    match item {
-        Item::Inst(inst) => inst.registers().for_each(|(reg, role)| f(reg, role)),
-        Item::Begin => {}
-        Item::End { counter, to, .. } => {
-            f(*counter, Role::Update);
-            if let Bound::Reg(to) = to {
-                f(*to, Role::Use);
-            }
-        }
-        Item::Argument { reg, .. } => f(*reg, Role::Define),
+/// Drops instructions whose results nothing uses: formulas compute more than they need.
+fn without_unused(mut items: Vec<Item>, count: usize) -> Vec<Item> {
+    let mut uses = vec![0; count];
+    for item in &items {
+        item.each_register(|reg, role| uses[reg.index()] += usize::from(role != Role::Define));
     }
+    let mut is_kept = vec![true; items.len()];
+    for (item, is_kept) in items.iter().zip(&mut is_kept).rev() {
+        let mut is_unused = match item {
+            Item::Inst(inst) => inst.code.writes != Writes::NoRegister,
+            Item::Call(_) => true,
+            _ => false,
+        };
+        item.each_register(|reg, role| {
+            is_unused &= match role {
+                Role::Define => uses[reg.index()] == 0,
+                Role::Update => uses[reg.index()] == 1,
+                Role::Use => true,
+            };
+        });
+        if is_unused {
+            *is_kept = false;
+            item.each_register(|reg, role| uses[reg.index()] -= usize::from(role != Role::Define));
+        }
+    }
+    let mut is_kept = is_kept.into_iter();
+    items.retain(|_| is_kept.next() == Some(true));
+    items
 }
 
 /// From the first to the last position where a register is mentioned, or the end of a loop that needs it again.
@@ -94,24 +86,25 @@ enum Hint {
 
 impl Life {
     /// All lives, by their start.
-    fn all(items: &[Item]) -> Vec<Life> {
+    fn all(items: &[Item], count: usize) -> Vec<Life> {
         let ends = ends_of_loops(items);
-        let mut known: HashMap<Reg, usize> = HashMap::new();
+        let mut known: Vec<Option<usize>> = vec![None; count];
         let mut lives: Vec<Life> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         for (at, item) in items.iter().enumerate() {
             if matches!(item, Item::Begin) {
                 open.push(at);
             }
-            each_register(item, |reg, _| {
-                let index = *known.entry(reg).or_insert_with(|| {
+            let weight = 8f64.powi(open.len() as i32);
+            item.each_register(|reg, _| {
+                let index = *known[reg.index()].get_or_insert_with(|| {
                     lives.push(Life { reg, start: at, end: at, weight: 0.0, hint: Hint::of(item) });
                     lives.len() - 1
                 });
                 let life = &mut lives[index];
                 let again = open.iter().find(|&&begin| begin > life.start).map_or(at, |begin| ends[begin]);
                 life.end = life.end.max(again);
-                life.weight += 8f64.powi(open.len() as i32);
+                life.weight += weight;
             });
             if matches!(item, Item::End { .. }) {
                 open.pop();
@@ -157,9 +150,9 @@ enum Place {
     Stack(i32),
 }
 
-#[derive(Default)]
 struct Places {
-    of: HashMap<Reg, Place>,
+    /// By the number of the register.
+    of: Vec<Option<Place>>,
     frame: u32,
 }
 
@@ -195,7 +188,7 @@ impl Places {
         self.try_scan(&lives, &fewer);
         self.frame = self.frame.next_multiple_of(encode::size(class));
         for life in lives {
-            self.of.entry(life.reg).or_insert_with(|| {
+            self.of[life.reg.index()].get_or_insert_with(|| {
                 self.frame += encode::size(class);
                 Place::Stack((self.frame - encode::size(class)) as i32)
             });
@@ -216,16 +209,16 @@ impl Places {
                 lives_on
             });
             if let Some(number) = self.take(&mut free, life.hint) {
-                self.of.insert(life.reg, Place::Register(number));
+                self.of[life.reg.index()] = Some(Place::Register(number));
                 active.push((life, number));
                 continue;
             }
             is_enough = false;
             let weakest = active.iter_mut().min_by(|(a, _), (b, _)| a.density().total_cmp(&b.density()));
-            self.of.remove(&life.reg);
+            self.of[life.reg.index()] = None;
             if let Some(weakest) = weakest.filter(|(other, _)| other.density() < life.density()) {
-                self.of.remove(&weakest.0.reg);
-                self.of.insert(life.reg, Place::Register(weakest.1));
+                self.of[weakest.0.reg.index()] = None;
+                self.of[life.reg.index()] = Some(Place::Register(weakest.1));
                 weakest.0 = life;
             }
         }
@@ -236,8 +229,8 @@ impl Places {
         let wanted = match hint {
             Hint::Nothing => None,
             Hint::Argument(number) => Some(number),
-            Hint::With(reg) => match self.of.get(&reg) {
-                Some(&Place::Register(number)) => Some(number),
+            Hint::With(reg) => match self.of[reg.index()] {
+                Some(Place::Register(number)) => Some(number),
                 _ => None,
             },
         };
@@ -248,12 +241,10 @@ impl Places {
     }
 
     /// The registers in use that the caller expects to find again.
-    fn saved(&self) -> Vec<Reg> {
-        let is_used = |number: u32| {
-            self.of
-                .iter()
-                .any(|(reg, &place)| reg.class == Class::General && place == Place::Register(number))
-        };
+    fn saved(&self, lives: &[Life]) -> Vec<Reg> {
+        let general = || lives.iter().filter(|life| life.reg.class == Class::General);
+        let is_used =
+            |number: u32| general().any(|life| self.of[life.reg.index()] == Some(Place::Register(number)));
         let callers = [3, 5, 12, 13, 14, 15].into_iter().filter(|&number| is_used(number));
         callers.map(|number| Reg { class: Class::General, number }).collect()
     }
@@ -269,15 +260,15 @@ impl Rewriting<'_> {
     fn item(&mut self, item: Item) {
         match item {
             Item::Begin => self.items.push(Item::Begin),
-            Item::Inst(inst) => self.inst(inst),
+            Item::Inst(_) | Item::Call(_) => self.code(item),
             Item::Argument { reg, number } => {
                 let from = Reg { class: Class::General, number: ARGUMENTS[number] };
-                match self.places.of[&reg] {
-                    Place::Stack(offset) => self.put_aside(from, offset),
-                    Place::Register(number) if number == from.number => {}
-                    Place::Register(number) => {
+                match self.places.of[reg.index()] {
+                    Some(Place::Stack(offset)) => self.put_aside(from, offset),
+                    Some(Place::Register(number)) if number != from.number => {
                         self.items.push(Item::Inst(Inst::load(Reg { number, ..from }, Operand::Reg(from))));
                     }
+                    _ => {}
                 }
             }
             Item::End { counter, step, to } => self.end(counter, step, to),
@@ -292,21 +283,20 @@ impl Rewriting<'_> {
             number => number,
         };
         let at = self.brought(counter, first);
-        match self.places.of[&counter] {
-            Place::Register(_) => self.items.push(Item::End { counter: at, step, to }),
-            Place::Stack(offset) => {
-                self.items.push(Item::Inst(Inst::add(at, at, step)));
-                self.put_aside(at, offset);
-                self.items.push(Item::End { counter: at, step: 0, to });
-            }
-        }
+        let Some(Place::Stack(offset)) = self.places.of[counter.index()] else {
+            return self.items.push(Item::End { counter: at, step, to });
+        };
+        self.items.push(Item::Inst(Inst::add(at, at, step)));
+        self.put_aside(at, offset);
+        self.items.push(Item::End { counter: at, step: 0, to });
     }
 
     /// The register of a value, which is loaded to the given one if it lies on the stack.
     fn brought(&mut self, reg: Reg, stand_in: u32) -> Reg {
-        match self.places.of[&reg] {
-            Place::Register(number) => Reg { number, ..reg },
-            Place::Stack(offset) => {
+        match self.places.of[reg.index()] {
+            None => reg,
+            Some(Place::Register(number)) => Reg { number, ..reg },
+            Some(Place::Stack(offset)) => {
                 let stand_in = Reg { number: stand_in, ..reg };
                 self.items
                     .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
@@ -319,18 +309,24 @@ impl Rewriting<'_> {
         self.items.push(Item::Inst(Inst::store(reg, Address::at(STACK, offset))));
     }
 
-    fn inst(&mut self, inst: Inst) {
+    /// An instruction or a call. Registers that are on the stack have others stand in for them.
+    fn code(&mut self, item: Item) {
+        let mut on_stack: Vec<(Reg, Role, i32)> = Vec::new();
+        item.each_register(|reg, role| {
+            if let Some(Place::Stack(offset)) = self.places.of[reg.index()] {
+                on_stack.push((reg, role, offset));
+            }
+        });
         let mut standing_in: Vec<(Reg, Reg)> = Vec::new();
         let mut to_store = Vec::new();
-        for (reg, role) in inst.registers() {
-            let Some(&Place::Stack(offset)) = self.places.of.get(&reg) else { continue };
+        for &(reg, role, offset) in &on_stack {
             if standing_in.iter().any(|&(of, _)| of == reg) {
                 continue;
             }
             let taken = standing_in.iter().filter(|(of, _)| of.class == reg.class).count();
             let stand_in = Reg { number: registers(reg.class).1[taken], ..reg };
             standing_in.push((reg, stand_in));
-            if role != Role::Define || inst.registers().any(|other| other == (reg, Role::Use)) {
+            if role != Role::Define || on_stack.contains(&(reg, Role::Use, offset)) {
                 self.items
                     .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
             }
@@ -338,13 +334,13 @@ impl Rewriting<'_> {
                 to_store.push((stand_in, offset));
             }
         }
-        let inst = inst.map(|reg| match self.places.of.get(&reg) {
-            Some(&Place::Register(number)) => Reg { number, ..reg },
+        let item = item.map(|reg| match self.places.of[reg.index()] {
+            Some(Place::Register(number)) => Reg { number, ..reg },
             Some(Place::Stack(_)) => standing_in.iter().find(|(of, _)| *of == reg).map_or(reg, |pair| pair.1),
             None => reg,
         });
-        if inst.moved().is_none_or(|(to, from)| to != from) {
-            self.items.push(Item::Inst(inst));
+        if !matches!(item, Item::Inst(inst) if inst.moved().is_some_and(|(to, from)| to == from)) {
+            self.items.push(item);
         }
         to_store.into_iter().for_each(|(reg, offset)| self.put_aside(reg, offset));
     }

@@ -1,9 +1,10 @@
 //! Code on its way: instructions in nested loops, each in the outermost one where its operands exist, and the
 //! constants behind them.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
-use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg, Role};
+use super::call::Call;
+use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg};
 
 /// A loop being written, or the function around all.
 struct Level {
@@ -15,11 +16,12 @@ struct Level {
 pub struct Builder {
     levels: Vec<Level>,
     /// The level where each register gets its value, by class and number.
-    homes: HashMap<Reg, usize>,
-    /// What was computed already, and is in a level still open.
-    known: HashMap<Inst, Reg>,
+    homes: FxHashMap<Reg, usize>,
+    /// What was computed already, and is in a level still open: by what it is a copy of at first, if it is one, and what
+    /// computes it.
+    known: FxHashMap<(Option<Operand>, Item), Reg>,
     constants: Vec<u8>,
-    places: HashMap<Vec<u8>, i32>,
+    places: FxHashMap<Vec<u8>, i32>,
     next: u32,
 }
 
@@ -27,10 +29,10 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             levels: vec![Level { items: vec![], counter: None }],
-            homes: HashMap::new(),
-            known: HashMap::new(),
+            homes: FxHashMap::default(),
+            known: FxHashMap::default(),
             constants: vec![],
-            places: HashMap::new(),
+            places: FxHashMap::default(),
             next: 0,
         }
     }
@@ -74,33 +76,42 @@ impl Builder {
     /// The result of an instruction that depends on nothing but its operands, computed as far out as they allow, and
     /// once. Its destination is a placeholder.
     pub fn pure(&mut self, class: Class, inst: impl Fn(Reg) -> Inst) -> Reg {
-        let key = inst(Reg { class, number: 0 });
+        self.computed(class, None, |d| Item::Inst(inst(d)))
+    }
+
+    /// The result of an instruction that updates a copy of `start`: as [`Builder::pure`].
+    pub fn updated(&mut self, start: Operand, class: Class, update: impl Fn(Reg) -> Inst) -> Reg {
+        self.computed(class, Some(start), |d| Item::Inst(update(d)))
+    }
+
+    /// The result of a call, which leaves a copy of `otherwise` where no bit of its mask is set: as [`Builder::pure`].
+    pub fn called(&mut self, otherwise: Option<Reg>, call: impl Fn(Reg) -> Call) -> Reg {
+        self.computed(Class::Vector, otherwise.map(Operand::Reg), |d| Item::Call(call(d)))
+    }
+
+    fn computed(&mut self, class: Class, start: Option<Operand>, item: impl Fn(Reg) -> Item) -> Reg {
+        let placeholder = Reg { class, number: 0 };
+        let key = (start, item(placeholder));
         if let Some(&known) = self.known.get(&key) {
             return known;
         }
-        let operands = key.registers().filter(|(reg, role)| *role == Role::Use && reg.number != 0);
-        let level = operands.map(|(reg, _)| self.homes[&reg]).max().unwrap_or(0);
+        let copy = |to| start.map(|start| Item::Inst(Inst::load(to, start)));
+        let level = copy(placeholder).iter().chain([&key.1]).map(|item| self.level(item)).max().unwrap_or(0);
         let reg = self.fresh(class, level);
-        self.push(level, Item::Inst(inst(reg)));
+        copy(reg).into_iter().chain([item(reg)]).for_each(|item| self.push(level, item));
         self.known.insert(key, reg);
         reg
     }
 
-    /// The result of instructions that update what the first copies: as [`Builder::pure`], where they stand.
-    pub fn updated(&mut self, start: Operand, class: Class, update: impl Fn(Reg) -> Inst) -> Reg {
-        let used = |inst: &Inst| {
-            let registers: Vec<Reg> =
-                inst.registers().map(|(reg, _)| reg).filter(|reg| reg.number != 0).collect();
-            registers
-        };
-        let placeholder = Reg { class, number: 0 };
-        let (copy, change) = (Inst::load(placeholder, start), update(placeholder));
-        let level =
-            used(&copy).into_iter().chain(used(&change)).map(|reg| self.homes[&reg]).max().unwrap_or(0);
-        let reg = self.fresh(class, level);
-        self.push(level, Item::Inst(Inst::load(reg, start)));
-        self.push(level, Item::Inst(update(reg)));
-        reg
+    /// The level where all operands have their values.
+    fn level(&self, item: &Item) -> usize {
+        let mut level = 0;
+        item.each_register(|reg, _| {
+            if reg.number != 0 {
+                level = level.max(self.homes[&reg]);
+            }
+        });
+        level
     }
 
     /// A load, which stays where it is.

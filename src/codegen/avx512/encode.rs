@@ -1,6 +1,9 @@
 //! Bytes of instructions (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2).
 
+use super::call::{self, Call, FRAME};
 use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
+
+const RETURN: u8 = 0xc3;
 
 /// Machine code on its way.
 #[derive(Default)]
@@ -10,6 +13,10 @@ pub struct Encoder {
     loops: Vec<usize>,
     /// Where the distance to the constants is to be filled in, what is added to it, and where it counts from.
     fixups: Vec<(usize, i32, usize)>,
+    /// Calls behind the function, and where the jumps to them end.
+    rare: Vec<(Call, usize)>,
+    /// Where calls of bridges end, and what the bridges call.
+    bridged: Vec<(Address, usize)>,
 }
 
 /// The parts of an operand that are spread over prefix and body.
@@ -38,9 +45,16 @@ impl Encoder {
         for &reg in saved.iter().rev() {
             encoder.push_or_pop(0x58, reg);
         }
-        // vzeroupper: what is called and returned to uses legacy SSE, which crawls with dirty upper halves.
-        encoder.bytes.extend([0xc5, 0xf8, 0x77, 0xc3]);
+        encoder.clean();
+        encoder.bytes.push(RETURN);
+        encoder.rare_calls();
+        encoder.bridges(items);
         encoder.with_constants(constants)
+    }
+
+    /// vzeroupper: what is called and returned to uses legacy SSE, which crawls with dirty upper halves.
+    fn clean(&mut self) {
+        self.bytes.extend([0xc5, 0xf8, 0x77]);
     }
 
     /// What has been encoded.
@@ -87,10 +101,69 @@ impl Encoder {
                 });
                 let start = self.loops.pop().unwrap_or(0);
                 self.bytes.extend([0x0f, 0x8c]);
-                let distance = start as i64 - (self.bytes.len() as i64 + 4);
-                self.bytes.extend((distance as i32).to_le_bytes());
+                self.back_to(start);
             }
+            Item::Call(call) => self.call(call),
             Item::Argument { .. } => {}
+        }
+    }
+
+    /// The distance of a jump back.
+    fn back_to(&mut self, start: usize) {
+        let distance = start as i64 - (self.bytes.len() as i64 + 4);
+        self.bytes.extend((distance as i32).to_le_bytes());
+    }
+
+    /// Fills in the distance of a jump that ends there and goes to what comes next.
+    fn land(&mut self, jump: usize) {
+        let distance = (self.bytes.len() - jump) as i32;
+        self.bytes[jump - 4..jump].copy_from_slice(&distance.to_le_bytes());
+    }
+
+    /// In place, or behind the function if it is rare.
+    fn call(&mut self, call: &Call) {
+        let Some(mask) = call.mask else { return self.call_bridge(call) };
+        self.inst(&Call::test(mask));
+        self.bytes.extend([0x0f, 0x85, 0, 0, 0, 0]);
+        self.rare.push((*call, self.bytes.len()));
+    }
+
+    fn call_bridge(&mut self, call: &Call) {
+        let [before, after] = call.around();
+        before.iter().for_each(|inst| self.inst(inst));
+        self.bytes.extend([0xe8, 0, 0, 0, 0]);
+        self.bridged.push((call.function, self.bytes.len()));
+        after.iter().for_each(|inst| self.inst(inst));
+    }
+
+    fn rare_calls(&mut self) {
+        for (call, jump) in std::mem::take(&mut self.rare) {
+            self.land(jump);
+            self.call_bridge(&call);
+            self.bytes.push(0xe9);
+            self.back_to(jump);
+        }
+    }
+
+    /// One for each function called.
+    fn bridges(&mut self, items: &[Item]) {
+        if self.bridged.is_empty() {
+            return;
+        }
+        let registers = call::to_put_aside(items);
+        while let Some(&(function, _)) = self.bridged.first() {
+            let (these, others) =
+                std::mem::take(&mut self.bridged).into_iter().partition(|call| call.0 == function);
+            self.bridged = others;
+            let these: Vec<(Address, usize)> = these;
+            these.into_iter().for_each(|(_, jump)| self.land(jump));
+            let [before, after] = call::bridge(function, &registers);
+            self.push_or_pop(0x50, FRAME);
+            before.iter().for_each(|inst| self.inst(inst));
+            self.clean();
+            after.iter().for_each(|inst| self.inst(inst));
+            self.push_or_pop(0x58, FRAME);
+            self.bytes.push(RETURN);
         }
     }
 

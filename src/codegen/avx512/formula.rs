@@ -4,8 +4,9 @@
 use cranelift::codegen::ir::Opcode;
 use cranelift::prelude::{FloatCC, Type, Value};
 
+use super::call::Call;
 use super::lanes::{EQUAL, Held, LESS, LESS_OR_EQUAL, Lanes, UNORDERED};
-use super::machine::{Class, Inst, Writes};
+use super::machine::{Class, Inst, Reg, Writes};
 use crate::codegen::math::{Function, Shape, Target};
 use crate::loops::{Binary, Unary};
 use crate::types::DType;
@@ -18,6 +19,22 @@ impl Lanes {
 
     pub(super) fn held(&self, x: Value) -> Held {
         self.values[x.as_u32() as usize]
+    }
+
+    /// A function of the library, in the lanes of a mask, with the value of the others, or in all lanes.
+    pub(super) fn called(
+        &mut self,
+        function: Function,
+        operands: [Held; 2],
+        elsewhere: Option<(Reg, Held)>,
+    ) -> Held {
+        let (name, address) = function.on_lanes(self.width == 8);
+        let function = self.build.constant(&(address as u64).to_le_bytes());
+        let operands = operands.map(|x| self.register(x));
+        let mask = elsewhere.map(|(mask, _)| mask);
+        let otherwise = elsewhere.map(|(_, otherwise)| self.register(otherwise));
+        let call = |result| Call { name, function, operands, result, mask };
+        Held::Lanes(self.build.called(otherwise, call))
     }
 }
 
@@ -105,8 +122,10 @@ impl Target for Lanes {
         true
     }
 
-    fn patch(&mut self, _: Value, _: Function, _: Value, otherwise: Value, _: Shape) -> Value {
-        self.is_unsupported = true;
-        otherwise
+    fn patch(&mut self, mask: Value, function: Function, x: Value, otherwise: Value, _: Shape) -> Value {
+        let (mask, x, otherwise) = (self.held(mask), self.held(x), self.held(otherwise));
+        let mask = self.mask(mask);
+        let result = self.called(function, [x, x], Some((mask, otherwise)));
+        self.handle(result)
     }
 }

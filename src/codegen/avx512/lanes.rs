@@ -5,7 +5,7 @@ use cranelift::prelude::types;
 
 use super::build::Builder;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
-use crate::codegen::math::unary_inline;
+use crate::codegen::math;
 use crate::loops::{Binary, Combine, Compare, Unary};
 use crate::types::{DType, Scalar};
 
@@ -308,9 +308,12 @@ impl Lanes {
                 self.select(above, number(1.0), rest)
             }
             f => {
+                if let Some(function) = math::called(f) {
+                    return self.called(function, [x, x], None);
+                }
                 let ty = if self.width == 4 { types::F32X4 } else { types::F64X2 };
                 let x = self.handle(x);
-                match unary_inline(self, f, x, ty) {
+                match math::unary_inline(self, f, x, ty) {
                     Some(result) => self.values[result.as_u32() as usize],
                     None => self.unsupported(),
                 }
@@ -337,7 +340,10 @@ impl Lanes {
         match f {
             Binary::Max => self.extremum(a, b, MAXIMUM),
             Binary::Min => self.extremum(a, b, MINIMUM),
-            f => self.arithmetic(f, a, b, true),
+            f => match math::called_with_two(f) {
+                Some(function) => self.called(function, [a, b], None),
+                None => self.arithmetic(f, a, b, true),
+            },
         }
     }
 

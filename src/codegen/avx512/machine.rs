@@ -1,6 +1,9 @@
 //! Machine instructions: one form for all, with virtual registers until [`super::allocate`] has named real ones.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::call::Call;
 
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +25,12 @@ impl Class {
 pub struct Reg {
     pub class: Class,
     pub number: u32,
+}
+
+impl Reg {
+    pub fn index(self) -> usize {
+        self.number as usize
+    }
 }
 
 /// The stack pointer.
@@ -55,12 +64,11 @@ impl Address {
         Address { base: Base::Constants, index: None, offset }
     }
 
-    fn registers(&self) -> impl Iterator<Item = Reg> + use<> {
-        let base = match self.base {
-            Base::Reg(reg) => Some(reg),
-            Base::Constants => None,
-        };
-        base.into_iter().chain(self.index.map(|index| index.0))
+    fn each_register(&self, mut f: impl FnMut(Reg)) {
+        if let Base::Reg(base) = self.base {
+            f(base);
+        }
+        self.index.into_iter().for_each(|(index, _)| f(index));
     }
 }
 
@@ -100,7 +108,7 @@ pub enum Writes {
 }
 
 /// An instruction of the processor. Names and numbers are those of Intel's manual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
     pub name: &'static str,
     /// The end of the name: the type of the lanes.
@@ -120,6 +128,13 @@ pub struct Code {
     pub bytes: u8,
     /// On the lowest lane alone.
     pub is_scalar: bool,
+}
+
+/// The numbers tell most instructions apart.
+impl Hash for Code {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        u32::from_le_bytes([self.byte, self.map, self.prefix, self.digit]).hash(state);
+    }
 }
 
 impl Code {
@@ -237,26 +252,34 @@ impl Inst {
     }
 
     /// The registers, and what becomes of each.
-    pub fn registers(&self) -> impl Iterator<Item = (Reg, Role)> + use<> {
+    pub fn each_register(&self, mut f: impl FnMut(Reg, Role)) {
         // Comparisons clear the lanes that the mask leaves out.
         let is_vector = self.reg.is_none_or(|reg| reg.class != Class::Mask);
         let keeps_lanes = self.mask.is_some() && !self.zeroes && is_vector;
-        let written = |keeps: bool| if keeps { Role::Update } else { Role::Define };
-        let reg = match self.code.writes {
-            Writes::Reg => written(keeps_lanes),
-            Writes::RegUpdated => Role::Update,
-            Writes::RegSelected => Role::Define,
-            _ => Role::Use,
-        };
-        let second = if self.code.writes == Writes::Second { written(keeps_lanes) } else { Role::Use };
-        let in_operand = if self.code.writes == Writes::Operand { Role::Define } else { Role::Use };
-        let (direct, address) = match self.operand {
-            Operand::Reg(reg) => (Some((reg, in_operand)), None),
-            Operand::Memory(address) | Operand::Broadcast(address) => (None, Some(address)),
-        };
-        let uses = address.into_iter().flat_map(|address| address.registers()).map(|reg| (reg, Role::Use));
-        let direct = [self.reg.map(|x| (x, reg)), self.second.map(|x| (x, second)), direct];
-        direct.into_iter().flatten().chain(uses).chain(self.mask.map(|mask| (mask, Role::Use)))
+        let written = if keeps_lanes { Role::Update } else { Role::Define };
+        if let Some(reg) = self.reg {
+            f(
+                reg,
+                match self.code.writes {
+                    Writes::Reg => written,
+                    Writes::RegUpdated => Role::Update,
+                    Writes::RegSelected => Role::Define,
+                    _ => Role::Use,
+                },
+            );
+        }
+        if let Some(second) = self.second {
+            f(second, if self.code.writes == Writes::Second { written } else { Role::Use });
+        }
+        match self.operand {
+            Operand::Reg(reg) => {
+                f(reg, if self.code.writes == Writes::Operand { Role::Define } else { Role::Use });
+            }
+            Operand::Memory(address) | Operand::Broadcast(address) => {
+                address.each_register(|reg| f(reg, Role::Use))
+            }
+        }
+        self.mask.into_iter().for_each(|mask| f(mask, Role::Use));
     }
 
     /// The instruction with each register replaced.
@@ -335,16 +358,17 @@ fn by_class(reg: Reg, general: Code, vector: Code, mask: Code) -> Code {
 }
 
 /// Where a loop ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bound {
     Number(i32),
     Reg(Reg),
 }
 
-/// A step of the code: an instruction, or one end of a loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A step of the code: an instruction, a call, or one end of a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     Inst(Inst),
+    Call(Call),
     /// The start of a loop that runs at least once.
     Begin,
     /// Adds `step` to the counter and goes back to the start while it is below `to`.
@@ -358,6 +382,33 @@ pub enum Item {
         reg: Reg,
         number: usize,
     },
+}
+
+impl Item {
+    /// The registers, and what becomes of each.
+    pub fn each_register(&self, mut f: impl FnMut(Reg, Role)) {
+        match self {
+            Item::Inst(inst) => inst.each_register(f),
+            Item::Call(call) => call.each_register(f),
+            Item::Begin => {}
+            Item::End { counter, to, .. } => {
+                f(*counter, Role::Update);
+                if let Bound::Reg(to) = to {
+                    f(*to, Role::Use);
+                }
+            }
+            Item::Argument { reg, .. } => f(*reg, Role::Define),
+        }
+    }
+
+    /// An instruction or a call with each register replaced.
+    pub fn map(self, f: impl FnMut(Reg) -> Reg) -> Item {
+        match self {
+            Item::Inst(inst) => Item::Inst(inst.map(f)),
+            Item::Call(call) => Item::Call(call.map(f)),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Reg {

@@ -1,11 +1,12 @@
 //! Kernels for processors with AVX-512, written without Cranelift, whose vectors end at 128 bits: lanes of 512 bits,
 //! masks instead of remainders, guards and branches. Statements become instructions with virtual registers ([`nest`],
 //! [`access`], [`lanes`], [`formula`], by way of [`build`]), which are given registers ([`allocate`]) and written as bytes
-//! ([`encode`]). What is not done here stays Cranelift's.
+//! ([`encode`]); functions of the library are called ([`call`]). What is not done here stays Cranelift's.
 
 mod access;
 mod allocate;
 mod build;
+mod call;
 mod encode;
 mod formula;
 mod lanes;
@@ -74,6 +75,7 @@ impl Assembly {
         for item in &self.items {
             match item {
                 Item::Inst(inst) => text += &format!("  {inst}\n"),
+                Item::Call(call) => text += &format!("  {call}\n"),
                 Item::Begin => {
                     let number: i32 = loops.next().unwrap_or_default();
                     text += &format!("loop{number}:\n");

@@ -3,11 +3,11 @@
 //! as in a vectorised loop, and no branches.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Shl, Shr, Sub};
 
 use cranelift::codegen::ir::Opcode;
 use cranelift::prelude::{FloatCC, InstBuilder, IntCC, Type, Value, types};
+use rustc_hash::FxHashMap;
 
 use super::library::{self, Function};
 use crate::codegen::scalar::{Emit, mask_type};
@@ -41,7 +41,7 @@ pub(super) struct Lanes<'l> {
     ty: Type,
     shape: Shape,
     /// Results computed already, by operation and operands: formulas need not say what they share.
-    known: RefCell<HashMap<(Opcode, Value, Value), Value>>,
+    known: RefCell<FxHashMap<(Opcode, Value, Value), Value>>,
 }
 
 /// Emits a formula on vectors.

@@ -13,7 +13,7 @@ mod trig;
 use cranelift::prelude::{Type, Value};
 
 pub(super) use lanes::{Shape, Target};
-pub(super) use library::{Function, register};
+pub(super) use library::{Function, place, register};
 
 use super::scalar::Emit;
 use crate::loops::{Binary, Unary};
@@ -73,12 +73,25 @@ pub(super) fn unary_inline(target: &mut dyn Target, f: Unary, x: Value, ty: Type
     }
 }
 
-/// As [`unary`], for functions of two numbers. Powers inline, in f64 for f32, were slower than the library's.
+/// As [`unary`], for functions of two numbers.
 pub(super) fn binary(emit: &mut Emit<'_, '_>, f: Binary, a: Value, b: Value) -> Value {
-    let function = match f {
-        Binary::Rem => Function::Rem,
-        Binary::Atan2 => Function::Atan2,
-        _ => Function::Pow,
-    };
-    library::call(emit, function, &[a, b])
+    called_with_two(f).map_or(a, |function| library::call(emit, function, &[a, b]))
+}
+
+/// The function of the library that computes a function of one number, if it is not written out.
+pub(super) fn called(f: Unary) -> Option<Function> {
+    match way(f) {
+        Way::Call(function) => Some(function),
+        Way::Inline(_) | Way::Nothing => None,
+    }
+}
+
+/// As [`called`], for functions of two numbers. Powers inline, in f64 for f32, were slower than the library's.
+pub(super) fn called_with_two(f: Binary) -> Option<Function> {
+    match f {
+        Binary::Rem => Some(Function::Rem),
+        Binary::Atan2 => Some(Function::Atan2),
+        Binary::Pow => Some(Function::Pow),
+        _ => None,
+    }
 }

@@ -1,0 +1,110 @@
+//! Calls of the library's functions, on all lanes of vectors. Code runs around a call without losing a register: what the
+//! kernel uses and the callee may change is put aside by a *bridge*, one for each function, behind the kernel.
+
+use std::fmt;
+
+use super::encode;
+use super::machine::{Address, Class, Code, Inst, Item, Operand, Reg, Role, STACK, Writes};
+use crate::codegen::math::place;
+
+/// `result = function(operands)` in the lanes of the mask, or in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    pub name: &'static str,
+    /// Where its address lies.
+    pub function: Address,
+    pub operands: [Reg; 2],
+    pub result: Reg,
+    /// Where no bit is set there is no call.
+    pub mask: Option<Reg>,
+}
+
+const POINTER: Reg = Reg { class: Class::General, number: 7 };
+pub const FRAME: Reg = Reg { class: Class::General, number: 5 };
+/// General registers that a callee may change, by the System V convention.
+const CHANGED: [u32; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+
+impl Call {
+    pub fn each_register(&self, mut f: impl FnMut(Reg, Role)) {
+        self.operands.into_iter().chain(self.mask).for_each(|reg| f(reg, Role::Use));
+        f(self.result, if self.mask.is_some() { Role::Update } else { Role::Define });
+    }
+
+    /// The call with each register replaced.
+    pub fn map(self, mut f: impl FnMut(Reg) -> Reg) -> Call {
+        Call {
+            operands: self.operands.map(&mut f),
+            result: f(self.result),
+            mask: self.mask.map(&mut f),
+            ..self
+        }
+    }
+
+    /// Sets flags: zero if no lane needs the call.
+    pub fn test(mask: Reg) -> Inst {
+        const TEST: Code = Code::mask("kortestw", 0x98, false).writing(Writes::NoRegister);
+        Inst::new(TEST, mask, None, Operand::Reg(mask))
+    }
+
+    /// What comes before the call of the bridge, and after it: the operands go by way of the stack.
+    pub fn around(&self) -> [Vec<Inst>; 2] {
+        const SET: Code = Code::plain("mov", 0xc7).writing(Writes::NoRegister);
+        let at = |offset| Address::at(STACK, offset);
+        let mut before = vec![Inst::add(STACK, STACK, -place::SIZE)];
+        before.extend(self.operands.iter().zip(place::OPERANDS).map(|(&x, to)| Inst::store(x, at(to))));
+        match self.mask {
+            Some(mask) => before
+                .extend([Inst::store(self.result, at(place::RESULT)), Inst::store(mask, at(place::MASK))]),
+            None => before.push(Inst::new(SET, None, None, Operand::Memory(at(place::MASK))).with(-1)),
+        }
+        let result = Inst::load(self.result, Operand::Memory(at(place::RESULT)));
+        [before, vec![result, Inst::add(STACK, STACK, place::SIZE)]]
+    }
+}
+
+/// A bridge, between putting the frame pointer aside and returning, in two halves with clean vectors between them: it
+/// puts these registers aside and calls the function whose address lies there.
+pub fn bridge(function: Address, registers: &[Reg]) -> [Vec<Inst>; 2] {
+    const AND: Code = Code::plain("and", 0x81).with_digit(4).writing(Writes::Operand);
+    const CALL: Code = Code::plain("call", 0xff).with_digit(2).writing(Writes::NoRegister);
+    let mut size = 0u32;
+    let mut aside = Vec::new();
+    // The largest first, so that each lies at a multiple of its size.
+    for class in [Class::Vector, Class::Mask, Class::General] {
+        for &reg in registers.iter().filter(|reg| reg.class == class) {
+            aside.push((reg, Address::at(STACK, size as i32)));
+            size += encode::size(class);
+        }
+    }
+    let mut before = vec![
+        Inst::load(FRAME, Operand::Reg(STACK)),
+        Inst::new(AND, None, None, Operand::Reg(STACK)).with(-64),
+        Inst::add(STACK, STACK, -(size.next_multiple_of(64) as i32)),
+    ];
+    before.extend(aside.iter().map(|&(reg, at)| Inst::store(reg, at)));
+    // Above the old frame pointer and the return address.
+    before.push(Inst::address(POINTER, Address::at(FRAME, 16)));
+    let mut after = vec![Inst::new(CALL, None, None, Operand::Memory(function))];
+    after.extend(aside.iter().map(|&(reg, at)| Inst::load(reg, Operand::Memory(at))));
+    after.push(Inst::load(STACK, Operand::Reg(FRAME)));
+    [before, after]
+}
+
+/// The registers in use that a callee may change.
+pub fn to_put_aside(items: &[Item]) -> Vec<Reg> {
+    let mut is_used = [[false; 32]; 3];
+    items.iter().for_each(|item| {
+        item.each_register(|reg, _| is_used[reg.class as usize][reg.index()] = true);
+    });
+    let all = Class::ALL.into_iter().flat_map(|class| (0..32).map(move |number| Reg { class, number }));
+    let used = all.filter(|reg| is_used[reg.class as usize][reg.index()]);
+    used.filter(|reg| reg.class != Class::General || CHANGED.contains(&reg.number)).collect()
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, second] = self.operands;
+        let mask = self.mask.map_or(String::new(), |mask| format!("{{{mask}}}"));
+        write!(f, "call {}{mask} {}, {first}, {second}", self.name, self.result)
+    }
+}
