@@ -1,7 +1,9 @@
 //! Code on its way: instructions in nested loops, each in the outermost one where its operands exist, and the
 //! constants behind them.
 
-use rustc_hash::FxHashMap;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::call::Call;
 use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg};
@@ -12,34 +14,44 @@ struct Level {
     counter: Option<Reg>,
 }
 
+/// A value that was computed.
+#[derive(Clone, Copy)]
+struct Known {
+    reg: Reg,
+    /// Where its instructions are.
+    level: usize,
+    at: usize,
+}
+
 /// Writes instructions.
 pub struct Builder {
+    arguments: Vec<Item>,
     levels: Vec<Level>,
-    /// The level where each register gets its value, by class and number.
-    homes: FxHashMap<Reg, usize>,
-    /// What was computed already, and is in a level still open: by what it is a copy of at first, if it is one, and what
-    /// computes it.
-    known: FxHashMap<(Option<Operand>, Item), Reg>,
+    /// The level where each register gets its value, by number; placeholders have number 0.
+    homes: Vec<usize>,
+    /// What was computed already, and is in a level still open, by the hash of what computes it.
+    known: FxHashMap<u64, Known>,
     constants: Vec<u8>,
     places: FxHashMap<Vec<u8>, i32>,
-    next: u32,
 }
 
 impl Builder {
     pub fn new() -> Builder {
         Builder {
+            arguments: vec![],
             levels: vec![Level { items: vec![], counter: None }],
-            homes: FxHashMap::default(),
+            homes: vec![0],
             known: FxHashMap::default(),
             constants: vec![],
             places: FxHashMap::default(),
-            next: 0,
         }
     }
 
     /// All instructions in order, and the constants.
     pub fn finish(mut self) -> (Vec<Item>, Vec<u8>) {
-        (self.levels.pop().map_or(vec![], |level| level.items), self.constants)
+        let mut items = self.levels.pop().map_or(vec![], |level| level.items);
+        items.splice(..0, self.arguments);
+        (items, self.constants)
     }
 
     /// The number of loops around.
@@ -49,14 +61,12 @@ impl Builder {
 
     /// The number of loops around the instruction that gives a register its value.
     pub fn home(&self, reg: Reg) -> usize {
-        self.homes[&reg]
+        self.homes[reg.index()]
     }
 
     fn fresh(&mut self, class: Class, level: usize) -> Reg {
-        self.next += 1;
-        let reg = Reg { class, number: self.next };
-        self.homes.insert(reg, level);
-        reg
+        self.homes.push(level);
+        Reg { class, number: self.homes.len() as u32 - 1 }
     }
 
     /// A register that is written more than once, in the loop being written and those inside it.
@@ -89,28 +99,32 @@ impl Builder {
         self.computed(Class::Vector, otherwise.map(Operand::Reg), |d| Item::Call(call(d)))
     }
 
+    /// The result of what a copy, if it starts with one, and an item compute: known, or new.
     fn computed(&mut self, class: Class, start: Option<Operand>, item: impl Fn(Reg) -> Item) -> Reg {
-        let placeholder = Reg { class, number: 0 };
-        let key = (start, item(placeholder));
-        if let Some(&known) = self.known.get(&key) {
-            return known;
-        }
         let copy = |to| start.map(|start| Item::Inst(Inst::load(to, start)));
-        let level = copy(placeholder).iter().chain([&key.1]).map(|item| self.level(item)).max().unwrap_or(0);
+        let items = |to| copy(to).into_iter().chain([item(to)]);
+        let placeholder = Reg { class, number: 0 };
+        let mut hasher = FxHasher::default();
+        items(placeholder).for_each(|item| item.hash(&mut hasher));
+        let key = hasher.finish();
+        // Hashes may be equal by chance: then the second is not known.
+        if let Some(&Known { reg, level, at }) = self.known.get(&key)
+            && reg.class == class
+            && items(reg).zip(at..).all(|(item, at)| self.levels[level].items.get(at) == Some(&item))
+        {
+            return reg;
+        }
+        let level = items(placeholder).map(|item| self.level_of(&item)).max().unwrap_or(0);
         let reg = self.fresh(class, level);
-        copy(reg).into_iter().chain([item(reg)]).for_each(|item| self.push(level, item));
-        self.known.insert(key, reg);
+        self.known.insert(key, Known { reg, level, at: self.levels[level].items.len() });
+        items(reg).for_each(|item| self.push(level, item));
         reg
     }
 
     /// The level where all operands have their values.
-    fn level(&self, item: &Item) -> usize {
+    fn level_of(&self, item: &Item) -> usize {
         let mut level = 0;
-        item.each_register(|reg, _| {
-            if reg.number != 0 {
-                level = level.max(self.homes[&reg]);
-            }
-        });
+        item.each_register(|reg, _| level = level.max(self.homes[reg.index()]));
         level
     }
 
@@ -124,9 +138,7 @@ impl Builder {
     /// An argument of the function.
     pub fn argument(&mut self, number: usize) -> Reg {
         let reg = self.fresh(Class::General, 0);
-        let arguments =
-            self.levels[0].items.iter().take_while(|item| matches!(item, Item::Argument { .. })).count();
-        self.levels[0].items.insert(arguments, Item::Argument { reg, number });
+        self.arguments.push(Item::Argument { reg, number });
         reg
     }
 
@@ -139,7 +151,7 @@ impl Builder {
         });
         self.levels.push(Level { items: vec![], counter: Some(counter) });
         // What depends on the counter changes with it.
-        self.homes.insert(counter, self.depth());
+        self.homes[counter.index()] = self.depth();
         counter
     }
 
@@ -147,7 +159,7 @@ impl Builder {
     pub fn close(&mut self, step: i32, to: Bound) {
         let depth = self.depth();
         let Some(level) = self.levels.pop() else { return };
-        self.known.retain(|_, reg| self.homes[reg] < depth);
+        self.known.retain(|_, known| known.level < depth);
         self.push(depth - 1, Item::Begin);
         self.levels[depth - 1].items.extend(level.items);
         if let Some(counter) = level.counter {
