@@ -202,71 +202,93 @@ impl<V: Vector> Lanes<V> {
 /// cache.
 const DEEP: usize = 128;
 
+/// Where a tile's vectors lie.
+struct Places<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize> {
+    lefts: [*const V::Element; ROWS],
+    out: &'t [*mut V::Element; MOST],
+    starts: [isize; VECTORS],
+    lanes: [Lanes<V>; VECTORS],
+}
+
+impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
+    Places<'t, V, MOST, ROWS, VECTORS>
+{
+    #[inline(always)]
+    unsafe fn of(tile: &Tile<'t, V::Element, MOST>) -> Self {
+        let mut lefts = [std::ptr::null(); ROWS];
+        lefts.copy_from_slice(&tile.rows.left[..ROWS]);
+        let mut starts = [0; VECTORS];
+        // SAFETY: the caller's promise.
+        let mut lanes = unsafe { [Lanes::<V>::first(0); VECTORS] };
+        for (vector, columns) in tile.strip.columns[..VECTORS].iter().enumerate() {
+            // SAFETY: the caller's promise.
+            lanes[vector] = unsafe { Lanes::first(columns.len()) };
+            starts[vector] = columns[0] as isize;
+        }
+        Places { lefts, out: &tile.rows.out, starts, lanes }
+    }
+
+    /// Does something with each vector of the result: its row, its number and where it begins.
+    #[inline(always)]
+    fn each(&self, mut f: impl FnMut(usize, usize, *mut V::Element)) {
+        for row in 0..ROWS {
+            for vector in 0..VECTORS {
+                f(row, vector, self.out[row].wrapping_offset(self.starts[vector]));
+            }
+        }
+    }
+}
+
 /// Writes the result, or sums to the buffer if the columns lie apart.
-#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
 #[inline(always)]
 unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
     tile: &Tile<'_, V::Element, MOST>,
     buffer: *mut V,
 ) {
-    let Tile { rows, strip, right, ending } = tile;
     // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
-        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        let mut lanes = [Lanes::<V>::first(0); VECTORS];
-        let mut starts = [0; VECTORS];
-        for vector in 0..VECTORS {
-            lanes[vector] = Lanes::first(strip.columns[vector].len());
-            starts[vector] = strip.columns[vector][0] as isize;
+        let places = Places::<V, MOST, ROWS, VECTORS>::of(tile);
+        let is_contiguous = tile.strip.is_contiguous;
+        if is_contiguous && tile.right.len() >= DEEP {
+            places.each(|_, _, to| V::prefetch(to));
         }
-        let mut lefts = [std::ptr::null(); ROWS];
-        lefts.copy_from_slice(&rows.left[..ROWS]);
-        if strip.is_contiguous && right.len() >= DEEP {
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    V::prefetch(rows.out[row].wrapping_offset(starts[vector]));
-                }
+        let sums = sums(tile, &places);
+        match tile.ending {
+            _ if !is_contiguous => {
+                places.each(|row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+            }
+            Ending::Store => places.each(|row, vector, to| places.lanes[vector].store(sums[row][vector], to)),
+            Ending::AddScaled(scale) => {
+                places.each(|row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to))
             }
         }
-        for (&left_offset, &right_offset) in rows.depth.iter().zip(*right) {
+    }
+}
+
+#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
+#[inline(always)]
+unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    tile: &Tile<'_, V::Element, MOST>,
+    places: &Places<'_, V, MOST, ROWS, VECTORS>,
+) -> [[V; VECTORS]; ROWS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
+        for (&left_offset, &right_offset) in tile.rows.depth.iter().zip(tile.right) {
             let (left_offset, right_offset) = (left_offset as isize, right_offset as isize);
             let mut vectors = [V::splat(V::Element::default()); VECTORS];
             for vector in 0..VECTORS {
-                let at = strip.right[vector].offset(right_offset);
+                let at = tile.strip.right[vector].offset(right_offset);
                 // Without fast masks, all lanes of a strip are there.
-                vectors[vector] = if V::MASKS { lanes[vector].load(at) } else { V::load(at) };
+                vectors[vector] = if V::MASKS { places.lanes[vector].load(at) } else { V::load(at) };
             }
             for row in 0..ROWS {
-                let left = V::factor(lefts[row], left_offset);
+                let left = V::factor(places.lefts[row], left_offset);
                 for vector in 0..VECTORS {
                     sums[row][vector] = sums[row][vector].add_multiple(left, vectors[vector]);
                 }
             }
         }
-        if !strip.is_contiguous {
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    buffer.add(row * VECTORS + vector).write(sums[row][vector]);
-                }
-            }
-            return;
-        }
-        match *ending {
-            Ending::Store => {
-                for row in 0..ROWS {
-                    for vector in 0..VECTORS {
-                        lanes[vector].store(sums[row][vector], rows.out[row].offset(starts[vector]));
-                    }
-                }
-            }
-            Ending::AddScaled(scale) => {
-                for row in 0..ROWS {
-                    for vector in 0..VECTORS {
-                        let to = rows.out[row].offset(starts[vector]);
-                        lanes[vector].add_scaled(sums[row][vector], scale, to);
-                    }
-                }
-            }
-        }
+        sums
     }
 }
