@@ -157,7 +157,7 @@ struct Places {
 }
 
 /// The registers to hand out, those of the caller last; and those that stand in for values on the stack.
-fn registers(class: Class) -> (&'static [u32], [u32; 3]) {
+pub fn registers(class: Class) -> (&'static [u32], [u32; 3]) {
     match class {
         Class::General => (&[0, 10, 11, 9, 8, 1, 2, 6, 7, 3, 5, 12, 13, 14, 15], [0, 10, 11]),
         Class::Vector => {

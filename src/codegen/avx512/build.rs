@@ -12,6 +12,8 @@ use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg};
 struct Level {
     items: Vec<Item>,
     counter: Option<Reg>,
+    /// Whether it is one of several copies in the level around.
+    is_copy: bool,
 }
 
 /// A value that was computed.
@@ -39,7 +41,7 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             arguments: vec![],
-            levels: vec![Level { items: vec![], counter: None }],
+            levels: vec![Level { items: vec![], counter: None, is_copy: false }],
             homes: vec![0],
             known: FxHashMap::default(),
             constants: vec![],
@@ -114,7 +116,8 @@ impl Builder {
         {
             return reg;
         }
-        let level = items(placeholder).map(|item| self.level_of(&item)).max().unwrap_or(0);
+        let outermost = items(placeholder).map(|item| self.level_of(&item)).max().unwrap_or(0);
+        let level = self.copied(class, outermost);
         let reg = self.fresh(class, level);
         self.known.insert(key, Known { reg, level, at: self.levels[level].items.len() });
         items(reg).for_each(|item| self.push(level, item));
@@ -126,6 +129,13 @@ impl Builder {
         let mut level = 0;
         item.each_register(|reg, _| level = level.max(self.homes[reg.index()]));
         level
+    }
+
+    /// Vectors and masks that follow a counter differ from copy to copy: they are not all to be there from the start.
+    fn copied(&self, class: Class, level: usize) -> usize {
+        let is_copied = self.levels.get(level + 1).is_some_and(|inner| inner.is_copy);
+        let has_counter = self.levels[level].counter.is_some();
+        if class != Class::General && is_copied && has_counter { level + 1 } else { level }
     }
 
     /// A load, which stays where it is.
@@ -149,7 +159,7 @@ impl Builder {
             Bound::Number(from) => Inst::set(counter, from),
             Bound::Reg(from) => Inst::load(counter, Operand::Reg(from)),
         });
-        self.levels.push(Level { items: vec![], counter: Some(counter) });
+        self.levels.push(Level { items: vec![], counter: Some(counter), is_copy: false });
         // What depends on the counter changes with it.
         self.homes[counter.index()] = self.depth();
         counter
@@ -165,6 +175,24 @@ impl Builder {
         if let Some(counter) = level.counter {
             self.push(depth - 1, Item::End { counter, step, to });
         }
+    }
+
+    /// Begins one of several copies of code, which share what does not depend on the copy.
+    pub fn open_copy(&mut self) {
+        self.levels.push(Level { items: vec![], counter: None, is_copy: true });
+    }
+
+    /// Ends a copy, and returns its instructions.
+    pub fn close_copy(&mut self) -> Vec<Item> {
+        let depth = self.depth();
+        self.known.retain(|_, known| known.level < depth);
+        self.levels.pop().map_or(vec![], |level| level.items)
+    }
+
+    /// Writes instructions where the code stands.
+    pub fn extend(&mut self, items: impl IntoIterator<Item = Item>) {
+        let depth = self.depth();
+        self.levels[depth].items.extend(items);
     }
 
     /// Constants behind the code.

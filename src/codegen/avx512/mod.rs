@@ -1,7 +1,8 @@
 //! Kernels for processors with AVX-512, written without Cranelift, whose vectors end at 128 bits: lanes of 512 bits,
 //! masks instead of remainders, guards and branches. Statements become instructions with virtual registers ([`nest`],
-//! [`access`], [`lanes`], [`formula`], by way of [`build`]), which are given registers ([`allocate`]) and written as bytes
-//! ([`encode`]); functions of the library are called ([`call`]). What is not done here stays Cranelift's.
+//! [`access`], [`lanes`], [`formula`], by way of [`build`]), those of several iterations in turn ([`turns`],
+//! [`interleave`]), which are given registers ([`allocate`]) and written as bytes ([`encode`]); functions of the library are
+//! called ([`call`]). What is not done here stays Cranelift's.
 
 mod access;
 mod allocate;
@@ -9,10 +10,12 @@ mod build;
 mod call;
 mod encode;
 mod formula;
+mod interleave;
 mod lanes;
 mod machine;
 mod nest;
 mod plan;
+mod turns;
 
 use crate::loops::{Kernel, Program};
 use crate::types::DType;

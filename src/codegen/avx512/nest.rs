@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::lanes::{Held, Lanes};
 use super::machine::{Address, Bound, Class, Code, Inst, Operand, Reg};
-use crate::codegen::cost::{CHAINS, UNROLL_BODY};
+use super::turns::Sums;
 use crate::loops::{
     Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
 };
@@ -20,7 +20,7 @@ pub struct Nest<'n> {
     pub vectors: HashSet<LoopVar>,
     vars: Vec<Option<Held>>,
     /// The factors of values that are products, to be fused into sums.
-    products: Vec<Option<(Held, Held)>>,
+    pub(super) products: Vec<Option<(Held, Held)>>,
     pub loops: Vec<Position>,
     /// The loop whose consecutive values are the lanes.
     pub vector: Option<LoopVar>,
@@ -131,28 +131,25 @@ impl<'n> Nest<'n> {
         })
     }
 
-    fn value(&self, var: Var) -> Held {
+    pub(super) fn value(&self, var: Var) -> Held {
         self.vars[var.0 as usize].unwrap_or(Held::Constant(0))
     }
 
     fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
-        let extent = self.kernel.extent(var) as i64;
         if self.kernel.is_parallel && self.lanes.build.depth() == 0 {
             return self.run_piece(var, body);
         }
-        if !self.vectors.contains(&var) {
-            return self.counted(var, (0, extent), 1, |nest| nest.body(body));
+        self.along(var, |nest| nest.run_turns(var, body, &Sums::default()));
+    }
+
+    /// With lanes along the loop, if it is one for vectors.
+    fn along(&mut self, var: LoopVar, run: impl FnOnce(&mut Self)) {
+        let around = self.vector;
+        if self.vectors.contains(&var) {
+            self.vector = Some(var);
         }
-        let step = self.lanes.count() as i64;
-        let whole = extent / step * step;
-        self.vector = Some(var);
-        self.counted(var, (0, whole), step, |nest| nest.body(body));
-        if whole < extent {
-            self.rest = Some((extent - whole) as usize);
-            self.counted(var, (whole, whole + step), step, |nest| nest.body(body));
-            self.rest = None;
-        }
-        self.vector = None;
+        run(self);
+        self.vector = around;
     }
 
     /// The iterations of the outermost loop that a thread was given: one at least.
@@ -164,59 +161,16 @@ impl<'n> Nest<'n> {
         self.lanes.build.close(1, Bound::Reg(to));
     }
 
-    /// A loop; written out if it runs once.
-    fn counted(&mut self, var: LoopVar, (from, to): (i64, i64), step: i64, body: impl FnOnce(&mut Self)) {
-        if from >= to {
-            return;
-        }
-        if to - from == step {
-            self.loops[var.index()] = Position { counter: None, offset: from };
-            return body(self);
-        }
-        let counter = self.lanes.build.open(Bound::Number(from as i32));
-        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
-        body(self);
-        self.lanes.build.close(step as i32, Bound::Number(to as i32));
-    }
-
-    /// Several chains, then single steps, then the lanes that are left; combined at the end.
+    /// Several chains, combined at the end.
     fn run_reduce(&mut self, var: LoopVar, body: &[Stmt], parts: &[Part]) {
-        let extent = self.kernel.extent(var) as i64;
-        if extent == 0 {
+        if self.kernel.extent(var) == 0 {
             return self.reduce_nothing(parts);
         }
-        let is_own = self.vectors.contains(&var);
-        let step = if is_own { self.lanes.count() as i64 } else { 1 };
-        let rounds = extent / step;
-        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop);
-        let chains = if is_small { rounds.clamp(1, CHAINS as i64) } else { 1 };
-        let sums: Vec<Vec<Reg>> =
-            (0..chains).map(|_| parts.iter().map(|part| self.identity(part)).collect()).collect();
-        if is_own {
-            self.vector = Some(var);
-        }
-        let whole = rounds / chains * chains;
-        self.counted(var, (0, whole * step), chains * step, |nest| {
-            let position = nest.loops[var.index()];
-            for (chain, sums) in sums.iter().enumerate() {
-                nest.loops[var.index()].offset = position.offset + chain as i64 * step;
-                nest.accumulate(body, parts, sums);
-            }
-        });
-        for round in whole..rounds {
-            self.loops[var.index()] = Position { counter: None, offset: round * step };
-            self.accumulate(body, parts, &sums[(round - whole) as usize]);
-        }
-        if rounds * step < extent {
-            self.loops[var.index()] = Position { counter: None, offset: rounds * step };
-            self.rest = Some((extent - rounds * step) as usize);
-            self.accumulate(body, parts, &sums[chains as usize - 1]);
-            self.rest = None;
-        }
-        if is_own {
-            self.vector = None;
-        }
-        self.finish(parts, sums, is_own);
+        let chains = Nest::chains(body, self.whole_turns(var));
+        let chain = |nest: &mut Self| parts.iter().map(|part| nest.identity(part)).collect();
+        let sums = Sums { parts, chains: (0..chains).map(|_| chain(self)).collect() };
+        self.along(var, |nest| nest.run_turns(var, body, &sums));
+        self.finish(parts, sums.chains, self.vectors.contains(&var));
     }
 
     fn reduce_nothing(&mut self, parts: &[Part]) {
@@ -233,22 +187,6 @@ impl<'n> Nest<'n> {
         let sum = self.lanes.build.variable(Class::Vector);
         self.lanes.build.here(Inst::load(sum, Operand::Reg(identity)));
         sum
-    }
-
-    /// One iteration of a reduction, added to `sums`.
-    fn accumulate(&mut self, body: &[Stmt], parts: &[Part], sums: &[Reg]) {
-        self.body(body);
-        let mask = self.mask(None);
-        for (part, &sum) in parts.iter().zip(sums) {
-            let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
-            match product {
-                Some((a, b)) => self.lanes.accumulate_product(sum, a, b, mask),
-                None => {
-                    let value = self.value(part.value);
-                    self.lanes.accumulate(part.combine, sum, value, mask, self.kernel.dtype(part.dst));
-                }
-            }
-        }
     }
 
     fn finish(&mut self, parts: &[Part], mut sums: Vec<Vec<Reg>>, is_own: bool) {

@@ -13,6 +13,8 @@ use crate::loops::{
 use crate::prelude::*;
 use crate::{Options, Scalar};
 
+mod turns;
+
 /// Graphs that between them need every instruction.
 fn programs() -> Vec<crate::loops::Program> {
     let floats = |dtype: DType| {

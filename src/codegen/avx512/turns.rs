@@ -1,0 +1,174 @@
+//! The turns of a loop: written out if they are few, and several at once where each would wait for its own results.
+
+use super::interleave::{Straight, interleaved};
+use super::lanes::Held;
+use super::machine::{Bound, Reg};
+use super::nest::{Nest, Position};
+use crate::codegen::cost::{self, CHAINS, FEW_TURNS, UNROLL_BODY, WRITTEN_OUT};
+use crate::loops::{Binary, LoopVar, Part, Stmt};
+
+/// The turns of a loop, each a step of its variable.
+struct Turns<'t> {
+    var: LoopVar,
+    body: &'t [Stmt],
+    step: i64,
+    sums: &'t Sums<'t>,
+    /// Whether what one turn does may come before what an earlier one does.
+    may_pass: bool,
+}
+
+/// What a loop sums up: partial results of each part, in chains that the turns take in order.
+#[derive(Default)]
+pub(super) struct Sums<'s> {
+    pub parts: &'s [Part],
+    pub chains: Vec<Vec<Reg>>,
+}
+
+/// The code of one turn, and what is still to be added to the sums.
+struct Turn {
+    code: Straight,
+    terms: Vec<Term>,
+    mask: Option<Reg>,
+}
+
+enum Term {
+    Value(Held),
+    Product(Held, Held),
+}
+
+impl Nest<'_> {
+    /// A loop over all values of a variable; the last turn has the lanes that are left.
+    pub(super) fn run_turns(&mut self, var: LoopVar, body: &[Stmt], sums: &Sums<'_>) {
+        let (extent, step) = (self.kernel.extent(var) as i64, self.step_of(var));
+        let (whole, rest) = (extent / step, extent % step);
+        let (is_straight, chains) = (self.is_straight(body), sums.chains.len().max(1) as i64);
+        let may_pass = is_straight && self.kernel.is_independent(&[], var, body);
+        let turns = Turns { var, body, step, sums, may_pass };
+        let first = match whole < 2 * chains || is_straight && is_short(body, whole) {
+            true => 0,
+            false => self.run_again_and_again(&turns, whole),
+        };
+        let mut left: Vec<Turn> = (first..whole).map(|turn| self.turn(&turns, None, turn)).collect();
+        if rest > 0 {
+            self.rest = Some(rest as usize);
+            left.push(self.turn(&turns, None, whole));
+            self.rest = None;
+        }
+        self.write(left, &turns);
+    }
+
+    /// As many turns at once as pay, again and again; returns the first that is left.
+    fn run_again_and_again(&mut self, turns: &Turns<'_>, whole: i64) -> i64 {
+        let counter = self.lanes.build.open(Bound::Number(0));
+        let mut written = vec![self.turn(turns, Some(counter), 0)];
+        let at_once = match turns.sums.chains.len() as i64 {
+            chains @ 2.. => chains,
+            _ => turns.at_once(&written, whole),
+        };
+        written.extend((1..at_once).map(|turn| self.turn(turns, Some(counter), turn)));
+        self.write(written, turns);
+        let end = whole / at_once * at_once;
+        self.lanes.build.close((at_once * turns.step) as i32, Bound::Number((end * turns.step) as i32));
+        end
+    }
+
+    /// One turn, as a copy of its own. It adds to its chain, if that is not that of the next turn, too.
+    fn turn(&mut self, turns: &Turns<'_>, counter: Option<Reg>, number: i64) -> Turn {
+        self.loops[turns.var.index()] = Position { counter, offset: number * turns.step };
+        self.lanes.build.open_copy();
+        self.body(turns.body);
+        let mut terms: Vec<Term> = turns.sums.parts.iter().map(|part| self.summand(part)).collect();
+        let mask = self.mask(None);
+        if let chains @ [_, .., last] = &turns.sums.chains[..] {
+            let chain = if self.rest.is_some() { last } else { &chains[number as usize % chains.len()] };
+            self.add(std::mem::take(&mut terms), turns.sums.parts, chain, mask);
+        }
+        Turn { code: Straight { items: self.lanes.build.close_copy() }, terms, mask }
+    }
+
+    /// Writes turns, and adds what they have to the only chain, in their order.
+    fn write(&mut self, written: Vec<Turn>, turns: &Turns<'_>) {
+        let at_once = turns.at_once(&written, written.len() as i64);
+        let (codes, results): (Vec<_>, Vec<_>) =
+            written.into_iter().map(|turn| (turn.code, (turn.terms, turn.mask))).unzip();
+        self.lanes.build.extend(interleaved(&codes, at_once as usize));
+        if let [chain] = &turns.sums.chains[..] {
+            for (terms, mask) in results {
+                self.add(terms, turns.sums.parts, chain, mask);
+            }
+        }
+    }
+
+    fn summand(&mut self, part: &Part) -> Term {
+        let product = self.products[part.value.0 as usize].filter(|_| part.combine.join() == Binary::Add);
+        match product {
+            Some((a, b)) => Term::Product(self.in_lanes(a), self.in_lanes(b)),
+            None => {
+                let value = self.value(part.value);
+                Term::Value(self.in_lanes(value))
+            }
+        }
+    }
+
+    /// The value in a register, unless it is a constant.
+    fn in_lanes(&mut self, x: Held) -> Held {
+        match x {
+            Held::Constant(_) => x,
+            _ => Held::Lanes(self.lanes.register(x)),
+        }
+    }
+
+    fn add(&mut self, terms: Vec<Term>, parts: &[Part], chain: &[Reg], mask: Option<Reg>) {
+        for ((term, part), &sum) in terms.into_iter().zip(parts).zip(chain) {
+            match term {
+                Term::Product(a, b) => self.lanes.accumulate_product(sum, a, b, mask),
+                Term::Value(x) => {
+                    self.lanes.accumulate(part.combine, sum, x, mask, self.kernel.dtype(part.dst))
+                }
+            }
+        }
+    }
+
+    /// How far the variable goes in a turn: lanes, or one value.
+    fn step_of(&self, var: LoopVar) -> i64 {
+        if self.vectors.contains(&var) { self.lanes.count() as i64 } else { 1 }
+    }
+
+    /// The turns with all lanes.
+    pub(super) fn whole_turns(&self, var: LoopVar) -> i64 {
+        self.kernel.extent(var) as i64 / self.step_of(var)
+    }
+
+    /// How many partial results there are.
+    pub(super) fn chains(body: &[Stmt], turns: i64) -> i64 {
+        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop);
+        if is_small { turns.clamp(1, CHAINS as i64) } else { 1 }
+    }
+
+    /// Whether no loop is left in the code of a body.
+    fn is_straight(&self, body: &[Stmt]) -> bool {
+        body.iter().all(|stmt| {
+            let whole = stmt.loop_var().map_or(0, |var| self.whole_turns(var));
+            let chains = if let Stmt::Reduce { body, .. } = stmt { Nest::chains(body, whole) } else { 1 };
+            (whole < 2 * chains || is_short(stmt.inner(), whole)) && self.is_straight(stmt.inner())
+        })
+    }
+}
+
+/// Whether so many turns are few and simple enough to be written out.
+fn is_short(body: &[Stmt], whole: i64) -> bool {
+    let instructions = |stmt: &Stmt| match stmt {
+        Stmt::Let { instr, .. } => cost::instructions(instr),
+        _ => 1,
+    };
+    whole <= FEW_TURNS && whole as usize * body.iter().map(instructions).sum::<usize>() <= WRITTEN_OUT
+}
+
+impl Turns<'_> {
+    /// How many of so many turns to run at once, going by the first; if none is left then, all the better.
+    fn at_once(&self, written: &[Turn], of: i64) -> i64 {
+        let Some(first) = written.first().filter(|_| self.may_pass && of > 1) else { return 1 };
+        let most = of.min(first.code.at_once() as i64);
+        (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
+    }
+}
