@@ -203,6 +203,7 @@ impl Compiler<'_> {
         let name = format!("kernel {number}: {}", kernel.name);
         let counts = kernel.repeats + if kernel.is_parallel { 2 } else { 0 };
         let assembly = self.features.avx512.then(|| avx512::kernel(self.program, kernel)).flatten();
+        let group = assembly.as_ref().map_or(1, |assembly| assembly.group);
         let function = match assembly {
             Some(assembly) => self.define_assembly(&name, counts, &assembly)?,
             None => self.define(&name, counts, |compiler, context| {
@@ -214,18 +215,25 @@ impl Compiler<'_> {
                 })
             })?,
         };
-        if kernel.is_parallel { self.define_parallel(&name, function, kernel) } else { Ok(function) }
+        if kernel.is_parallel { self.define_parallel(&name, function, kernel, group) } else { Ok(function) }
     }
 
-    /// Has the library run a kernel that takes a range of iterations.
-    fn define_parallel(&mut self, name: &str, piece: FuncId, kernel: &Kernel) -> Result<FuncId, ModuleError> {
+    /// Has the library run a kernel that takes a range of iterations, groups of which are counted as one.
+    fn define_parallel(
+        &mut self,
+        name: &str,
+        piece: FuncId,
+        kernel: &Kernel,
+        group: usize,
+    ) -> Result<FuncId, ModuleError> {
         let iterations = kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
+        let groups = iterations / group;
         self.define(&format!("{name}, in parallel"), 0, |compiler, context| {
             compiler.build(context, |emit, params, _| {
                 let piece = emit.module.declare_func_in_func(piece, emit.builder.func);
                 let piece = emit.builder.ins().func_addr(types::I64, piece);
-                let iterations = emit.builder.ins().iconst(types::I64, iterations as i64);
-                let arguments = [&[piece], &params[..4], &[iterations]].concat();
+                let groups = emit.builder.ins().iconst(types::I64, groups as i64);
+                let arguments = [&[piece], &params[..4], &[groups]].concat();
                 emit.call_library(emit.library.parallel as *const u8, &arguments);
             })
         })

@@ -26,6 +26,8 @@ use nest::Nest;
 /// A kernel as machine code, which may lie at any address that is a multiple of 64.
 pub struct Assembly {
     pub bytes: Vec<u8>,
+    /// How many iterations of the loop that threads share are counted as one.
+    pub group: usize,
     items: Vec<Item>,
 }
 
@@ -53,10 +55,11 @@ pub fn kernel(program: &Program, kernel: &Kernel) -> Option<Assembly> {
     if nest.lanes.is_unsupported {
         return None;
     }
+    let group = nest.group;
     let (items, constants) = nest.lanes.build.finish();
     let allocated = allocate::allocate(items);
     let bytes = encode::Encoder::function(&allocated.items, allocated.frame, &allocated.saved, &constants);
-    Some(Assembly { bytes, items: allocated.items })
+    Some(Assembly { bytes, group, items: allocated.items })
 }
 
 /// The bytes of a lane: values of one width, beside truth values and indices.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lanes::{Held, Lanes};
-use super::machine::{Address, Bound, Class, Code, Inst, Operand, Reg};
+use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::turns::Sums;
 use crate::loops::{
     Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
@@ -27,12 +27,15 @@ pub struct Nest<'n> {
     /// How many lanes there are, if they do not fill the vector.
     pub rest: Option<usize>,
     arguments: HashMap<usize, Reg>,
+    /// How many turns of the loop that threads share are counted as one.
+    pub group: usize,
 }
 
-/// The current value of a loop variable: a counter, if the loop is not written out, plus an offset.
+/// The current value of a loop variable: an offset, and a counter times what one count stands for, if the loop is not
+/// written out.
 #[derive(Clone, Copy, Default)]
 pub struct Position {
-    pub counter: Option<Reg>,
+    pub counter: Option<(Reg, i64)>,
     pub offset: i64,
 }
 
@@ -54,14 +57,15 @@ impl<'n> Nest<'n> {
             vector: None,
             rest: None,
             arguments: HashMap::new(),
+            group: 1,
         };
         for turn in 0..kernel.repeats {
-            nest.loops[turn].counter = Some(nest.argument(4 + turn));
+            nest.loops[turn].counter = Some((nest.argument(4 + turn), 1));
         }
         nest
     }
 
-    fn argument(&mut self, number: usize) -> Reg {
+    pub(super) fn argument(&mut self, number: usize) -> Reg {
         match self.arguments.get(&number) {
             Some(&reg) => reg,
             None => {
@@ -137,7 +141,7 @@ impl<'n> Nest<'n> {
 
     fn run_for(&mut self, var: LoopVar, body: &[Stmt]) {
         if self.kernel.is_parallel && self.lanes.build.depth() == 0 {
-            return self.run_piece(var, body);
+            return self.run_share(var, body);
         }
         self.along(var, |nest| nest.run_turns(var, body, &Sums::default()));
     }
@@ -150,15 +154,6 @@ impl<'n> Nest<'n> {
         }
         run(self);
         self.vector = around;
-    }
-
-    /// The iterations of the outermost loop that a thread was given: one at least.
-    fn run_piece(&mut self, var: LoopVar, body: &[Stmt]) {
-        let [from, to] = [4, 5].map(|number| self.argument(number));
-        let counter = self.lanes.build.open(Bound::Reg(from));
-        self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
-        self.body(body);
-        self.lanes.build.close(1, Bound::Reg(to));
     }
 
     /// Several chains, combined at the end.
@@ -301,7 +296,7 @@ impl<'n> Nest<'n> {
         for &(var, coefficient) in index.terms() {
             let position = self.loops[var.index()];
             offset += coefficient * position.offset;
-            terms.extend(position.counter.map(|counter| (counter, coefficient)));
+            terms.extend(position.counter.map(|(counter, count)| (counter, count * coefficient)));
         }
         terms.sort_by_key(|&(counter, _)| self.lanes.build.home(counter));
         (terms, offset)

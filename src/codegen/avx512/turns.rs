@@ -60,20 +60,38 @@ impl Nest<'_> {
     /// As many turns at once as pay, again and again; returns the first that is left.
     fn run_again_and_again(&mut self, turns: &Turns<'_>, whole: i64) -> i64 {
         let counter = self.lanes.build.open(Bound::Number(0));
-        let mut written = vec![self.turn(turns, Some(counter), 0)];
+        let mut written = vec![self.turn(turns, Some((counter, 1)), 0)];
         let at_once = match turns.sums.chains.len() as i64 {
             chains @ 2.. => chains,
             _ => turns.at_once(&written, whole),
         };
-        written.extend((1..at_once).map(|turn| self.turn(turns, Some(counter), turn)));
+        written.extend((1..at_once).map(|turn| self.turn(turns, Some((counter, 1)), turn)));
         self.write(written, turns);
         let end = whole / at_once * at_once;
         self.lanes.build.close((at_once * turns.step) as i32, Bound::Number((end * turns.step) as i32));
         end
     }
 
+    /// The turns of the outermost loop that a thread was given, one at least. Groups of them are counted as one where that
+    /// leaves none over.
+    pub(super) fn run_share(&mut self, var: LoopVar, body: &[Stmt]) {
+        let [from, to] = [4, 5].map(|number| self.argument(number));
+        let counter = self.lanes.build.open(Bound::Reg(from));
+        let (extent, sums) = (self.kernel.extent(var) as i64, Sums::default());
+        // The verifier has found that threads may run these turns at the same time.
+        let turns = Turns { var, body, step: 1, sums: &sums, may_pass: self.is_straight(body) };
+        let mut written = vec![self.turn(&turns, Some((counter, 1)), 0)];
+        let at_once = turns.at_once(&written, extent);
+        if at_once > 1 && extent % at_once == 0 {
+            self.group = at_once as usize;
+            written = (0..at_once).map(|turn| self.turn(&turns, Some((counter, at_once)), turn)).collect();
+        }
+        self.write(written, &turns);
+        self.lanes.build.close(1, Bound::Reg(to));
+    }
+
     /// One turn, as a copy of its own. It adds to its chain, if that is not that of the next turn, too.
-    fn turn(&mut self, turns: &Turns<'_>, counter: Option<Reg>, number: i64) -> Turn {
+    fn turn(&mut self, turns: &Turns<'_>, counter: Option<(Reg, i64)>, number: i64) -> Turn {
         self.loops[turns.var.index()] = Position { counter, offset: number * turns.step };
         self.lanes.build.open_copy();
         self.body(turns.body);

@@ -88,6 +88,24 @@ fn updates_in_place_have_the_same_bits() {
     assert!(read_at_once(&chained(33, 16, 0, false)) > 1);
 }
 
+/// Groups of rows are shared out, where they leave none over.
+#[test]
+fn threads_share_groups_of_rows() {
+    for rows in [2, 3, 4, 5, 6, 7, 36, 37] {
+        for columns in [16, 21] {
+            let mut program = chained(rows, columns, 0, false);
+            program.each_kernel_mut(|kernel| kernel.is_parallel = true);
+            let mut y = numbers(rows * columns);
+            let expected: Vec<f32> = y.iter().map(|&y| changed(y)).collect();
+            let group = kernel(&program, program.kernels()[0]).unwrap().group;
+            assert_eq!(rows % group, 0);
+            assert_eq!(group > 1, rows % 2 == 0 || rows % 3 == 0, "{rows} rows of {columns} by {group}");
+            run(&program, &[], &mut y);
+            assert_eq!(y, expected, "{rows} rows of {columns}");
+        }
+    }
+}
+
 /// What a turn reads, one before has written: rows, and vectors of a row.
 #[test]
 fn dependent_turns_run_in_order() {
