@@ -97,8 +97,8 @@ impl Nest<'_> {
         self.body(turns.body);
         let mut terms: Vec<Term> = turns.sums.parts.iter().map(|part| self.summand(part)).collect();
         let mask = self.mask(None);
-        if let chains @ [_, .., last] = &turns.sums.chains[..] {
-            let chain = if self.rest.is_some() { last } else { &chains[number as usize % chains.len()] };
+        if let chains @ [_, _, ..] = &turns.sums.chains[..] {
+            let chain = &chains[number as usize % chains.len()];
             self.add(std::mem::take(&mut terms), turns.sums.parts, chain, mask);
         }
         Turn { code: Straight { items: self.lanes.build.close_copy() }, terms, mask }
@@ -183,10 +183,12 @@ fn is_short(body: &[Stmt], whole: i64) -> bool {
 }
 
 impl Turns<'_> {
-    /// How many of so many turns to run at once, going by the first; if none is left then, all the better.
+    /// How many of so many turns to run at once, going by the first; if none is left then, all the better. What they add
+    /// to their chains is among their instructions, so no two of them may have one chain.
     fn at_once(&self, written: &[Turn], of: i64) -> i64 {
         let Some(first) = written.first().filter(|_| self.may_pass && of > 1) else { return 1 };
-        let most = of.min(first.code.at_once() as i64);
+        let chains = Some(self.sums.chains.len() as i64).filter(|&chains| chains > 1).unwrap_or(of);
+        let most = of.min(first.code.at_once() as i64).min(chains);
         (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
     }
 }

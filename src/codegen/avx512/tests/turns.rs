@@ -165,3 +165,23 @@ fn rows_do_not_depend_on_their_number() {
         }
     }
 }
+
+/// Turns that run at once have partial results of their own, on lanes that do not fill a vector too.
+#[test]
+fn turns_at_once_add_to_results_of_their_own() {
+    for (rows, columns) in (1..14).flat_map(|rows| [5, 16, 19].map(|columns| (rows, columns))) {
+        let g = Graph::new();
+        let x = g.input("x", [rows, columns], F32);
+        let y = (x * 0.1).tanh().tanh();
+        let values = Value::from_elements(x.ty(), numbers(rows * columns).into_iter().map(Scalar::F32));
+        for output in [("least", y.min(0)), ("most", y.max(0)), ("sum", y.sum(0))] {
+            let expected = g.interpret(&[output], &[("x", values.clone())]).unwrap()[output.0].to_f64();
+            let compiled = g.compile(&[output]).unwrap();
+            let inputs = compiled.inputs().with("x", values.clone()).unwrap();
+            let mut state = compiled.state();
+            let actual = compiled.run(&mut state, &inputs).unwrap().output(output.0).unwrap().to_f64();
+            let apart = expected.iter().zip(actual).map(|(e, a)| (e - a).abs());
+            assert!(apart.fold(0.0, f64::max) < 1e-6, "{} of {rows} rows of {columns}", output.0);
+        }
+    }
+}
