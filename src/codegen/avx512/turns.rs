@@ -44,7 +44,7 @@ impl Nest<'_> {
         let (is_straight, chains) = (self.is_straight(body), sums.chains.len().max(1) as i64);
         let may_pass = is_straight && self.kernel.is_independent(&[], var, body);
         let turns = Turns { var, body, step, sums, may_pass };
-        let first = match whole < 2 * chains || is_straight && is_short(body, whole) {
+        let first = match is_written_out(body, whole, chains, is_straight) {
             true => 0,
             false => self.run_again_and_again(&turns, whole),
         };
@@ -54,21 +54,21 @@ impl Nest<'_> {
             left.push(self.turn(&turns, None, whole));
             self.rest = None;
         }
-        self.write(left, &turns);
+        let at_once = turns.at_once(&left, left.len() as i64);
+        self.write(left, &turns, at_once);
     }
 
     /// As many turns at once as pay, again and again; returns the first that is left.
     fn run_again_and_again(&mut self, turns: &Turns<'_>, whole: i64) -> i64 {
         let counter = self.lanes.build.open(Bound::Number(0));
         let mut written = vec![self.turn(turns, Some((counter, 1)), 0)];
-        let at_once = match turns.sums.chains.len() as i64 {
-            chains @ 2.. => chains,
-            _ => turns.at_once(&written, whole),
-        };
-        written.extend((1..at_once).map(|turn| self.turn(turns, Some((counter, 1)), turn)));
-        self.write(written, turns);
-        let end = whole / at_once * at_once;
-        self.lanes.build.close((at_once * turns.step) as i32, Bound::Number((end * turns.step) as i32));
+        let chains = Some(turns.sums.chains.len() as i64).filter(|&chains| chains > 1);
+        let at_once = turns.at_once(&written, chains.unwrap_or(whole));
+        let count = chains.unwrap_or(at_once);
+        written.extend((1..count).map(|turn| self.turn(turns, Some((counter, 1)), turn)));
+        self.write(written, turns, at_once);
+        let end = whole / count * count;
+        self.lanes.build.close((count * turns.step) as i32, Bound::Number((end * turns.step) as i32));
         end
     }
 
@@ -86,7 +86,7 @@ impl Nest<'_> {
             self.group = at_once as usize;
             written = (0..at_once).map(|turn| self.turn(&turns, Some((counter, at_once)), turn)).collect();
         }
-        self.write(written, &turns);
+        self.write(written, &turns, at_once);
         self.lanes.build.close(1, Bound::Reg(to));
     }
 
@@ -104,9 +104,8 @@ impl Nest<'_> {
         Turn { code: Straight { items: self.lanes.build.close_copy() }, terms, mask }
     }
 
-    /// Writes turns, and adds what they have to the only chain, in their order.
-    fn write(&mut self, written: Vec<Turn>, turns: &Turns<'_>) {
-        let at_once = turns.at_once(&written, written.len() as i64);
+    /// Writes turns, so many at once, and adds what they have to the only chain, in their order.
+    fn write(&mut self, written: Vec<Turn>, turns: &Turns<'_>, at_once: i64) {
         let (codes, results): (Vec<_>, Vec<_>) =
             written.into_iter().map(|turn| (turn.code, (turn.terms, turn.mask))).unzip();
         self.lanes.build.extend(interleaved(&codes, at_once as usize));
@@ -168,12 +167,17 @@ impl Nest<'_> {
         body.iter().all(|stmt| {
             let whole = stmt.loop_var().map_or(0, |var| self.whole_turns(var));
             let chains = if let Stmt::Reduce { body, .. } = stmt { Nest::chains(body, whole) } else { 1 };
-            (whole < 2 * chains || is_short(stmt.inner(), whole)) && self.is_straight(stmt.inner())
+            let is_straight = self.is_straight(stmt.inner());
+            is_straight && is_written_out(stmt.inner(), whole, chains, is_straight)
         })
     }
 }
 
-/// Whether so many turns are few and simple enough to be written out.
+/// Whether so many turns are written out: as few as leave no loop, or few and simple enough.
+fn is_written_out(body: &[Stmt], whole: i64, chains: i64, is_straight: bool) -> bool {
+    whole < 2 * chains || is_straight && is_short(body, whole)
+}
+
 fn is_short(body: &[Stmt], whole: i64) -> bool {
     let instructions = |stmt: &Stmt| match stmt {
         Stmt::Let { instr, .. } => cost::instructions(instr),
