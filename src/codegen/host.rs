@@ -6,7 +6,7 @@ use cranelift::prelude::{Configurable, isa::TargetIsa, settings};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 
-use super::{avx512, math};
+use super::{math, x86};
 use crate::error::{Error, Result};
 
 /// Which processors code is generated for.
@@ -54,7 +54,7 @@ pub(super) struct Features {
     pub rounding: bool,
     /// Vector operands in memory at any address.
     pub unaligned_operands: bool,
-    /// The instructions that [`avx512`] writes.
+    /// The instructions that [`x86`] writes.
     pub avx512: bool,
 }
 
@@ -68,7 +68,7 @@ impl Features {
             fma: has("has_fma"),
             rounding: has("has_sse41"),
             unaligned_operands: has("has_avx"),
-            avx512: cpu == Cpu::Native && avx512::is_available(),
+            avx512: cpu == Cpu::Native && x86::is_available(),
         }
     }
 }

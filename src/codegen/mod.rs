@@ -2,7 +2,6 @@
 //! ([`tape`], [`straight`]); all others become vectorised loop nests ([`nest`]). Never sees a tensor
 //! operator.
 
-mod avx512;
 mod constants;
 mod cost;
 mod entry;
@@ -14,6 +13,7 @@ mod scalar;
 mod straight;
 mod tape;
 mod vectorise;
+mod x86;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -202,7 +202,7 @@ impl Compiler<'_> {
     fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
         let name = format!("kernel {number}: {}", kernel.name);
         let counts = kernel.repeats + if kernel.is_parallel { 2 } else { 0 };
-        let assembly = self.features.avx512.then(|| avx512::kernel(self.program, kernel)).flatten();
+        let assembly = self.features.avx512.then(|| x86::kernel(self.program, kernel)).flatten();
         let group = assembly.as_ref().map_or(1, |assembly| assembly.group);
         let function = match assembly {
             Some(assembly) => self.define_assembly(&name, counts, &assembly)?,
@@ -244,7 +244,7 @@ impl Compiler<'_> {
         &mut self,
         name: &str,
         counts: usize,
-        assembly: &avx512::Assembly,
+        assembly: &x86::Assembly,
     ) -> Result<FuncId, ModuleError> {
         let signature = entry::signature(self.module.target_config().default_call_conv, counts);
         let id = self.module.declare_anonymous_function(&signature)?;
