@@ -1,13 +1,14 @@
 //! Training steps of models from tiny to middle-sized: time a step, called and looped inside, and compile time.
 //!
-//! `cargo bench --bench training_steps -- [--json|--profile] [--threads N] [NAME…]`. Data is noise of the right shapes; a step is
-//! forward, loss, gradient and update. Times are medians over repeated batches. Large contractions may use as many threads
-//! as `--threads` says, one by default. `benches/peers/compare.py` runs other systems on the same work.
+//! `cargo bench --bench training_steps -- [--json|--profile] [--threads N] [--cpu CPU] [NAME…]`. Data is noise of the right
+//! shapes; a step is forward, loss, gradient and update. Times are medians over repeated batches. Large kernels may use as
+//! many threads as `--threads` says, one by default. Code is for this processor with all it can do, or for lesser ones:
+//! `--cpu without-avx512` or `--cpu baseline`. `benches/peers/compare.py` runs other systems on the same work.
 
 use std::time::{Duration, Instant};
 
 use hitofude::prelude::*;
-use hitofude::{Cache, Options};
+use hitofude::{Cache, Cpu, Options};
 use workloads::{WORKLOADS, Workload};
 
 mod workloads;
@@ -29,18 +30,18 @@ fn median(inner: u64, mut run: impl FnMut()) -> f64 {
 }
 
 /// Where the time of a step goes.
-fn profile(workload: &Workload) -> Result<()> {
-    let step = (workload.build)(&Graph::new())?.compile()?;
+fn profile(workload: &Workload, cpu: Cpu) -> Result<()> {
+    let step = (workload.build)(&Graph::new())?.compile_with(&Options { cpu, ..Options::default() })?;
     let (state, inputs, _) = workloads::start(&step)?;
     println!("{}\n{}", workload.name, step.profile(&state, &inputs, 100)?);
     Ok(())
 }
 
-fn measure(workload: &Workload, json: bool) -> Result<()> {
+fn measure(workload: &Workload, cpu: Cpu, json: bool) -> Result<()> {
     let g = Graph::new();
     let built = (workload.build)(&g)?;
     let started = Instant::now();
-    let step = built.compile_with(&Options { cache: Cache::Off, ..Options::default() })?;
+    let step = built.compile_with(&Options { cache: Cache::Off, cpu, ..Options::default() })?;
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
     let (mut state, inputs, _) = workloads::start(&step)?;
     let report = step.compile_report();
@@ -72,11 +73,12 @@ struct Settings {
     json: bool,
     profile: bool,
     threads: usize,
+    cpu: Cpu,
     names: Vec<String>,
 }
 
 fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
-    let mut settings = Settings { json: false, profile: false, threads: 1, names: vec![] };
+    let mut settings = Settings { json: false, profile: false, threads: 1, cpu: Cpu::Native, names: vec![] };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => {} // Cargo's own
@@ -85,6 +87,14 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
             "--threads" => {
                 let number = arguments.next().and_then(|number| number.parse().ok());
                 settings.threads = number.ok_or_else(|| Error::Value("--threads wants a number".into()))?;
+            }
+            "--cpu" => {
+                settings.cpu = match arguments.next().as_deref() {
+                    Some("native") => Cpu::Native,
+                    Some("without-avx512") => Cpu::WithoutAvx512,
+                    Some("baseline") => Cpu::Baseline,
+                    _ => return Err(Error::Value("--cpu wants native, without-avx512 or baseline".into())),
+                }
             }
             name if WORKLOADS.iter().any(|workload| workload.name == name) => settings.names.push(argument),
             other => {
@@ -97,12 +107,12 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
 }
 
 fn main() -> Result<()> {
-    let Settings { json, profile: profiled, threads, names } = settings(std::env::args().skip(1))?;
+    let Settings { json, profile: profiled, threads, cpu, names } = settings(std::env::args().skip(1))?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.map_err(|error| Error::Value(error.to_string()))?;
     let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| name == workload.name);
     WORKLOADS.iter().filter(wanted).try_for_each(|workload| match profiled {
-        true => profile(workload),
-        false => measure(workload, json),
+        true => profile(workload, cpu),
+        false => measure(workload, cpu, json),
     })
 }
