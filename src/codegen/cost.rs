@@ -31,7 +31,7 @@ pub const CHAINS: usize = 4;
 /// The largest loop body, in statements, that is written out several times.
 pub const UNROLL_BODY: usize = 24;
 
-/// Loops of at most this many turns, of a whole vector or one value each, are written out in AVX-512 code,
+/// Loops of at most this many turns, of a whole vector or one value each, are written out in code for wide vectors,
 pub const FEW_TURNS: i64 = 4;
 
 /// if they make no more scalar instructions than this.

@@ -6,7 +6,8 @@ use cranelift::prelude::{Configurable, isa::TargetIsa, settings};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
 
-use super::{math, x86};
+use super::math;
+use super::x86::Isa;
 use crate::error::{Error, Result};
 
 /// Which processors code is generated for.
@@ -54,8 +55,8 @@ pub(super) struct Features {
     pub rounding: bool,
     /// Vector operands in memory at any address.
     pub unaligned_operands: bool,
-    /// The instructions that [`x86`] writes.
-    pub avx512: bool,
+    /// The vectors that [`super::x86`] writes code for.
+    pub vectors: Option<Isa>,
 }
 
 impl Features {
@@ -68,7 +69,7 @@ impl Features {
             fma: has("has_fma"),
             rounding: has("has_sse41"),
             unaligned_operands: has("has_avx"),
-            avx512: cpu == Cpu::Native && x86::is_available(),
+            vectors: Isa::of(cpu),
         }
     }
 }

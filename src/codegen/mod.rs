@@ -202,7 +202,7 @@ impl Compiler<'_> {
     fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
         let name = format!("kernel {number}: {}", kernel.name);
         let counts = kernel.repeats + if kernel.is_parallel { 2 } else { 0 };
-        let assembly = self.features.avx512.then(|| x86::kernel(self.program, kernel)).flatten();
+        let assembly = self.features.vectors.and_then(|isa| x86::kernel(self.program, kernel, isa));
         let group = assembly.as_ref().map_or(1, |assembly| assembly.group);
         let function = match assembly {
             Some(assembly) => self.define_assembly(&name, counts, &assembly)?,
@@ -251,7 +251,7 @@ impl Compiler<'_> {
         self.module.define_function_bytes(id, 64, &assembly.bytes, &[])?;
         self.bytes += assembly.bytes.len();
         if self.listing == Listing::Full {
-            self.clif += &format!("; {name}\n; AVX-512, without CLIF: see the assembly\n");
+            self.clif += &format!("; {name}\n; {}, without CLIF: see the assembly\n", assembly.isa.name());
             self.asm += &format!("; {name}\n{}\n", assembly.listing());
         }
         Ok(id)

@@ -1,5 +1,6 @@
 //! Elements in memory: addresses, loads, stores, guards and computed rows.
 
+use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::Nest;
@@ -8,7 +9,7 @@ use crate::types::DType;
 
 impl Nest<'_> {
     /// Where the element lies, or that of the first lane. What outer loops contribute is computed in them.
-    fn address(&mut self, access: &Access) -> Address {
+    pub(super) fn address(&mut self, access: &Access) -> Address {
         let buffer = &self.program.buffers[access.buffer.index()];
         let size = buffer.dtype.size() as i64;
         let (mut base, start) = self.place(buffer.place);
@@ -31,7 +32,7 @@ impl Nest<'_> {
     }
 
     /// The address in one register.
-    fn pointer(&mut self, address: Address) -> Reg {
+    pub(super) fn pointer(&mut self, address: Address) -> Reg {
         match address {
             Address { base: Base::Reg(base), index: None, offset: 0 } => base,
             _ => self.lanes.build.pure(Class::General, |d| Inst::address(d, address)),
@@ -62,146 +63,32 @@ impl Nest<'_> {
                 self.lanes.build.loaded(Class::General, |d| Inst::load(d, Operand::Memory(address))),
             ),
             (_, DType::I64) => self.lanes.unsupported(),
+            (0, DType::Bool) if guard.is_some() => self.lanes.unsupported(),
             (0 | 1, DType::Bool) => self.load_bools(address, step, guard),
             (_, DType::Bool) => self.lanes.unsupported(),
+            (0, _) if guard.is_some() && self.lanes.isa == Isa::Avx2 => self.gather(address, 0, guard),
             (0, _) => {
                 let code = self.lanes.broadcast();
                 self.load_by(code, address, guard)
             }
             (1, _) => {
-                let (code, mask) = (self.lanes.float("vmovu", 1, 0x10), self.mask(guard));
+                let (code, mask) = (self.lanes.whole(), self.mask(guard));
                 self.load_by(code, address, mask)
             }
             (2, _) if guard.is_none() => self.load_every_second(address),
+            (-1, _) if guard.is_none() && self.rest.is_none() => self.load_reversed(address),
             _ => self.gather(address, step, guard),
         }
     }
 
-    fn load_by(&mut self, code: Code, address: Address, mask: Option<Reg>) -> Held {
+    pub(super) fn load_by(&mut self, code: Code, address: Address, mask: Option<Reg>) -> Held {
         let inst = |d| Inst::new(code, d, None, Operand::Memory(address)).zeroing(mask);
         Held::Lanes(self.lanes.build.loaded(Class::Vector, inst))
     }
 
-    /// Bytes of 0 or 1.
-    fn load_bools(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        let bytes = self.lanes.count() as u8;
-        let wide = self.lanes.width == 8;
-        let (code, mask) = match step {
-            0 => (
-                Code { suffix: "b", is_wide: false, ..self.lanes.integer("vpbroadcast", 2, 0x78) }
-                    .of_bytes(1),
-                guard,
-            ),
-            _ => {
-                let code = Code { is_wide: false, ..self.lanes.integer("vpmovzxb", 2, 0x31 + wide as u8) };
-                (Code { suffix: if wide { "q" } else { "d" }, ..code }.of_bytes(bytes), self.mask(guard))
-            }
-        };
-        // A broadcast of bytes would take its mask byte by byte.
-        let (load_mask, mask) = if step == 0 { (None, mask) } else { (mask, None) };
-        let loaded = self.load_by(code, address, load_mask);
-        let truth = self.lanes.mask(loaded);
-        Held::Mask(mask.map_or(truth, |mask| self.lanes.both(truth, mask)))
-    }
-
-    /// Lanes of two vectors in turn, as two neighbouring vectors: `offset` is that of the first from the access.
-    pub(super) fn store_pair(&mut self, access: &Access, offset: i64, first: Held, second: Held) {
-        let index = access.index.plus(&Affine::constant(offset));
-        let address = self.address(&Access { buffer: access.buffer, index });
-        let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes);
-        let (first, second) = (self.lanes.register(first), self.lanes.register(second));
-        let permute = Code { writes: Writes::RegUpdated, ..self.lanes.float("vpermi2", 2, 0x77) };
-        for half in 0..2u64 {
-            let taken = elements.saturating_sub(half as usize * lanes).min(lanes);
-            if taken == 0 {
-                continue;
-            }
-            let lanes = lanes as u64;
-            let turns = self.lanes.series(|lane| half * lanes / 2 + lane / 2 + lane % 2 * lanes);
-            let both = |d| Inst::new(permute, d, first, Operand::Reg(second));
-            let both = self.lanes.build.updated(turns, Class::Vector, both);
-            let mask = (taken < lanes as usize).then(|| self.lanes.first(taken));
-            let address = Address { offset: address.offset + 64 * half as i32, ..address };
-            self.store_whole(address, both, mask);
-        }
-    }
-
-    /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
-    fn store_every_second(&mut self, address: Address, value: Reg) {
-        let lanes = self.lanes.count() as u64;
-        let elements = 2 * self.rest.unwrap_or(lanes as usize);
-        let permute = self.lanes.float("vperm", 2, 0x16);
-        for half in 0..2u64 {
-            let taken = elements.saturating_sub((half * lanes) as usize).min(lanes as usize);
-            if taken == 0 {
-                continue;
-            }
-            let spread = self.lanes.series(|lane| half * lanes / 2 + lane / 2);
-            let spread = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, spread));
-            let inst = |d| Inst::new(permute, d, spread, Operand::Reg(value));
-            let spread = self.lanes.build.pure(Class::Vector, inst);
-            let mask = self.lanes.bits(0x5555 & ((1 << taken) - 1));
-            self.store_whole(
-                Address { offset: address.offset + 64 * half as i32, ..address },
-                spread,
-                Some(mask),
-            );
-        }
-    }
-
-    fn store_whole(&mut self, address: Address, value: Reg, mask: Option<Reg>) {
+    pub(super) fn store_whole(&mut self, address: Address, value: Reg, mask: Option<Reg>) {
         let code = self.lanes.float("vmovu", 1, 0x11).writing(Writes::NoRegister);
         self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(mask));
-    }
-
-    /// Two neighbouring vectors, of which every second lane is taken. Only what exists is read.
-    fn load_every_second(&mut self, address: Address) -> Held {
-        let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes) - 1;
-        let code = self.lanes.float("vmovu", 1, 0x10);
-        let first = (elements < lanes).then(|| self.lanes.first(elements));
-        let low = self.load_by(code, address, first);
-        let even = self.lanes.series(|lane| 2 * lane);
-        let high = if elements <= lanes {
-            low
-        } else {
-            let next = Address { offset: address.offset + 64, ..address };
-            let mask = self.lanes.first(elements - lanes);
-            self.load_by(code, next, Some(mask))
-        };
-        let permute = Code { writes: Writes::RegUpdated, ..self.lanes.float("vpermi2", 2, 0x77) };
-        let (low, high) = (self.lanes.register(low), self.lanes.register(high));
-        Held::Lanes(
-            self.lanes.build.updated(even, Class::Vector, |d| Inst::new(permute, d, low, Operand::Reg(high))),
-        )
-    }
-
-    /// Offsets of lanes that lie apart, the address they count from, and a mask that may be cleared.
-    fn apart(&mut self, address: Address, step: i64, guard: Option<Reg>) -> (Address, Reg) {
-        let base = self.pointer(address);
-        let offsets = self.lanes.series(|lane| (step * lane as i64) as u64);
-        let offsets = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, offsets));
-        let mask = match self.mask(guard) {
-            Some(mask) => mask,
-            None => self.lanes.first(self.lanes.count()),
-        };
-        const COPY: Code = Code::mask("kmovw", 0x90, false);
-        let mask = self.lanes.build.loaded(Class::Mask, |d| Inst::new(COPY, d, None, Operand::Reg(mask)));
-        let index = Some((offsets, self.lanes.width as u8));
-        (Address { base: Base::Reg(base), index, offset: 0 }, mask)
-    }
-
-    fn gather(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        let (address, mask) = self.apart(address, step, guard);
-        let wide = self.lanes.width == 8;
-        let code = self.lanes.float(if wide { "vgatherq" } else { "vgatherd" }, 2, 0x92 + wide as u8);
-        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::RegUpdated);
-        let zero = self.lanes.register(Held::Constant(0));
-        let result = self.lanes.build.variable(Class::Vector);
-        self.lanes.build.here(Inst::load(result, Operand::Reg(zero)));
-        self.lanes.build.here(Inst::new(code, result, None, Operand::Memory(address)).masked(Some(mask)));
-        Held::Lanes(result)
     }
 
     pub fn store(&mut self, access: &Access, value: Held, dtype: DType) {
@@ -227,50 +114,27 @@ impl Nest<'_> {
     }
 
     fn store_lanes(&mut self, address: Address, step: i64, value: Held) {
-        let wide = self.lanes.width == 8;
         let value = self.lanes.register(value);
-        let (code, address, mask) = match step {
-            0 if self.vector.is_none() => {
-                let (suffix, prefix) = if wide { ("sd", 3) } else { ("ss", 2) };
-                let code = Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) };
-                (code.scalar(), address, None)
-            }
+        match step {
+            0 if self.vector.is_none() => self.store_first(address, value),
             0 => {
                 self.lanes.unsupported();
-                return;
             }
             1 => {
                 let mask = self.mask(None);
-                return self.store_whole(address, value, mask);
+                self.store_whole(address, value, mask);
             }
-            2 => return self.store_every_second(address, value),
-            _ => {
-                let code =
-                    self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8);
-                let (address, mask) = self.apart(address, step, None);
-                (code, address, Some(mask))
-            }
-        };
-        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);
-        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(mask));
+            -1 if self.rest.is_none() => self.store_reversed(address, value),
+            _ => self.store_apart(address, step, value),
+        }
     }
 
-    /// As bytes of 0 or 1.
-    fn store_bools(&mut self, address: Address, value: Held) {
+    fn store_first(&mut self, address: Address, value: Reg) {
         let wide = self.lanes.width == 8;
-        let one = Held::Constant(1);
-        let mask = self.lanes.mask(value);
-        let ones = self.lanes.select(Held::Mask(mask), one, Held::Constant(0));
-        let ones = self.lanes.register(ones);
-        let lanes = match self.vector {
-            Some(_) => self.mask(None),
-            None => Some(self.lanes.first(1)),
-        };
-        let code =
-            self.lanes.integer(if wide { "vpmovqb" } else { "vpmovdb" }, 2, 0x31 + wide as u8).with_prefix(2);
-        let code = Code { suffix: "", is_wide: false, ..code }.of_bytes(self.lanes.count() as u8);
-        let inst = Inst::new(code.writing(Writes::NoRegister), ones, None, Operand::Memory(address));
-        self.lanes.build.here(inst.masked(lanes));
+        let (suffix, prefix) = if wide { ("sd", 3) } else { ("ss", 2) };
+        let code = Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) }.scalar();
+        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);
+        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)));
     }
 
     /// The value of an affine expression: a number, or lanes if it moves along them.

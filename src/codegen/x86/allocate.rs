@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::encode;
+use super::isa::Isa;
 use super::machine::{ARGUMENTS, Address, Bound, Class, Inst, Item, Operand, Reg, Role, STACK, Writes};
 
 /// Code with the processor's registers.
@@ -15,11 +16,11 @@ pub struct Allocated {
     pub saved: Vec<Reg>,
 }
 
-pub fn allocate(items: Vec<Item>) -> Allocated {
+pub fn allocate(items: Vec<Item>, isa: Isa) -> Allocated {
     let count = count(&items);
     let items = without_unused(items, count);
     let lives = Life::all(&items, count);
-    let mut places = Places { of: vec![None; count], frame: 0 };
+    let mut places = Places { isa, of: vec![None; count], frame: 0 };
     for class in Class::ALL {
         places.scan(class, &lives);
     }
@@ -151,35 +152,16 @@ enum Place {
 }
 
 struct Places {
+    isa: Isa,
     /// By the number of the register.
     of: Vec<Option<Place>>,
     frame: u32,
 }
 
-/// The registers to hand out, those of the caller last; and those that stand in for values on the stack.
-pub fn registers(class: Class) -> (&'static [u32], [u32; 3]) {
-    match class {
-        Class::General => (&[0, 10, 11, 9, 8, 1, 2, 6, 7, 3, 5, 12, 13, 14, 15], [0, 10, 11]),
-        Class::Vector => {
-            const ALL: [u32; 32] = {
-                let mut all = [0; 32];
-                let mut number = 0;
-                while number < 32 {
-                    all[number] = 31 - number as u32;
-                    number += 1;
-                }
-                all
-            };
-            (&ALL, [31, 30, 29])
-        }
-        Class::Mask => (&[1, 2, 3, 4, 5, 6, 7], [1, 2, 3]),
-    }
-}
-
 impl Places {
-    /// Gives every life of a class a register, or some of them the stack, for which three registers have to stand by.
+    /// Gives every life of a class a register, or some of them the stack, for which others have to stand by.
     fn scan(&mut self, class: Class, lives: &[Life]) {
-        let (all, standing_by) = registers(class);
+        let (all, standing_by) = self.isa.registers(class);
         let lives: Vec<&Life> = lives.iter().filter(|life| life.reg.class == class).collect();
         if self.try_scan(&lives, all) {
             return;
@@ -277,12 +259,12 @@ impl Rewriting<'_> {
 
     /// A counter or a bound on the stack is brought to a register.
     fn end(&mut self, counter: Reg, step: i32, to: Bound) {
-        let [first, second, _] = registers(Class::General).1;
+        let standing_by = self.places.isa.registers(Class::General).1;
         let to = match to {
-            Bound::Reg(to) => Bound::Reg(self.brought(to, second)),
+            Bound::Reg(to) => Bound::Reg(self.brought(to, standing_by[1])),
             number => number,
         };
-        let at = self.brought(counter, first);
+        let at = self.brought(counter, standing_by[0]);
         let Some(Place::Stack(offset)) = self.places.of[counter.index()] else {
             return self.items.push(Item::End { counter: at, step, to });
         };
@@ -324,7 +306,7 @@ impl Rewriting<'_> {
                 continue;
             }
             let taken = standing_in.iter().filter(|(of, _)| of.class == reg.class).count();
-            let stand_in = Reg { number: registers(reg.class).1[taken], ..reg };
+            let stand_in = Reg { number: self.places.isa.registers(reg.class).1[taken], ..reg };
             standing_in.push((reg, stand_in));
             if role != Role::Define || on_stack.contains(&(reg, Role::Use, offset)) {
                 self.items

@@ -33,8 +33,28 @@ pub struct Builder {
     homes: Vec<usize>,
     /// What was computed already, and is in a level still open, by the hash of what computes it.
     known: FxHashMap<u64, Known>,
-    constants: Vec<u8>,
+    constants: Constants,
+}
+
+/// The bytes behind the code.
+#[derive(Default)]
+pub struct Constants {
+    pub bytes: Vec<u8>,
     places: FxHashMap<Vec<u8>, i32>,
+}
+
+impl Constants {
+    /// Where these bytes lie.
+    pub fn place(&mut self, bytes: &[u8]) -> Address {
+        if let Some(&place) = self.places.get(bytes) {
+            return Address::constant(place);
+        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(bytes.len().max(4)), 0);
+        let place = self.bytes.len() as i32;
+        self.bytes.extend(bytes);
+        self.places.insert(bytes.to_vec(), place);
+        Address::constant(place)
+    }
 }
 
 impl Builder {
@@ -44,13 +64,12 @@ impl Builder {
             levels: vec![Level { items: vec![], counter: None, is_copy: false }],
             homes: vec![0],
             known: FxHashMap::default(),
-            constants: vec![],
-            places: FxHashMap::default(),
+            constants: Constants::default(),
         }
     }
 
     /// All instructions in order, and the constants.
-    pub fn finish(mut self) -> (Vec<Item>, Vec<u8>) {
+    pub fn finish(mut self) -> (Vec<Item>, Constants) {
         let mut items = self.levels.pop().map_or(vec![], |level| level.items);
         items.splice(..0, self.arguments);
         (items, self.constants)
@@ -195,15 +214,8 @@ impl Builder {
         self.levels[depth].items.extend(items);
     }
 
-    /// Constants behind the code.
+    /// A constant behind the code.
     pub fn constant(&mut self, bytes: &[u8]) -> Address {
-        if let Some(&place) = self.places.get(bytes) {
-            return Address::constant(place);
-        }
-        self.constants.resize(self.constants.len().next_multiple_of(bytes.len().max(4)), 0);
-        let place = self.constants.len() as i32;
-        self.constants.extend(bytes);
-        self.places.insert(bytes.to_vec(), place);
-        Address::constant(place)
+        self.constants.place(bytes)
     }
 }

@@ -17,6 +17,8 @@ pub struct Call {
     pub result: Reg,
     /// Where no bit is set there is no call.
     pub mask: Option<Reg>,
+    /// How many lanes there are.
+    pub lanes: usize,
 }
 
 const POINTER: Reg = Reg { class: Class::General, number: 7 };
@@ -42,24 +44,49 @@ impl Call {
 
     /// Sets flags: zero if no lane needs the call.
     pub fn test(mask: Reg) -> Inst {
-        const TEST: Code = Code::mask("kortestw", 0x98, false).writing(Writes::NoRegister);
-        Inst::new(TEST, mask, None, Operand::Reg(mask))
+        const BITS: Code = Code::mask("kortestw", 0x98, false).writing(Writes::NoRegister);
+        const SIGNS: Code =
+            Code { suffix: "ps", ..Code::integer("vtest", 2, 0x0e, 4) }.writing(Writes::NoRegister);
+        let code = if mask.class == Class::Mask { BITS } else { SIGNS };
+        Inst::new(code, mask, None, Operand::Reg(mask))
     }
 
     /// What comes before the call of the bridge, and after it: the operands go by way of the stack.
     pub fn around(&self) -> [Vec<Inst>; 2] {
         const SET: Code = Code::plain("mov", 0xc7).writing(Writes::NoRegister);
-        let at = |offset| Address::at(STACK, offset);
         let mut before = vec![Inst::add(STACK, STACK, -place::SIZE)];
         before.extend(self.operands.iter().zip(place::OPERANDS).map(|(&x, to)| Inst::store(x, at(to))));
         match self.mask {
-            Some(mask) => before
-                .extend([Inst::store(self.result, at(place::RESULT)), Inst::store(mask, at(place::MASK))]),
-            None => before.push(Inst::new(SET, None, None, Operand::Memory(at(place::MASK))).with(-1)),
+            Some(mask) => {
+                before.push(Inst::store(self.result, at(place::RESULT)));
+                before.extend(self.mask_to_memory(mask));
+            }
+            None => {
+                let all = (1 << self.lanes) - 1;
+                before.push(Inst::new(SET, None, None, Operand::Memory(at(place::MASK))).with(all));
+            }
         }
         let result = Inst::load(self.result, Operand::Memory(at(place::RESULT)));
         [before, vec![result, Inst::add(STACK, STACK, place::SIZE)]]
     }
+
+    /// A mask in a vector is the signs of its lanes. They go by way of a register, which is put where its value goes next.
+    fn mask_to_memory(&self, mask: Reg) -> Vec<Inst> {
+        if mask.class == Class::Mask {
+            return vec![Inst::store(mask, at(place::MASK))];
+        }
+        const SIGNS: Code = Code::float("vmovmsk", 1, 0x50, 4);
+        const WIDE_SIGNS: Code = Code::float("vmovmsk", 1, 0x50, 8);
+        const EXCHANGE: Code = Code::plain("xchg", 0x87).writing(Writes::NoRegister);
+        let signs = if self.lanes == 4 { WIDE_SIGNS } else { SIGNS };
+        let bits = Reg { class: Class::General, number: 0 };
+        let swap = Inst::new(EXCHANGE, bits, None, Operand::Memory(at(place::MASK)));
+        vec![Inst::store(bits, at(place::MASK)), Inst::new(signs, bits, None, Operand::Reg(mask)), swap]
+    }
+}
+
+fn at(offset: i32) -> Address {
+    Address::at(STACK, offset)
 }
 
 /// A bridge, between putting the frame pointer aside and returning, in two halves with clean vectors between them: it

@@ -1,13 +1,14 @@
 //! Bytes of instructions (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, chapter 2).
 
 use super::call::{self, Call, FRAME};
+use super::isa::Isa;
 use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
 
 const RETURN: u8 = 0xc3;
 
 /// Machine code on its way.
-#[derive(Default)]
 pub struct Encoder {
+    isa: Isa,
     bytes: Vec<u8>,
     /// The starts of open loops.
     loops: Vec<usize>,
@@ -33,9 +34,13 @@ const fn high(number: u32) -> bool {
 }
 
 impl Encoder {
+    pub fn new(isa: Isa) -> Encoder {
+        Encoder { isa, bytes: vec![], loops: vec![], fixups: vec![], rare: vec![], bridged: vec![] }
+    }
+
     /// The code of a whole function, with the constants behind it.
-    pub fn function(items: &[Item], frame: u32, saved: &[Reg], constants: &[u8]) -> Vec<u8> {
-        let mut encoder = Encoder::default();
+    pub fn function(isa: Isa, items: &[Item], frame: u32, saved: &[Reg], constants: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::new(isa);
         for &reg in saved {
             encoder.push_or_pop(0x50, reg);
         }
@@ -177,8 +182,9 @@ impl Encoder {
             },
         };
         match inst.code.form {
-            Form::Evex => self.evex(inst, &place),
-            Form::Vex { is_binary } => self.vex(inst, &place, is_binary),
+            Form::Vector if self.isa == Isa::Avx512 => self.evex(inst, &place),
+            Form::Vector => self.vex(inst, &place, !inst.code.is_scalar),
+            Form::Mask { is_binary } => self.vex(inst, &place, is_binary),
             Form::Plain => self.rex(inst, &place),
         }
         self.bytes.push(inst.code.byte);
@@ -203,15 +209,15 @@ impl Encoder {
         ]);
     }
 
-    fn vex(&mut self, inst: &Inst, place: &Place, is_binary: bool) {
-        let Code { map, prefix, is_wide, .. } = inst.code;
-        let reg = inst.reg.map_or(0, |reg| reg.number);
+    fn vex(&mut self, inst: &Inst, place: &Place, is_long: bool) {
+        let Code { map, prefix, is_wide, digit, .. } = inst.code;
+        let reg = inst.reg.map_or(digit.into(), |reg| reg.number);
         let second = inst.second.map_or(0, |reg| reg.number);
         let bit = |set: bool, at: u8| u8::from(set) << at;
         self.bytes.extend([
             0xc4,
             bit(!high(reg), 7) | bit(!place.x, 6) | bit(!place.b, 5) | map,
-            bit(is_wide, 7) | (!second as u8 & 15) << 3 | bit(is_binary, 2) | prefix,
+            bit(is_wide, 7) | (!second as u8 & 15) << 3 | bit(is_long, 2) | prefix,
         ]);
     }
 
@@ -227,32 +233,43 @@ impl Encoder {
     /// The bytes that follow the opcode.
     fn body(&mut self, inst: &Inst) {
         let reg = inst.reg.map_or(inst.code.digit, |reg| reg.number as u8) & 7;
-        let is_long = inst.code.form == Form::Plain;
-        let immediate_bytes = inst.immediate.map_or(0, |_| if is_long { 4 } else { 1 });
+        let immediate = self.immediate(inst);
         match inst.operand {
             Operand::Reg(operand) => self.bytes.push(0xc0 | reg << 3 | (operand.number & 7) as u8),
             Operand::Memory(address) => {
-                self.address(reg, address, inst.code.bytes, inst.code.form, immediate_bytes)
+                let unit = self.unit(inst, inst.code.bytes);
+                self.address(reg, address, unit, immediate.len());
             }
             Operand::Broadcast(address) => {
-                let bytes = if inst.code.is_wide { 8 } else { 4 };
-                self.address(reg, address, bytes, inst.code.form, immediate_bytes);
+                let unit = self.unit(inst, if inst.code.is_wide { 8 } else { 4 });
+                self.address(reg, address, unit, immediate.len());
             }
         }
-        if let Some(immediate) = inst.immediate {
-            self.bytes.extend(&immediate.to_le_bytes()[..immediate_bytes]);
+        self.bytes.extend(immediate);
+    }
+
+    /// What follows the operands: a number, or the register of a mask.
+    fn immediate(&self, inst: &Inst) -> Vec<u8> {
+        match (inst.immediate, inst.mask) {
+            (Some(immediate), _) if inst.code.form == Form::Plain => immediate.to_le_bytes().to_vec(),
+            (Some(immediate), _) => vec![immediate as u8],
+            (None, Some(mask)) if self.isa == Isa::Avx2 => vec![(mask.number as u8) << 4],
+            (None, _) => vec![],
         }
     }
 
-    fn address(&mut self, reg: u8, address: Address, bytes: u8, form: Form, immediate_bytes: usize) {
+    /// In EVEX instructions a short offset counts in units of what is accessed.
+    fn unit(&self, inst: &Inst, bytes: u8) -> i32 {
+        if inst.code.form == Form::Vector && self.isa == Isa::Avx512 { bytes.into() } else { 1 }
+    }
+
+    fn address(&mut self, reg: u8, address: Address, unit: i32, immediate_bytes: usize) {
         let Base::Reg(base) = address.base else {
             self.bytes.push(reg << 3 | 5);
             self.fixups.push((self.bytes.len(), address.offset, self.bytes.len() + 4 + immediate_bytes));
             self.bytes.extend([0; 4]);
             return;
         };
-        // In vector instructions a short offset counts in units of what is accessed.
-        let unit = if form == Form::Evex { i32::from(bytes) } else { 1 };
         let short = (address.offset % unit == 0).then(|| i8::try_from(address.offset / unit).ok()).flatten();
         let low = (base.number & 7) as u8;
         let mode = match short {

@@ -1,4 +1,4 @@
-//! What the formulas of elementary functions are made of, on 512-bit lanes: the handles they work with stand for values
+//! What the formulas of elementary functions are made of, on lanes: the handles they work with stand for values
 //! held in registers.
 
 use cranelift::codegen::ir::Opcode;
@@ -33,7 +33,8 @@ impl Lanes {
         let operands = operands.map(|x| self.register(x));
         let mask = elsewhere.map(|(mask, _)| mask);
         let otherwise = elsewhere.map(|(_, otherwise)| self.register(otherwise));
-        let call = |result| Call { name, function, operands, result, mask };
+        let lanes = self.count();
+        let call = |result| Call { name, function, operands, result, mask, lanes };
         Held::Lanes(self.build.called(otherwise, call))
     }
 }

@@ -1,12 +1,13 @@
-//! One scalar instruction of the loop IR on all lanes of 512-bit vectors. What is the same in every lane is held in
-//! lanes too; truth values are masks.
+//! One scalar instruction of the loop IR on all lanes of vectors. What is the same in every lane is held in lanes too;
+//! truth values are masks.
 
 use cranelift::prelude::types;
 
 use super::build::Builder;
+use super::isa::Isa;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
 use crate::codegen::math;
-use crate::loops::{Binary, Combine, Compare, Unary};
+use crate::loops::{Binary, Compare, Unary};
 use crate::types::{DType, Scalar};
 
 /// Where a value is.
@@ -25,6 +26,7 @@ pub enum Held {
 /// Writes instructions on lanes of one width.
 pub struct Lanes {
     pub build: Builder,
+    pub isa: Isa,
     /// Bytes of a lane.
     pub width: usize,
     /// What the handles of formulas stand for.
@@ -40,21 +42,21 @@ pub(super) const EQUAL: i32 = 0;
 pub(super) const LESS: i32 = 1;
 pub(super) const LESS_OR_EQUAL: i32 = 2;
 pub(super) const UNORDERED: i32 = 3;
-const NOT_EQUAL: i32 = 4;
+pub(super) const NOT_EQUAL: i32 = 4;
 const GREATER_OR_EQUAL: i32 = 13;
 const GREATER: i32 = 14;
 
 /// Which of two `vrange` takes; of zeros, by their sign.
-const MINIMUM: i32 = 4;
-const MAXIMUM: i32 = 5;
+pub(super) const MINIMUM: i32 = 4;
+pub(super) const MAXIMUM: i32 = 5;
 
 impl Lanes {
-    pub fn new(width: usize) -> Lanes {
-        Lanes { build: Builder::new(), width, values: vec![], less: vec![], is_unsupported: false }
+    pub fn new(isa: Isa, width: usize) -> Lanes {
+        Lanes { build: Builder::new(), isa, width, values: vec![], less: vec![], is_unsupported: false }
     }
 
     pub fn count(&self) -> usize {
-        64 / self.width
+        self.isa.bytes() / self.width
     }
 
     pub fn float(&self, name: &'static str, map: u8, byte: u8) -> Code {
@@ -74,9 +76,10 @@ impl Lanes {
     /// An operand that may lie in memory, as constants do.
     pub fn operand(&mut self, x: Held) -> Operand {
         match x {
-            Held::Constant(bits) => {
+            Held::Constant(bits) if self.isa == Isa::Avx512 => {
                 Operand::Broadcast(self.build.constant(&bits.to_le_bytes()[..self.width]))
             }
+            Held::Constant(bits) => self.series(|_| bits),
             other => Operand::Reg(self.register(other)),
         }
     }
@@ -107,6 +110,11 @@ impl Lanes {
         Code { suffix, ..self.float("vbroadcast", 2, byte) }.of_bytes(self.width as u8)
     }
 
+    /// Loads or copies all lanes.
+    pub fn whole(&self) -> Code {
+        self.float("vmovu", 1, 0x10)
+    }
+
     /// A different constant for each lane, as an operand.
     pub fn series(&mut self, bits: impl Fn(u64) -> u64) -> Operand {
         let width = self.width;
@@ -135,6 +143,11 @@ impl Lanes {
 
     /// The mask with these bits.
     pub fn bits(&mut self, bits: i32) -> Reg {
+        if self.isa == Isa::Avx2 {
+            let lanes = self.series(|lane| if bits >> lane & 1 == 1 { u64::MAX } else { 0 });
+            let code = self.whole();
+            return self.build.pure(Class::Mask, |d| Inst::new(code, d, None, lanes));
+        }
         const TO_MASK: Code = Code::mask("kmovw", 0x92, false);
         let number = self.build.pure(Class::General, |d| Inst::set(d, bits));
         self.build.pure(Class::Mask, |d| Inst::new(TO_MASK, d, None, Operand::Reg(number)))
@@ -185,91 +198,6 @@ impl Lanes {
         let code = self.float(name, 2, byte).writing(Writes::RegUpdated);
         let (a, b, c) = (self.register(a), self.operand(b), self.register(c));
         Held::Lanes(self.build.updated(Operand::Reg(c), Class::Vector, |d| Inst::new(code, d, a, b)))
-    }
-
-    /// `sum += a · b` in the lanes of the mask.
-    pub fn accumulate_product(&mut self, sum: Reg, a: Held, b: Held, mask: Option<Reg>) {
-        let code = self.float("vfmadd231", 2, 0xb8).writing(Writes::RegUpdated);
-        let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
-        let (a, b) = (self.register(a), self.operand(b));
-        self.build.here(Inst::new(code, sum, a, b).masked(mask));
-    }
-
-    /// Joins a value to a partial result in the lanes of the mask.
-    pub fn accumulate(&mut self, combine: Combine, sum: Reg, x: Held, mask: Option<Reg>, dtype: DType) {
-        if matches!(dtype, DType::Bool | DType::I64) {
-            self.is_unsupported = true;
-            return;
-        }
-        match (combine, dtype.is_float()) {
-            (Combine::Max, true) => return self.accumulate_extremum(sum, x, mask, MAXIMUM),
-            (Combine::Min, true) => return self.accumulate_extremum(sum, x, mask, MINIMUM),
-            _ => {}
-        }
-        let Some(code) = self.code(combine.join(), dtype.is_float()) else {
-            self.is_unsupported = true;
-            return;
-        };
-        let x = self.operand(x);
-        self.build.here(Inst::new(code, sum, sum, x).masked(mask));
-    }
-
-    /// As [`Lanes::extremum`], where the code stands: the partial result changes.
-    fn accumulate_extremum(&mut self, best: Reg, x: Held, mask: Option<Reg>, which: i32) {
-        let x = self.operand(x);
-        let (range, add, compare) =
-            (self.float("vrange", 3, 0x50), self.float("vadd", 1, 0x58), self.comparison());
-        let unordered = self.build.loaded(Class::Mask, |d| Inst::new(compare, d, best, x).with(UNORDERED));
-        let better = self.build.loaded(Class::Vector, |d| Inst::new(range, d, best, x).with(which));
-        self.build.here(Inst::new(add, better, best, x).masked(Some(unordered)));
-        let code = self.float("vmovu", 1, 0x10);
-        self.build.here(Inst::new(code, best, None, Operand::Reg(better)).masked(mask));
-    }
-
-    /// All lanes combined, in each of them: halves change places, then halves of halves.
-    pub fn combine_lanes(&mut self, combine: Combine, x: Reg, dtype: DType) -> Reg {
-        match (combine, dtype.is_float()) {
-            (Combine::Max, true) => self.extremum_of_lanes(x, MAXIMUM),
-            (Combine::Min, true) => self.extremum_of_lanes(x, MINIMUM),
-            _ => self.fold_lanes(x, |lanes, a, b| {
-                let joined = lanes.binary(combine.join(), Held::Lanes(a), Held::Lanes(b), dtype);
-                lanes.register(joined)
-            }),
-        }
-    }
-
-    fn fold_lanes(&mut self, x: Reg, join: impl Fn(&mut Lanes, Reg, Reg) -> Reg) -> Reg {
-        let halves =
-            Code { suffix: if self.width == 4 { "f32x4" } else { "f64x2" }, ..self.float("vshuf", 3, 0x23) };
-        let neighbours = self.float("vpermil", 3, if self.width == 4 { 4 } else { 5 });
-        let swaps = match self.width {
-            4 => vec![(halves, 0x4e), (halves, 0xb1), (neighbours, 0x4e), (neighbours, 0xb1)],
-            _ => vec![(halves, 0x4e), (halves, 0xb1), (neighbours, 0x55)],
-        };
-        swaps.into_iter().fold(x, |x, (code, order)| {
-            let second = (code == halves).then_some(x);
-            let swap = |d| Inst::new(code, d, second, Operand::Reg(x)).with(order);
-            let swapped = self.build.pure(Class::Vector, swap);
-            join(self, x, swapped)
-        })
-    }
-
-    /// The extremum of the numbers; NaN if any lane is, which a mask spread over all lanes tells.
-    fn extremum_of_lanes(&mut self, x: Reg, which: i32) -> Reg {
-        let range = self.float("vrange", 3, 0x50);
-        let best = self.fold_lanes(x, |lanes, a, b| {
-            lanes.build.pure(Class::Vector, |d| Inst::new(range, d, a, Operand::Reg(b)).with(which))
-        });
-        let (suffix, byte) = if self.width == 4 { ("w2d", 0x3a) } else { ("b2q", 0x2a) };
-        let spread = Code { suffix, ..self.integer("vpbroadcastm", 2, byte).with_prefix(2) };
-        let compare = self.comparison();
-        let unordered = |d| Inst::new(compare, d, x, Operand::Reg(x)).with(UNORDERED);
-        let unordered = self.build.pure(Class::Mask, unordered);
-        let spread = self.build.pure(Class::Vector, |d| Inst::new(spread, d, None, Operand::Reg(unordered)));
-        let is_any = self.mask(Held::Lanes(spread));
-        let nan = if self.width == 4 { f32::NAN.to_bits().into() } else { f64::NAN.to_bits() };
-        let result = self.select(Held::Mask(is_any), Held::Constant(nan), Held::Lanes(best));
-        self.register(result)
     }
 
     pub fn unary(&mut self, f: Unary, x: Held, dtype: DType) -> Held {
@@ -358,7 +286,7 @@ impl Lanes {
     }
 
     /// The instruction for a function, if there is one.
-    fn code(&self, f: Binary, is_float: bool) -> Option<Code> {
+    pub(super) fn code(&self, f: Binary, is_float: bool) -> Option<Code> {
         let is_wide = self.width == 8;
         Some(match (f, is_float) {
             (Binary::Add, true) => self.float("vadd", 1, 0x58),
@@ -403,7 +331,7 @@ impl Lanes {
         Held::Lanes(self.build.updated(Operand::Reg(best), Class::Vector, sum))
     }
 
-    fn comparison(&self) -> Code {
+    pub(super) fn comparison(&self) -> Code {
         self.float("vcmp", 1, 0xc2)
     }
 
@@ -490,7 +418,7 @@ impl Lanes {
             }
         }
         if b == Held::Constant(0) {
-            let (code, a) = (self.float("vmovu", 1, 0x10), self.register(a));
+            let (code, a) = (self.whole(), self.register(a));
             let inst = |d| Inst::new(code, d, None, Operand::Reg(a)).zeroing(Some(mask));
             return Held::Lanes(self.build.pure(Class::Vector, inst));
         }
@@ -521,6 +449,13 @@ impl Lanes {
         }
     }
 
+    /// The upper half of a vector of 256 bits.
+    pub fn upper_half(&mut self, x: Reg) -> Reg {
+        const EXTRACT: Code = Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) };
+        let code = EXTRACT.writing(Writes::Operand);
+        self.build.pure(Class::Vector, |d| Inst::new(code, x, None, Operand::Reg(d)).with(1))
+    }
+
     /// The first lane of 32 bits as a number.
     pub fn number(&mut self, x: Held) -> Held {
         const MOVE: Code = Code::integer("vmov", 1, 0x7e, 4).writing(Writes::Operand).scalar();
@@ -538,9 +473,10 @@ impl Lanes {
 
     /// A number as f32.
     pub fn float_of(&mut self, x: Reg) -> Held {
-        const CONVERT: Code = Code { suffix: "ps", prefix: 0, ..Code::integer("vcvtqq2", 1, 0x5b, 8) };
-        let x = self.in_wide_lanes(x);
-        let x = self.build.pure(Class::Vector, |d| Inst::new(CONVERT, d, None, Operand::Reg(x)));
+        const CONVERT: Code =
+            Code { suffix: "ss", prefix: 2, ..Code::integer("vcvtsi2", 1, 0x2a, 8) }.scalar();
+        let any = self.register(Held::Constant(0));
+        let x = self.build.pure(Class::Vector, |d| Inst::new(CONVERT, d, any, Operand::Reg(x)));
         let code = self.broadcast();
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(x))))
     }
@@ -550,8 +486,10 @@ impl Lanes {
         const LARGER: Code = Code::integer("vpmaxs", 2, 0x3d, 8);
         const SMALLER: Code = Code::integer("vpmins", 2, 0x39, 8);
         const MOVE: Code = Code::integer("vmov", 1, 0x7e, 8).writing(Writes::Operand).scalar();
-        let [zero, most] =
-            [0, most].map(|bound| Operand::Broadcast(self.build.constant(&bound.to_le_bytes())));
+        let [zero, most] = [0, most].map(|bound: i64| {
+            let bytes = bound.to_le_bytes().repeat(self.isa.bytes() / 8);
+            Operand::Memory(self.build.constant(&bytes))
+        });
         let x = self.in_wide_lanes(x);
         let x = self.build.pure(Class::Vector, |d| Inst::new(LARGER, d, x, zero));
         let x = self.build.pure(Class::Vector, |d| Inst::new(SMALLER, d, x, most));

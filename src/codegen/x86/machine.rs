@@ -10,7 +10,7 @@ use super::call::Call;
 pub enum Class {
     /// 64 bits: addresses and counters.
     General,
-    /// 512 bits: 16 lanes of 32 bits or 8 of 64.
+    /// As many lanes of 32 or of 64 bits as there are.
     Vector,
     /// A bit a lane.
     Mask,
@@ -84,10 +84,10 @@ pub enum Operand {
 /// How an instruction is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// 512-bit vectors.
-    Evex,
+    /// Vectors, or their lowest lanes: EVEX with AVX-512, VEX with AVX2.
+    Vector,
     /// Masks; whether on two operands.
-    Vex { is_binary: bool },
+    Mask { is_binary: bool },
     /// General registers, of 64 bits.
     Plain,
 }
@@ -156,7 +156,7 @@ impl Code {
         Code {
             name,
             suffix: "",
-            form: Form::Evex,
+            form: Form::Vector,
             map,
             prefix: 1,
             is_wide: false,
@@ -170,7 +170,7 @@ impl Code {
 
     /// An instruction on masks.
     pub const fn mask(name: &'static str, byte: u8, is_binary: bool) -> Code {
-        Code { form: Form::Vex { is_binary }, prefix: 0, bytes: 2, ..Code::vector(name, 1, byte) }
+        Code { form: Form::Mask { is_binary }, prefix: 0, bytes: 2, ..Code::vector(name, 1, byte) }
     }
 
     /// An instruction on general registers.
@@ -451,8 +451,12 @@ impl fmt::Display for Address {
 impl fmt::Display for Inst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.code.name, self.code.suffix)?;
-        let mask =
-            self.mask.map_or(String::new(), |k| format!("{{{k}}}{}", if self.zeroes { "{z}" } else { "" }));
+        // AVX2 has masks among the vectors, as operands.
+        let (last, mask) = match self.mask {
+            Some(mask) if mask.class == Class::Vector => (Some(mask), String::new()),
+            Some(mask) => (None, format!("{{{mask}}}{}", if self.zeroes { "{z}" } else { "" })),
+            None => (None, String::new()),
+        };
         let mut parts: Vec<String> =
             [self.reg, self.second].into_iter().flatten().map(|reg| reg.to_string()).collect();
         let operand = match self.operand {
@@ -463,12 +467,16 @@ impl fmt::Display for Inst {
             }
         };
         match self.code.writes {
-            Writes::NoRegister | Writes::Operand => parts.insert(0, operand),
+            Writes::NoRegister | Writes::Operand => {
+                parts.push(operand);
+                parts.reverse();
+            }
             _ => parts.push(operand),
         }
         if let Some(first) = parts.first_mut() {
             *first += &mask;
         }
+        parts.extend(last.map(|mask| mask.to_string()));
         parts.extend(self.immediate.map(|immediate| immediate.to_string()));
         write!(f, " {}", parts.join(", "))
     }

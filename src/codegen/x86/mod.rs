@@ -1,24 +1,30 @@
-//! Kernels for processors with AVX-512, written without Cranelift, whose vectors end at 128 bits: lanes of 512 bits,
-//! masks instead of remainders, guards and branches. Statements become instructions with virtual registers ([`nest`],
+//! Kernels for x86-64 processors with vectors wider than the 128 bits of Cranelift: 512 bits with AVX-512, 256 with AVX2.
+//! Masks stand for remainders, guards and branches. Statements become instructions with virtual registers ([`nest`],
 //! [`access`], [`lanes`], [`formula`], by way of [`build`]), those of several iterations in turn ([`turns`],
-//! [`interleave`]), which are given registers ([`allocate`]) and written as bytes ([`encode`]); functions of the library are
-//! called ([`call`]). What is not done here stays Cranelift's.
+//! [`interleave`]), and, where there is no AVX-512, those of AVX2 ([`avx2`]). They are given registers ([`allocate`]) and
+//! written as bytes ([`encode`]); functions of the library are called ([`call`]). What is not done here stays Cranelift's.
 
 mod access;
 mod allocate;
+mod avx2;
+mod bools;
 mod build;
 mod call;
 mod encode;
 mod formula;
 mod interleave;
+mod isa;
 mod lanes;
 mod machine;
 mod nest;
 mod plan;
+mod reductions;
+mod strided;
 mod turns;
 
 use crate::loops::{Kernel, Program};
 use crate::types::DType;
+pub use isa::Isa;
 use lanes::Lanes;
 use machine::{ARGUMENTS, Item};
 use nest::Nest;
@@ -28,38 +34,31 @@ pub struct Assembly {
     pub bytes: Vec<u8>,
     /// How many iterations of the loop that threads share are counted as one.
     pub group: usize,
+    pub isa: Isa,
     items: Vec<Item>,
 }
 
-/// Whether this processor runs such code.
-pub fn is_available() -> bool {
-    #[cfg(all(target_arch = "x86_64", unix))]
-    return is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512cd")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl");
-    #[cfg(not(all(target_arch = "x86_64", unix)))]
-    false
-}
-
 /// The code of a kernel, if it is one for vectors and all it does is done here.
-pub fn kernel(program: &Program, kernel: &Kernel) -> Option<Assembly> {
+pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> {
     let width = width(kernel)?;
-    let vectors = plan::plan(kernel, 64 / width);
+    let vectors = plan::plan(kernel, isa.bytes() / width);
     if vectors.is_empty() || kernel.repeats + 4 > ARGUMENTS.len() {
         return None;
     }
-    let mut nest = Nest::new(program, kernel, Lanes::new(width), vectors);
+    let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
     nest.body(&kernel.body);
     if nest.lanes.is_unsupported {
         return None;
     }
     let group = nest.group;
-    let (items, constants) = nest.lanes.build.finish();
-    let allocated = allocate::allocate(items);
-    let bytes = encode::Encoder::function(&allocated.items, allocated.frame, &allocated.saved, &constants);
-    Some(Assembly { bytes, group, items: allocated.items })
+    let (mut items, mut constants) = nest.lanes.build.finish();
+    if isa == Isa::Avx2 {
+        items = avx2::rewritten(items, &mut constants)?;
+    }
+    let allocated = allocate::allocate(items, isa);
+    let (items, saved) = (&allocated.items, &allocated.saved);
+    let bytes = encode::Encoder::function(isa, items, allocated.frame, saved, &constants.bytes);
+    Some(Assembly { bytes, isa, group, items: allocated.items })
 }
 
 /// The bytes of a lane: values of one width, beside truth values and indices.
@@ -94,7 +93,10 @@ impl Assembly {
                 Item::Argument { .. } => {}
             }
         }
-        text
+        match self.isa {
+            Isa::Avx512 => text,
+            Isa::Avx2 => text.replace("zmm", "ymm"),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use crate::codegen::math;
 use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Stmt, Unary};
 
-/// Instructions of reading or writing lanes that lie apart, and those that lie two apart.
+/// Instructions of reading or writing lanes that lie apart, and those that lie two apart or the other way round.
 const APART: f64 = 24.0;
-const TWO_APART: f64 = 3.0;
+const NEAR: f64 = 3.0;
 /// Instructions of a function that is written out, and what a division or a root costs.
 const FUNCTION: f64 = 25.0;
 const DIVISION: f64 = 10.0;
@@ -105,7 +105,7 @@ fn can_run_along(body: &[Stmt], var: LoopVar) -> bool {
 fn access_cost(index: &Affine, vector: Option<LoopVar>) -> f64 {
     match vector.map_or(0, |var| index.coefficient(var)) {
         0 | 1 => 1.0,
-        2 => TWO_APART,
+        2 | -1 => NEAR,
         _ => APART,
     }
 }

@@ -4,8 +4,8 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register}
 
 use super::call::{self, Call};
 use super::encode::Encoder;
-use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg};
-use super::{allocate, kernel};
+use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, Writes};
+use super::{Isa, allocate, kernel};
 use crate::codegen::{Cpu, Listing};
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Instr, Kernel, LoopVar, Place, Stmt, Task, Var,
@@ -59,11 +59,11 @@ fn programs() -> Vec<crate::loops::Program> {
 }
 
 /// The instructions of all kernels.
-fn instructions() -> Vec<Inst> {
+fn instructions(isa: Isa) -> Vec<Inst> {
     let mut found = Vec::new();
     let mut kernels = 0;
     for program in programs() {
-        for assembly in program.kernels().into_iter().filter_map(|each| kernel(&program, each)) {
+        for assembly in program.kernels().into_iter().filter_map(|each| kernel(&program, each, isa)) {
             kernels += 1;
             for item in &assembly.items {
                 match item {
@@ -80,7 +80,7 @@ fn instructions() -> Vec<Inst> {
             }
         }
     }
-    assert!(kernels > 5, "only {kernels} kernels are written in AVX-512 code");
+    assert!(kernels > 5, "only {kernels} kernels are written in {} code", isa.name());
     found
 }
 
@@ -100,8 +100,8 @@ fn number(register: Register) -> u32 {
 }
 
 /// Holds the encoded instruction against what it is meant to be.
-fn check(inst: &Inst) {
-    let mut encoder = Encoder::default();
+fn check(inst: &Inst, isa: Isa) {
+    let mut encoder = Encoder::new(isa);
     encoder.inst(inst);
     let bytes = encoder.bytes();
     let read = decoded(bytes);
@@ -126,12 +126,15 @@ fn check(inst: &Inst) {
     };
     let mut expected: Vec<u32> =
         [inst.reg, inst.second, direct].into_iter().flatten().map(|reg| reg.number).collect();
-    if inst.code.writes == super::machine::Writes::Operand {
+    if matches!(inst.code.writes, Writes::Operand | Writes::NoRegister) {
         expected.reverse();
     }
+    // Without registers for masks, one is an operand like others.
+    let (last, mask) = if isa == Isa::Avx2 { (inst.mask, None) } else { (None, inst.mask) };
+    expected.extend(last.map(|reg| reg.number));
     assert_eq!(registers, expected, "{context}");
-    let mask = if read.has_op_mask() { number(read.op_mask()) } else { 0 };
-    assert_eq!(mask, inst.mask.map_or(0, |mask| mask.number), "{context}");
+    let read_mask = if read.has_op_mask() { number(read.op_mask()) } else { 0 };
+    assert_eq!(read_mask, mask.map_or(0, |mask| mask.number), "{context}");
     assert_eq!(read.zeroing_masking(), inst.zeroes, "{context}");
     if let Some(immediate) = inst.immediate {
         let at = read.op_count() - 1;
@@ -161,32 +164,40 @@ fn check_address(read: &Instruction, address: Address, context: &str) {
 /// Each instruction that kernels need, as it came and with every register of its kinds in turn.
 #[test]
 fn a_disassembler_reads_what_was_meant() {
-    for inst in instructions() {
-        check(&inst);
+    for (isa, inst) in
+        Isa::ALL.into_iter().flat_map(|isa| instructions(isa).into_iter().map(move |inst| (isa, inst)))
+    {
+        check(&inst, isa);
         for turn in 0..32 {
-            let varied = inst.map(|reg| Reg {
-                number: match reg.class {
-                    Class::General => {
-                        [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][(reg.number + turn) as usize % 15]
-                    }
-                    Class::Vector => (reg.number + turn) % 32,
-                    Class::Mask => 1 + (reg.number + turn) % 7,
-                },
-                ..reg
-            });
-            let offset = [0, 4, 64, -64, 4096, 8192, -8192, 100_000, 3][turn as usize % 9];
-            let moved = |address: Address| match address.base {
-                Base::Reg(_) => Address { offset, ..address },
-                Base::Constants => address,
-            };
-            let operand = match varied.operand {
-                Operand::Memory(address) => Operand::Memory(moved(address)),
-                Operand::Broadcast(address) => Operand::Broadcast(moved(address)),
-                direct => direct,
-            };
-            check(&Inst { operand, ..varied });
+            check(&varied(inst, isa, turn), isa);
         }
     }
+}
+
+/// The instruction with other registers and another offset.
+fn varied(inst: Inst, isa: Isa, turn: u32) -> Inst {
+    let vectors = isa.registers(Class::Vector).0.len() as u32;
+    let inst = inst.map(|reg| Reg {
+        number: match reg.class {
+            Class::General => {
+                [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15][(reg.number + turn) as usize % 15]
+            }
+            Class::Vector => (reg.number + turn) % vectors,
+            Class::Mask => 1 + (reg.number + turn) % 7,
+        },
+        ..reg
+    });
+    let offset = [0, 4, 64, -64, 4096, 8192, -8192, 100_000, 3][turn as usize % 9];
+    let moved = |address: Address| match address.base {
+        Base::Reg(_) => Address { offset, ..address },
+        Base::Constants => address,
+    };
+    let operand = match inst.operand {
+        Operand::Memory(address) => Operand::Memory(moved(address)),
+        Operand::Broadcast(address) => Operand::Broadcast(moved(address)),
+        direct => direct,
+    };
+    Inst { operand, ..inst }
 }
 
 /// Loops go back to their start, whatever bounds them.
@@ -196,7 +207,7 @@ fn loops_jump_back() {
     for to in [Bound::Number(1000), Bound::Reg(Reg { number: 9, ..counter })] {
         let inner = Item::Inst(Inst::add(counter, counter, 5));
         let items = [Item::Begin, inner, Item::End { counter, step: 16, to }];
-        let bytes = Encoder::function(&items, 0, &[], &[]);
+        let bytes = Encoder::function(Isa::Avx512, &items, 0, &[], &[]);
         let read: Vec<Instruction> =
             Decoder::with_ip(64, &bytes, 0, DecoderOptions::NONE).into_iter().take(6).collect();
         let names: Vec<String> = read.iter().map(|read| format!("{:?}", read.mnemonic())).collect();
@@ -212,9 +223,9 @@ fn calls_go_by_a_bridge() {
     let mask = Reg { class: Class::Mask, number: 2 };
     let call = |mask| {
         let function = Address::constant(8);
-        Item::Call(Call { name: "f", function, operands: [x, y], result, mask })
+        Item::Call(Call { name: "f", function, operands: [x, y], result, mask, lanes: 16 })
     };
-    let bytes = Encoder::function(&[call(Some(mask)), call(None)], 0, &[], &[0; 16]);
+    let bytes = Encoder::function(Isa::Avx512, &[call(Some(mask)), call(None)], 0, &[], &[0; 16]);
     let read: Vec<Instruction> =
         Decoder::with_ip(64, &bytes, 0, DecoderOptions::NONE).into_iter().take(60).collect();
     let all = |mnemonic| read.iter().filter(move |read| read.mnemonic() == mnemonic);
@@ -318,11 +329,17 @@ fn large_indices_stay_whole() {
     }
 }
 
-/// Runs a program of one input and one output.
+/// Runs a program of one input and one output, with the same result on vectors of every width.
 fn run(program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
+    let mut narrow = y.to_vec();
+    run_on(Cpu::Native, program, x, y);
+    run_on(Cpu::WithoutAvx512, program, x, &mut narrow);
+    assert_eq!(narrow, y, "without AVX-512");
+}
+
+fn run_on(cpu: Cpu, program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
     program.verify().unwrap();
-    let library = crate::runtime::library(Cpu::Native);
-    let code = crate::codegen::compile(program, Cpu::Native, library, Listing::None).unwrap();
+    let code = crate::codegen::compile(program, cpu, crate::runtime::library(cpu), Listing::None).unwrap();
     let inputs = [x.as_ptr().cast::<u8>()];
     let nothing = std::ptr::null_mut();
     // SAFETY: the program has one input and one output, of these sizes at most, no state and no arena.
@@ -351,6 +368,30 @@ fn stores_apart_leave_the_others() {
     }
 }
 
+/// Rows whose elements are stored in the opposite order.
+#[test]
+fn stores_may_run_backwards() {
+    for extent in [8, 16, 45] {
+        let mut program = spreading(DType::F32, extent, 1, false);
+        program.each_kernel_mut(|kernel| {
+            let (row, i) = (Affine::var(LoopVar(0)), Affine::var(LoopVar(1)));
+            let last = Affine::constant(extent as i64 - 1);
+            let index = row.scaled(extent as i64).plus(&last).plus(&i.scaled(-1));
+            let mut turn = |stmt: &mut Stmt| {
+                if let Stmt::Store { access, .. } = stmt {
+                    access.index = index.clone();
+                }
+            };
+            kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut turn));
+        });
+        let x: Vec<f32> = (1..=ROWS * extent).map(|x| x as f32).collect();
+        let mut y = vec![-1.0f32; ROWS * extent];
+        run(&program, &x, &mut y);
+        let expected: Vec<f32> = x.chunks(extent).flat_map(|row| row.iter().rev().map(|x| 2.0 * x)).collect();
+        assert_eq!(y, expected, "rows of {extent}");
+    }
+}
+
 /// More values, masks and addresses at once than there are registers.
 #[test]
 fn what_finds_no_register_is_on_the_stack() {
@@ -376,20 +417,25 @@ fn what_finds_no_register_is_on_the_stack() {
     let given: Vec<(&str, Value)> =
         given.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let expected = g.interpret(&[("y", result)], &given).unwrap()["y"].to_f64();
-    let compiled = g.compile(&[("y", result)]).unwrap();
-    let inputs = given
-        .iter()
-        .fold(compiled.inputs(), |inputs, (name, value)| inputs.with(name, value.clone()).unwrap());
-    let actual = compiled.run(&mut compiled.state(), &inputs).unwrap().output("y").unwrap().to_f64();
-    for (expected, actual) in expected.iter().zip(&actual) {
-        assert!((expected - actual).abs() <= 1e-5 * expected.abs().max(1.0), "{expected} and {actual}");
+    for cpu in [Cpu::Native, Cpu::WithoutAvx512] {
+        let options = Options { cpu, ..Options::default() };
+        let compiled = g.function().output("y", result).compile_with(&options).unwrap();
+        let inputs = given
+            .iter()
+            .fold(compiled.inputs(), |inputs, (name, value)| inputs.with(name, value.clone()).unwrap());
+        let actual = compiled.run(&mut compiled.state(), &inputs).unwrap().output("y").unwrap().to_f64();
+        for (expected, actual) in expected.iter().zip(&actual) {
+            assert!((expected - actual).abs() <= 1e-5 * expected.abs().max(1.0), "{expected} and {actual}");
+        }
     }
 }
 
 /// The same, with registers of one kind alone.
 #[test]
 fn every_kind_of_register_may_run_out() {
-    for class in Class::ALL {
+    let kinds = [(Isa::Avx2, Class::Vector)];
+    let kinds = Class::ALL.map(|class| (Isa::Avx512, class)).into_iter().chain(kinds);
+    for (isa, class) in kinds {
         let reg = |number| Reg { class, number };
         let load = |number: u32| {
             let from = Address::at(Reg { class: Class::General, number: 1000 }, 64 * number as i32);
@@ -402,9 +448,9 @@ fn every_kind_of_register_may_run_out() {
         let argument = Item::Argument { reg: Reg { class: Class::General, number: 1000 }, number: 0 };
         let items: Vec<Item> =
             [argument].into_iter().chain((1..50).map(load)).chain((1..50).map(store)).collect();
-        let allocated = allocate::allocate(items);
+        let allocated = allocate::allocate(items, isa);
         assert!(allocated.frame > 0, "{class:?}");
-        let limit = [16, 32, 8][class as usize];
+        let limit = isa.registers(class).0.iter().max().unwrap() + 1;
         for item in &allocated.items {
             let Item::Inst(inst) = item else { continue };
             inst.each_register(|reg, _| assert!(reg.class != class || reg.number < limit, "{inst}"));
@@ -420,4 +466,6 @@ fn instructions_print_as_assembly() {
     let add = Code::float("vadd", 1, 0x58, 4);
     let inst = Inst::new(add, a, b, Operand::Broadcast(Address::at(base, 16))).zeroing(Some(k));
     assert_eq!(inst.to_string(), "vaddps zmm1{k2}{z}, zmm17, [rdi + 0x10]{1to16}");
+    let store = Inst::new(add.writing(Writes::NoRegister), a, b, Operand::Memory(Address::at(base, 0)));
+    assert_eq!(store.masked(Some(a)).to_string(), "vaddps [rdi], zmm17, zmm1, zmm1");
 }

@@ -1,6 +1,7 @@
 //! The turns of a loop: written out if they are few, and several at once where each would wait for its own results.
 
 use super::interleave::{Straight, interleaved};
+use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Bound, Reg};
 use super::nest::{Nest, Position};
@@ -15,6 +16,7 @@ struct Turns<'t> {
     sums: &'t Sums<'t>,
     /// Whether what one turn does may come before what an earlier one does.
     may_pass: bool,
+    isa: Isa,
 }
 
 /// What a loop sums up: partial results of each part, in chains that the turns take in order.
@@ -43,7 +45,7 @@ impl Nest<'_> {
         let (whole, rest) = (extent / step, extent % step);
         let (is_straight, chains) = (self.is_straight(body), sums.chains.len().max(1) as i64);
         let may_pass = is_straight && self.kernel.is_independent(&[], var, body);
-        let turns = Turns { var, body, step, sums, may_pass };
+        let turns = Turns { var, body, step, sums, may_pass, isa: self.lanes.isa };
         let first = match is_written_out(body, whole, chains, is_straight) {
             true => 0,
             false => self.run_again_and_again(&turns, whole),
@@ -79,7 +81,8 @@ impl Nest<'_> {
         let counter = self.lanes.build.open(Bound::Reg(from));
         let (extent, sums) = (self.kernel.extent(var) as i64, Sums::default());
         // The verifier has found that threads may run these turns at the same time.
-        let turns = Turns { var, body, step: 1, sums: &sums, may_pass: self.is_straight(body) };
+        let may_pass = self.is_straight(body);
+        let turns = Turns { var, body, step: 1, sums: &sums, may_pass, isa: self.lanes.isa };
         let mut written = vec![self.turn(&turns, Some((counter, 1)), 0)];
         let at_once = turns.at_once(&written, extent);
         if at_once > 1 && extent % at_once == 0 {
@@ -192,7 +195,7 @@ impl Turns<'_> {
     fn at_once(&self, written: &[Turn], of: i64) -> i64 {
         let Some(first) = written.first().filter(|_| self.may_pass && of > 1) else { return 1 };
         let chains = Some(self.sums.chains.len() as i64).filter(|&chains| chains > 1).unwrap_or(of);
-        let most = of.min(first.code.at_once() as i64).min(chains);
+        let most = of.min(first.code.at_once(self.isa) as i64).min(chains);
         (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
     }
 }

@@ -1,7 +1,8 @@
 //! Several turns at once: the same bits as one after the other, and one after the other where one needs another's.
 
-use super::{kernel, run};
+use super::{Isa, kernel, run, run_on};
 use crate::Scalar;
+use crate::codegen::Cpu;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Instr, Kernel, LoopVar, Part, Place, Program, Stmt,
     Task, Var,
@@ -68,7 +69,7 @@ fn numbers(count: usize) -> Vec<f32> {
 
 /// How many elements are read before the first is written, in the code of a loop over single vectors.
 fn read_at_once(program: &Program) -> usize {
-    let listing = kernel(program, program.kernels()[0]).unwrap().listing();
+    let listing = kernel(program, program.kernels()[0], Isa::Avx512).unwrap().listing();
     let looped = listing.split_once("loop0:\n").unwrap().1;
     let is_store = |line: &&str| line.trim().starts_with("vmovups [");
     looped.lines().take_while(|line| !is_store(line)).filter(|line| line.contains(", [r")).count()
@@ -97,7 +98,7 @@ fn threads_share_groups_of_rows() {
             program.each_kernel_mut(|kernel| kernel.is_parallel = true);
             let mut y = numbers(rows * columns);
             let expected: Vec<f32> = y.iter().map(|&y| changed(y)).collect();
-            let group = kernel(&program, program.kernels()[0]).unwrap().group;
+            let group = kernel(&program, program.kernels()[0], Isa::Avx512).unwrap().group;
             assert_eq!(rows % group, 0);
             assert_eq!(group > 1, rows % 2 == 0 || rows % 3 == 0, "{rows} rows of {columns} by {group}");
             run(&program, &[], &mut y);
@@ -126,23 +127,27 @@ fn dependent_turns_run_in_order() {
 /// Sums of what is stored, too: the turns are at once, but add what they have in their order.
 #[test]
 fn sums_keep_their_order() {
-    for (rows, columns) in [(1, 16 * 9 + 5), (3, 16 * 8), (5, 16 * 7 + 1), (7, 50), (4, 20)] {
+    let cpus = [Cpu::Native, Cpu::WithoutAvx512];
+    let lanes = cpus.into_iter().filter_map(|cpu| Isa::of(cpu).map(|isa| (cpu, isa.bytes() / 4)));
+    let shapes = [(1, 16 * 9 + 5), (3, 16 * 8), (5, 16 * 7 + 1), (7, 50), (4, 20)];
+    for ((cpu, lanes), (rows, columns)) in lanes.flat_map(|lanes| shapes.map(|shape| (lanes, shape))) {
         let mut y = numbers(rows * columns + rows);
         let mut expected = y.clone();
         for row in 0..rows {
-            let mut lanes = [0.0f32; 16];
+            let mut sums = vec![0.0f32; lanes];
             for column in 0..columns {
                 let at = row * columns + column;
                 expected[at] = changed(expected[at]);
-                lanes[column % 16] += expected[at];
+                sums[column % lanes] += expected[at];
             }
-            for distance in [8, 4, 2, 1] {
-                lanes = std::array::from_fn(|lane| lanes[lane] + lanes[lane ^ distance]);
+            while sums.len() > 1 {
+                let upper = sums.split_off(sums.len() / 2);
+                sums.iter_mut().zip(upper).for_each(|(sum, upper)| *sum += upper);
             }
-            expected[rows * columns + row] = lanes[0];
+            expected[rows * columns + row] = sums[0];
         }
-        run(&chained(rows, columns, 0, true), &[], &mut y);
-        assert_eq!(y, expected, "{rows} rows of {columns}");
+        run_on(cpu, &chained(rows, columns, 0, true), &[], &mut y);
+        assert_eq!(y, expected, "{rows} rows of {columns} in {lanes} lanes");
     }
 }
 

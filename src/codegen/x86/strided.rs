@@ -1,0 +1,205 @@
+//! Lanes that lie apart in memory: every second element, in pairs of vectors, and any other distance.
+
+use super::isa::Isa;
+use super::lanes::Held;
+use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
+use super::nest::Nest;
+use crate::loops::{Access, Affine};
+
+/// Puts quarters of a vector of 256 bits in another order.
+const QUARTERS: Code = Code::float("vperm", 3, 0x01, 8);
+
+impl Nest<'_> {
+    /// Lanes of two vectors in turn, as two neighbouring vectors: `offset` is that of the first from the access.
+    pub(super) fn store_pair(&mut self, access: &Access, offset: i64, first: Held, second: Held) {
+        let index = access.index.plus(&Affine::constant(offset));
+        let address = self.address(&Access { buffer: access.buffer, index });
+        let lanes = self.lanes.count();
+        let elements = 2 * self.rest.unwrap_or(lanes);
+        let (first, second) = (self.lanes.register(first), self.lanes.register(second));
+        for half in 0..2u64 {
+            let taken = elements.saturating_sub(half as usize * lanes).min(lanes);
+            if taken == 0 {
+                continue;
+            }
+            let both = self.in_turn(first, second, half);
+            let mask = (taken < lanes).then(|| self.lanes.first(taken));
+            let address =
+                Address { offset: address.offset + self.lanes.isa.bytes() as i32 * half as i32, ..address };
+            self.store_whole(address, both, mask);
+        }
+    }
+
+    /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
+    fn store_every_second(&mut self, address: Address, value: Reg) {
+        let lanes = self.lanes.count() as u64;
+        let elements = 2 * self.rest.unwrap_or(lanes as usize);
+        let permute = self.lanes.float("vperm", 2, 0x16);
+        for half in 0..2u64 {
+            let taken = elements.saturating_sub((half * lanes) as usize).min(lanes as usize);
+            if taken == 0 {
+                continue;
+            }
+            let spread = self.lanes.series(|lane| half * lanes / 2 + lane / 2);
+            let spread = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, spread));
+            let inst = |d| Inst::new(permute, d, spread, Operand::Reg(value));
+            let spread = self.lanes.build.pure(Class::Vector, inst);
+            let mask = self.lanes.bits(0x5555 & ((1 << taken) - 1));
+            self.store_whole(
+                Address { offset: address.offset + self.lanes.isa.bytes() as i32 * half as i32, ..address },
+                spread,
+                Some(mask),
+            );
+        }
+    }
+
+    /// Two neighbouring vectors, of which every second lane is taken. Only what exists is read.
+    pub(super) fn load_every_second(&mut self, address: Address) -> Held {
+        let lanes = self.lanes.count();
+        let elements = 2 * self.rest.unwrap_or(lanes) - 1;
+        let code = self.lanes.whole();
+        let first = (elements < lanes).then(|| self.lanes.first(elements));
+        let low = self.load_by(code, address, first);
+        let high = if elements <= lanes {
+            low
+        } else {
+            let next = Address { offset: address.offset + self.lanes.isa.bytes() as i32, ..address };
+            let mask = self.lanes.first(elements - lanes);
+            self.load_by(code, next, Some(mask))
+        };
+        let (low, high) = (self.lanes.register(low), self.lanes.register(high));
+        Held::Lanes(self.every_second(low, high))
+    }
+
+    /// Every second lane of two vectors.
+    fn every_second(&mut self, low: Reg, high: Reg) -> Reg {
+        if self.lanes.isa == Isa::Avx512 {
+            let lanes = self.lanes.series(|lane| 2 * lane);
+            return self.permuted(lanes, low, high);
+        }
+        let both = match self.lanes.width {
+            4 => Inst::new(self.lanes.float("vshuf", 1, 0xc6), None, low, Operand::Reg(high)).with(0x88),
+            _ => Inst::new(self.lanes.float("vunpckl", 1, 0x14), None, low, Operand::Reg(high)),
+        };
+        let both = self.lanes.build.pure(Class::Vector, |d| Inst { reg: Some(d), ..both });
+        // Quarters 0, 2, 1 and 3.
+        let inst = |d| Inst::new(QUARTERS, d, None, Operand::Reg(both)).with(0xd8);
+        self.lanes.build.pure(Class::Vector, inst)
+    }
+
+    /// Lanes of two vectors in turn: the lower half of what that makes, or the upper.
+    fn in_turn(&mut self, first: Reg, second: Reg, half: u64) -> Reg {
+        if self.lanes.isa == Isa::Avx512 {
+            let lanes = self.lanes.count() as u64;
+            let turns = self.lanes.series(|lane| half * lanes / 2 + lane / 2 + lane % 2 * lanes);
+            return self.permuted(turns, first, second);
+        }
+        const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f", 3, 0x06, 4) };
+        let [low, high] = [("vunpckl", 0x14), ("vunpckh", 0x15)].map(|(name, byte)| {
+            let code = self.lanes.float(name, 1, byte);
+            self.lanes.build.pure(Class::Vector, |d| Inst::new(code, d, first, Operand::Reg(second)))
+        });
+        let inst = |d| Inst::new(HALVES, d, low, Operand::Reg(high)).with([0x20, 0x31][half as usize]);
+        self.lanes.build.pure(Class::Vector, inst)
+    }
+
+    /// Lanes of two vectors, by their numbers.
+    fn permuted(&mut self, lanes: Operand, first: Reg, second: Reg) -> Reg {
+        let permute = self.lanes.float("vpermi2", 2, 0x77).writing(Writes::RegUpdated);
+        let both = |d| Inst::new(permute, d, first, Operand::Reg(second));
+        self.lanes.build.updated(lanes, Class::Vector, both)
+    }
+
+    /// The neighbours that end with the address, the last first.
+    pub(super) fn load_reversed(&mut self, address: Address) -> Held {
+        let from = Operand::Memory(self.ending_with(address));
+        let reversed = self.reversed(from);
+        Held::Lanes(self.lanes.build.loaded(Class::Vector, |d| Inst { reg: Some(d), ..reversed }))
+    }
+
+    pub(super) fn store_reversed(&mut self, address: Address, value: Reg) {
+        let reversed = self.reversed(Operand::Reg(value));
+        let value = self.lanes.build.pure(Class::Vector, |d| Inst { reg: Some(d), ..reversed });
+        let to = self.ending_with(address);
+        self.store_whole(to, value, None);
+    }
+
+    /// Where a vector begins whose last lane lies there.
+    fn ending_with(&self, address: Address) -> Address {
+        let offset = address.offset - (self.lanes.isa.bytes() - self.lanes.width) as i32;
+        Address { offset, ..address }
+    }
+
+    /// Lanes in the opposite order, still without a destination.
+    fn reversed(&mut self, from: Operand) -> Inst {
+        if self.lanes.isa == Isa::Avx2 && self.lanes.width == 8 {
+            return Inst::new(QUARTERS, None, None, from).with(0x1b);
+        }
+        let last = self.lanes.count() as u64 - 1;
+        let order = self.lanes.series(|lane| last - lane);
+        let order = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, order));
+        Inst::new(self.lanes.float("vperm", 2, 0x16), None, order, from)
+    }
+
+    /// Offsets of lanes that lie apart, the address they count from, and a mask that may be cleared.
+    fn apart(&mut self, address: Address, step: i64, guard: Option<Reg>) -> (Address, Reg) {
+        let base = self.pointer(address);
+        let offsets = self.lanes.series(|lane| (step * lane as i64) as u64);
+        let offsets = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, offsets));
+        let mask = match self.mask(guard) {
+            Some(mask) => mask,
+            None => self.lanes.first(self.lanes.count()),
+        };
+        const COPY: Code = Code::mask("kmovw", 0x90, false);
+        let mask = self.lanes.build.loaded(Class::Mask, |d| Inst::new(COPY, d, None, Operand::Reg(mask)));
+        let index = Some((offsets, self.lanes.width as u8));
+        (Address { base: Base::Reg(base), index, offset: 0 }, mask)
+    }
+
+    pub(super) fn gather(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
+        let (address, mask) = self.apart(address, step, guard);
+        let wide = self.lanes.width == 8;
+        let code = self.lanes.float(if wide { "vgatherq" } else { "vgatherd" }, 2, 0x92 + wide as u8);
+        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::RegUpdated);
+        let zero = self.lanes.register(Held::Constant(0));
+        let result = self.lanes.build.variable(Class::Vector);
+        self.lanes.build.here(Inst::load(result, Operand::Reg(zero)));
+        self.lanes.build.here(Inst::new(code, result, None, Operand::Memory(address)).masked(Some(mask)));
+        Held::Lanes(result)
+    }
+
+    pub(super) fn store_apart(&mut self, address: Address, step: i64, value: Reg) {
+        match (self.lanes.isa, step) {
+            (Isa::Avx2, _) => self.store_one_by_one(address, step, value),
+            (Isa::Avx512, 2) => self.store_every_second(address, value),
+            (Isa::Avx512, _) => self.scatter(address, step, value),
+        }
+    }
+
+    fn scatter(&mut self, address: Address, step: i64, value: Reg) {
+        let (address, mask) = self.apart(address, step, None);
+        let wide = self.lanes.width == 8;
+        let code = self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8);
+        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);
+        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)).masked(Some(mask)));
+    }
+
+    fn store_one_by_one(&mut self, address: Address, step: i64, value: Reg) {
+        const NARROW: Code = Code { suffix: "ps", ..Code::integer("vextract", 3, 0x17, 4) }.of_bytes(4);
+        const WIDE: [Code; 2] =
+            [Code::float("vmovl", 1, 0x13, 8).of_bytes(8), Code::float("vmovh", 1, 0x17, 8).of_bytes(8)];
+        let bytes = step * self.lanes.width as i64;
+        let upper = self.lanes.upper_half(value);
+        for lane in 0..self.rest.unwrap_or(self.lanes.count()) {
+            let (half, lane_of_half) = (lane * self.lanes.width / 16, lane % (16 / self.lanes.width));
+            let from = [value, upper][half];
+            let to = Address { offset: address.offset + (bytes * lane as i64) as i32, ..address };
+            let (code, immediate) = match self.lanes.width {
+                4 => (NARROW, Some(lane_of_half as i32)),
+                _ => (WIDE[lane_of_half], None),
+            };
+            let inst = Inst::new(code.scalar().writing(Writes::NoRegister), from, None, Operand::Memory(to));
+            self.lanes.build.here(Inst { immediate, ..inst });
+        }
+    }
+}
