@@ -2,7 +2,7 @@
 
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
-use super::nest::Nest;
+use super::nest::{Nest, Rest};
 use crate::loops::{Access, Affine};
 use crate::types::DType;
 
@@ -44,7 +44,11 @@ impl Nest<'_> {
 
     /// The lanes that exist and have their guard, if not all do.
     pub(super) fn mask(&mut self, guard: Option<Reg>) -> Option<Reg> {
-        let rest = self.rest.map(|count| self.lanes.first(count));
+        let rest = match self.rest {
+            Rest::Full => None,
+            Rest::First(count) => Some(self.lanes.first(count)),
+            Rest::Masked(mask) => Some(mask),
+        };
         match (rest, guard) {
             (Some(rest), Some(guard)) => Some(self.lanes.both(rest, guard)),
             (rest, guard) => rest.or(guard),
@@ -109,7 +113,7 @@ impl Nest<'_> {
         let index = access.index.plus(&Affine::constant(offset));
         let address = self.address(&Access { buffer: access.buffer, index });
         let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes);
+        let elements = 2 * self.rest.count(lanes);
         let (first, second) = (self.lanes.register(first), self.lanes.register(second));
         let permute = Code { writes: Writes::RegUpdated, ..self.lanes.float("vpermi2", 2, 0x77) };
         for half in 0..2u64 {
@@ -130,7 +134,7 @@ impl Nest<'_> {
     /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
     fn store_every_second(&mut self, address: Address, value: Reg) {
         let lanes = self.lanes.count() as u64;
-        let elements = 2 * self.rest.unwrap_or(lanes as usize);
+        let elements = 2 * self.rest.count(lanes as usize);
         let permute = self.lanes.float("vperm", 2, 0x16);
         for half in 0..2u64 {
             let taken = elements.saturating_sub((half * lanes) as usize).min(lanes as usize);
@@ -158,7 +162,7 @@ impl Nest<'_> {
     /// Two neighbouring vectors, of which every second lane is taken. Only what exists is read.
     fn load_every_second(&mut self, address: Address) -> Held {
         let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes) - 1;
+        let elements = 2 * self.rest.count(lanes) - 1;
         let code = self.lanes.float("vmovu", 1, 0x10);
         let first = (elements < lanes).then(|| self.lanes.first(elements));
         let low = self.load_by(code, address, first);

@@ -13,6 +13,7 @@ use crate::loops::{
 use crate::prelude::*;
 use crate::{Options, Scalar};
 
+mod masks;
 mod turns;
 
 /// Graphs that between them need every instruction.
@@ -319,7 +320,7 @@ fn large_indices_stay_whole() {
 }
 
 /// Runs a program of one input and one output.
-fn run(program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
+fn run<Y>(program: &crate::loops::Program, x: &[f32], y: &mut [Y]) {
     program.verify().unwrap();
     let library = crate::runtime::library(Cpu::Native);
     let code = crate::codegen::compile(program, Cpu::Native, library, Listing::None).unwrap();
