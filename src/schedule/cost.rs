@@ -46,6 +46,12 @@ pub(super) const PIECES: usize = 32;
 /// Iterations of a loop without others in it, of which a piece is a multiple: several chains of the widest vectors.
 pub(super) const PIECE: usize = 64;
 
+/// A body of more scalar instructions is not to be compiled once more for the iterations after the last piece: pieces have
+/// one length then, if those that do leave no more than one in so many lanes of the widest vectors empty.
+pub(super) const LONG_BODY: usize = 512;
+pub(super) const VECTOR: usize = 16;
+pub(super) const WASTED: usize = 32;
+
 /// Loops are written out and cut in so many rounds at most: an overlapping window with a stride takes three.
 pub(super) const STRAIGHTENED: usize = 3;
 

@@ -2,7 +2,7 @@
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
 use super::copy::{joined, new_loop, new_value};
-use super::cost::{PARALLEL, PIECE, PIECES, instructions};
+use super::cost::{LONG_BODY, PARALLEL, PIECE, PIECES, VECTOR, WASTED, instructions};
 use super::forward::drop_unused;
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
@@ -40,10 +40,12 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
     if has_loops && parts.is_empty() && after.is_empty() {
         return vec![Kernel { is_parallel: true, ..kernel }];
     }
-    match Pieces::of(kernel.extent(var), has_loops) {
-        Some(pieces) => Cut { kernel: &kernel, before, var, body, parts, after, pieces }.kernels(buffers),
-        None => vec![kernel],
-    }
+    let Some(pieces) = Pieces::of(kernel.extent(var), has_loops) else { return vec![kernel] };
+    let is_long =
+        !body.iter().any(Stmt::is_loop) && kernel.work(&instructions) > LONG_BODY * kernel.extent(var);
+    let even = Pieces::even(kernel.extent(var)).filter(|_| is_long && pieces.rest > 0);
+    let pieces = even.unwrap_or(pieces);
+    Cut { kernel: &kernel, before, var, body, parts, after, pieces }.kernels(buffers)
 }
 
 /// How a loop is cut.
@@ -63,6 +65,15 @@ impl Pieces {
         let length = (extent / PIECES).max(1).next_multiple_of(unit);
         let count = extent / length;
         (count > 1).then_some(Pieces { count, length, rest: extent - count * length })
+    }
+
+    /// Pieces that leave nothing over, if there are some that nearly fill their vectors.
+    fn even(extent: usize) -> Option<Pieces> {
+        let is_full = |length: usize| length.next_multiple_of(VECTOR) - length <= length / WASTED;
+        let counts = (PIECES / 4..=PIECES).rev();
+        let count =
+            counts.filter(|count| extent.is_multiple_of(*count)).find(|count| is_full(extent / count))?;
+        Some(Pieces { count, length: extent / count, rest: 0 })
     }
 }
 
@@ -163,5 +174,19 @@ impl Cut<'_> {
             body.push(Stmt::Let { dst: part.value, instr: load });
         }
         kernel.body.push(Stmt::Reduce { var: piece, body, parts });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pieces;
+
+    #[test]
+    fn even_pieces_leave_nothing_over_and_nearly_fill_their_vectors() {
+        let even = |extent| Pieces::even(extent).map(|pieces| (pieces.count, pieces.length, pieces.rest));
+        assert_eq!(even(1000), Some((8, 125, 0)));
+        assert_eq!(even(1024), Some((32, 32, 0)));
+        assert_eq!(even(1009), None);
+        assert_eq!(even(9 * 17), None);
     }
 }

@@ -3,7 +3,7 @@
 use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
-use super::nest::Nest;
+use super::nest::{Nest, Rest};
 use crate::loops::{Access, Affine};
 use crate::types::DType;
 
@@ -45,7 +45,11 @@ impl Nest<'_> {
 
     /// The lanes that exist and have their guard, if not all do.
     pub(super) fn mask(&mut self, guard: Option<Reg>) -> Option<Reg> {
-        let rest = self.rest.map(|count| self.lanes.first(count));
+        let rest = match self.rest {
+            Rest::Full => None,
+            Rest::First(count) => Some(self.lanes.first(count)),
+            Rest::Masked(mask) => Some(mask),
+        };
         match (rest, guard) {
             (Some(rest), Some(guard)) => Some(self.lanes.both(rest, guard)),
             (rest, guard) => rest.or(guard),
@@ -76,7 +80,7 @@ impl Nest<'_> {
                 self.load_by(code, address, mask)
             }
             (2, _) if guard.is_none() => self.load_every_second(address),
-            (-1, _) if guard.is_none() && self.rest.is_none() => self.load_reversed(address),
+            (-1, _) if guard.is_none() && matches!(self.rest, Rest::Full) => self.load_reversed(address),
             _ => self.gather(address, step, guard),
         }
     }
@@ -124,7 +128,7 @@ impl Nest<'_> {
                 let mask = self.mask(None);
                 self.store_whole(address, value, mask);
             }
-            -1 if self.rest.is_none() => self.store_reversed(address, value),
+            -1 if matches!(self.rest, Rest::Full) => self.store_reversed(address, value),
             _ => self.store_apart(address, step, value),
         }
     }

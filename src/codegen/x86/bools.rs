@@ -3,12 +3,12 @@
 use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Class, Code, Inst, Operand, Reg, Writes};
-use super::nest::Nest;
+use super::nest::{Nest, Rest};
 
 impl Nest<'_> {
     /// All the same, without a guard, or neighbours.
     pub(super) fn load_bools(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        if self.lanes.isa == Isa::Avx2 && step == 1 && (self.rest.is_some() || guard.is_some()) {
+        if self.lanes.isa == Isa::Avx2 && step == 1 && (!matches!(self.rest, Rest::Full) || guard.is_some()) {
             return self.load_bytes(address, guard);
         }
         let loaded = match step {
@@ -55,7 +55,7 @@ impl Nest<'_> {
     /// The bytes that are left, one by one: AVX2 has no masks for bytes.
     fn load_bytes(&mut self, address: Address, guard: Option<Reg>) -> Held {
         const INSERT: Code = Code { suffix: "b", ..Code::integer("vpinsr", 3, 0x20, 4) }.scalar().of_bytes(1);
-        let Some(count) = self.rest.filter(|_| guard.is_none()) else { return self.lanes.unsupported() };
+        let (Rest::First(count), None) = (self.rest, guard) else { return self.lanes.unsupported() };
         let mut bytes = self.lanes.register(Held::Constant(0));
         for at in 0..count as i32 {
             let from = Operand::Memory(Address { offset: address.offset + at, ..address });
@@ -86,7 +86,7 @@ impl Nest<'_> {
         bytes =
             self.lanes.build.pure(Class::Vector, |d| Inst::new(PACK_AGAIN, d, bytes, Operand::Reg(bytes)));
         let lanes = self.lanes.count();
-        let count = if self.vector.is_some() { self.rest.unwrap_or(lanes) } else { 1 };
+        let count = if self.vector.is_some() { self.rest.count(lanes) } else { 1 };
         if count == lanes {
             let all = Code::integer("vmov", 1, 0x7e, lanes).scalar().of_bytes(lanes as u8);
             let inst = Inst::new(all.writing(Writes::NoRegister), bytes, None, Operand::Memory(address));

@@ -24,11 +24,31 @@ pub struct Nest<'n> {
     pub loops: Vec<Position>,
     /// The loop whose consecutive values are the lanes.
     pub vector: Option<LoopVar>,
-    /// How many lanes there are, if they do not fill the vector.
-    pub rest: Option<usize>,
+    pub rest: Rest,
     arguments: HashMap<usize, Reg>,
     /// How many turns of the loop that threads share are counted as one.
     pub group: usize,
+}
+
+/// The lanes that exist.
+#[derive(Clone, Copy)]
+pub enum Rest {
+    /// All of the vector.
+    Full,
+    /// So many first ones.
+    First(usize),
+    /// Those of a mask that is computed in each turn. Nothing is two elements apart then.
+    Masked(Reg),
+}
+
+impl Rest {
+    /// How many there are, of so many in a vector, where the code depends on it.
+    pub fn count(self, lanes: usize) -> usize {
+        match self {
+            Rest::First(count) => count,
+            Rest::Full | Rest::Masked(_) => lanes,
+        }
+    }
 }
 
 /// The current value of a loop variable: an offset, and a counter times what one count stands for, if the loop is not
@@ -55,7 +75,7 @@ impl<'n> Nest<'n> {
             products: vec![None; kernel.dtypes.len()],
             loops: vec![Position::default(); kernel.extents.len()],
             vector: None,
-            rest: None,
+            rest: Rest::Full,
             arguments: HashMap::new(),
             group: 1,
         };

@@ -15,7 +15,7 @@ impl Nest<'_> {
         let index = access.index.plus(&Affine::constant(offset));
         let address = self.address(&Access { buffer: access.buffer, index });
         let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes);
+        let elements = 2 * self.rest.count(lanes);
         let (first, second) = (self.lanes.register(first), self.lanes.register(second));
         for half in 0..2u64 {
             let taken = elements.saturating_sub(half as usize * lanes).min(lanes);
@@ -33,7 +33,7 @@ impl Nest<'_> {
     /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
     fn store_every_second(&mut self, address: Address, value: Reg) {
         let lanes = self.lanes.count() as u64;
-        let elements = 2 * self.rest.unwrap_or(lanes as usize);
+        let elements = 2 * self.rest.count(lanes as usize);
         let permute = self.lanes.float("vperm", 2, 0x16);
         for half in 0..2u64 {
             let taken = elements.saturating_sub((half * lanes) as usize).min(lanes as usize);
@@ -56,7 +56,7 @@ impl Nest<'_> {
     /// Two neighbouring vectors, of which every second lane is taken. Only what exists is read.
     pub(super) fn load_every_second(&mut self, address: Address) -> Held {
         let lanes = self.lanes.count();
-        let elements = 2 * self.rest.unwrap_or(lanes) - 1;
+        let elements = 2 * self.rest.count(lanes) - 1;
         let code = self.lanes.whole();
         let first = (elements < lanes).then(|| self.lanes.first(elements));
         let low = self.load_by(code, address, first);
@@ -190,7 +190,7 @@ impl Nest<'_> {
             [Code::float("vmovl", 1, 0x13, 8).of_bytes(8), Code::float("vmovh", 1, 0x17, 8).of_bytes(8)];
         let bytes = step * self.lanes.width as i64;
         let upper = self.lanes.upper_half(value);
-        for lane in 0..self.rest.unwrap_or(self.lanes.count()) {
+        for lane in 0..self.rest.count(self.lanes.count()) {
             let (half, lane_of_half) = (lane * self.lanes.width / 16, lane % (16 / self.lanes.width));
             let from = [value, upper][half];
             let to = Address { offset: address.offset + (bytes * lane as i64) as i32, ..address };

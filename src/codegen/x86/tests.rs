@@ -5,6 +5,8 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register}
 use super::call::{self, Call};
 use super::encode::Encoder;
 use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, Writes};
+use std::fmt::Debug;
+
 use super::{Isa, allocate, kernel};
 use crate::codegen::{Cpu, Listing};
 use crate::loops::{
@@ -13,6 +15,7 @@ use crate::loops::{
 use crate::prelude::*;
 use crate::{Options, Scalar};
 
+mod masks;
 mod turns;
 
 /// Graphs that between them need every instruction.
@@ -330,14 +333,14 @@ fn large_indices_stay_whole() {
 }
 
 /// Runs a program of one input and one output, with the same result on vectors of every width.
-fn run(program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
+fn run<Y: Clone + Debug + PartialEq>(program: &crate::loops::Program, x: &[f32], y: &mut [Y]) {
     let mut narrow = y.to_vec();
     run_on(Cpu::Native, program, x, y);
     run_on(Cpu::WithoutAvx512, program, x, &mut narrow);
     assert_eq!(narrow, y, "without AVX-512");
 }
 
-fn run_on(cpu: Cpu, program: &crate::loops::Program, x: &[f32], y: &mut [f32]) {
+fn run_on<Y>(cpu: Cpu, program: &crate::loops::Program, x: &[f32], y: &mut [Y]) {
     program.verify().unwrap();
     let code = crate::codegen::compile(program, cpu, crate::runtime::library(cpu), Listing::None).unwrap();
     let inputs = [x.as_ptr().cast::<u8>()];

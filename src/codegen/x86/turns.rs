@@ -4,9 +4,10 @@ use super::interleave::{Straight, interleaved};
 use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Bound, Reg};
-use super::nest::{Nest, Position};
-use crate::codegen::cost::{self, CHAINS, FEW_TURNS, UNROLL_BODY, WRITTEN_OUT};
-use crate::loops::{Binary, LoopVar, Part, Stmt};
+use super::nest::{Nest, Position, Rest};
+use crate::codegen::cost::{self, CHAINS, FEW_TURNS, UNROLL_BODY, WRITTEN_OUT, WRITTEN_TWICE};
+use crate::loops::{Access, Affine, Binary, LoopVar, Part, Stmt};
+use crate::types::DType;
 
 /// The turns of a loop, each a step of its variable.
 struct Turns<'t> {
@@ -41,23 +42,36 @@ enum Term {
 impl Nest<'_> {
     /// A loop over all values of a variable; the last turn has the lanes that are left.
     pub(super) fn run_turns(&mut self, var: LoopVar, body: &[Stmt], sums: &Sums<'_>) {
-        let (extent, step) = (self.kernel.extent(var) as i64, self.step_of(var));
-        let (whole, rest) = (extent / step, extent % step);
-        let (is_straight, chains) = (self.is_straight(body), sums.chains.len().max(1) as i64);
-        let may_pass = is_straight && self.kernel.is_independent(&[], var, body);
+        let (whole, rest, step) = (self.whole_turns(var), self.rest_of(var), self.step_of(var));
+        let may_pass = self.is_straight(body) && self.kernel.is_independent(&[], var, body);
         let turns = Turns { var, body, step, sums, may_pass, isa: self.lanes.isa };
-        let first = match is_written_out(body, whole, chains, is_straight) {
+        if self.is_masked(var, body) {
+            return self.run_masked(&turns);
+        }
+        let first = match self.is_written_out(var, body, sums.chains.len().max(1) as i64) {
             true => 0,
             false => self.run_again_and_again(&turns, whole),
         };
         let mut left: Vec<Turn> = (first..whole).map(|turn| self.turn(&turns, None, turn)).collect();
         if rest > 0 {
-            self.rest = Some(rest as usize);
+            self.rest = Rest::First(rest as usize);
             left.push(self.turn(&turns, None, whole));
-            self.rest = None;
+            self.rest = Rest::Full;
         }
         let at_once = turns.at_once(&left, left.len() as i64);
         self.write(left, &turns, at_once);
+    }
+
+    /// All turns by one code, the last with the lanes that are left: each finds out which of its lanes exist.
+    fn run_masked(&mut self, turns: &Turns<'_>) {
+        let extent = self.kernel.extent(turns.var) as i64;
+        let counter = self.lanes.build.open(Bound::Number(0));
+        self.loops[turns.var.index()] = Position { counter: Some((counter, 1)), offset: 0 };
+        self.rest = Rest::Masked(self.within(&[(Affine::var(turns.var), extent)]));
+        let written = vec![self.turn(turns, Some((counter, 1)), 0)];
+        self.rest = Rest::Full;
+        self.write(written, turns, 1);
+        self.lanes.build.close(turns.step as i32, Bound::Number(extent as i32));
     }
 
     /// As many turns at once as pay, again and again; returns the first that is left.
@@ -159,34 +173,73 @@ impl Nest<'_> {
         self.kernel.extent(var) as i64 / self.step_of(var)
     }
 
+    /// The values that are left then.
+    fn rest_of(&self, var: LoopVar) -> i64 {
+        self.kernel.extent(var) as i64 % self.step_of(var)
+    }
+
+    /// Whether a body is too long to be written once more for the values that are left.
+    fn is_masked(&self, var: LoopVar, body: &[Stmt]) -> bool {
+        let mut is_counted = false;
+        let mut each = |stmt: &Stmt| {
+            is_counted |= stmt.read().is_some_and(|(access, _)| self.counts_lanes(access, var, false));
+            is_counted |= stmt.write().is_some_and(|(access, _)| self.counts_lanes(access, var, true));
+        };
+        body.iter().for_each(|stmt| stmt.each(&mut each));
+        self.whole_turns(var) > 0 && self.rest_of(var) > 0 && !is_counted && is_long(body)
+    }
+
+    /// Whether the code of an access depends on how many lanes there are: AVX2 has few masks.
+    fn counts_lanes(&self, access: &Access, var: LoopVar, is_store: bool) -> bool {
+        let step = access.index.coefficient(var);
+        let is_bool = self.program.buffers[access.buffer.index()].dtype == DType::Bool;
+        let has_mask = self.lanes.isa == Isa::Avx512 || step == 0 || !is_bool && (step == 1 || !is_store);
+        step == 2 || !has_mask
+    }
+
     /// How many partial results there are.
     pub(super) fn chains(body: &[Stmt], turns: i64) -> i64 {
-        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop);
+        let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop) && !is_long(body);
         if is_small { turns.clamp(1, CHAINS as i64) } else { 1 }
     }
 
     /// Whether no loop is left in the code of a body.
     fn is_straight(&self, body: &[Stmt]) -> bool {
-        body.iter().all(|stmt| {
-            let whole = stmt.loop_var().map_or(0, |var| self.whole_turns(var));
-            let chains = if let Stmt::Reduce { body, .. } = stmt { Nest::chains(body, whole) } else { 1 };
-            let is_straight = self.is_straight(stmt.inner());
-            is_straight && is_written_out(stmt.inner(), whole, chains, is_straight)
+        body.iter().all(|stmt| match stmt.loop_var() {
+            Some(var) => {
+                let is_sum = matches!(stmt, Stmt::Reduce { .. });
+                let chains = if is_sum { Nest::chains(stmt.inner(), self.whole_turns(var)) } else { 1 };
+                self.is_straight(stmt.inner()) && self.is_written_out(var, stmt.inner(), chains)
+            }
+            None => true,
         })
+    }
+
+    /// Whether the turns are written out: as few as leave no loop, or few and simple enough.
+    fn is_written_out(&self, var: LoopVar, body: &[Stmt], chains: i64) -> bool {
+        let whole = self.whole_turns(var);
+        let is_short = whole <= FEW_TURNS && whole as usize * instructions(body) <= WRITTEN_OUT;
+        let is_few = whole < 2 * chains || is_short && self.is_straight(body);
+        is_few && !self.is_masked(var, body)
     }
 }
 
-/// Whether so many turns are written out: as few as leave no loop, or few and simple enough.
-fn is_written_out(body: &[Stmt], whole: i64, chains: i64, is_straight: bool) -> bool {
-    whole < 2 * chains || is_straight && is_short(body, whole)
+/// Whether a body is better written once than twice.
+fn is_long(body: &[Stmt]) -> bool {
+    instructions(body) > WRITTEN_TWICE
 }
 
-fn is_short(body: &[Stmt], whole: i64) -> bool {
-    let instructions = |stmt: &Stmt| match stmt {
-        Stmt::Let { instr, .. } => cost::instructions(instr),
-        _ => 1,
+/// How many instructions the statements are, those in loops counted once.
+fn instructions(body: &[Stmt]) -> usize {
+    let mut sum = 0;
+    let mut each = |stmt: &Stmt| {
+        sum += match stmt {
+            Stmt::Let { instr, .. } => cost::instructions(instr),
+            _ => 1,
+        };
     };
-    whole <= FEW_TURNS && whole as usize * body.iter().map(instructions).sum::<usize>() <= WRITTEN_OUT
+    body.iter().for_each(|stmt| stmt.each(&mut each));
+    sum
 }
 
 impl Turns<'_> {
