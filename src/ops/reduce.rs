@@ -353,22 +353,29 @@ impl<'g> Tensor<'g> {
             return reduced;
         }
         let found = self.equal(reduced.spread(self.shape(), axes)) | self.is_nan();
-        let first = found.select(self.position(axes), i64::MAX as f64).reduced(Combine::Min, axes);
-        spec.arrange(first, self.shape(), axes)
+        // Indices as wide as f32 run on as many lanes.
+        let count =
+            axes.iter().fold(1usize, |count, axis| count.saturating_mul(self.shape().extents()[axis]));
+        let (dtype, beyond) = match i32::try_from(count) {
+            Ok(_) => (DType::I32, i32::MAX as f64),
+            Err(_) => (DType::I64, i64::MAX as f64),
+        };
+        let first = found.select(self.position(axes, dtype), beyond).reduced(Combine::Min, axes);
+        spec.arrange(first.cast(DType::I64), self.shape(), axes)
     }
 
-    /// Each element's row-major index among these axes, as i64.
+    /// Each element's row-major index among these axes.
     #[track_caller]
-    fn position(self, axes: Axes) -> Tensor<'g> {
+    fn position(self, axes: Axes, dtype: DType) -> Tensor<'g> {
         let mut position = None;
         for axis in axes.iter() {
-            let along = self.graph.iota(self.shape(), axis, DType::I64);
+            let along = self.graph.iota(self.shape(), axis, dtype);
             position = Some(match position {
                 Some(outer) => outer * self.shape().extents()[axis] as f64 + along,
                 None => along,
             });
         }
-        position.unwrap_or(self.graph.constant(0.0, self.shape(), DType::I64))
+        position.unwrap_or(self.graph.constant(0.0, self.shape(), dtype))
     }
 
     #[track_caller]

@@ -23,6 +23,9 @@ pub(super) const FUSION_WINDOW: usize = 16;
 /// A body of at most this many statements may run on single elements beside loops that run on vectors.
 pub(super) const FEW_STATEMENTS: usize = 16;
 
+/// Elements of the widest vectors, by which scheduling counts what a loop costs.
+pub(super) const LANES: usize = 16;
+
 /// So many nodes are stored by one kernel, or cut off at [`MAX_DEPTH`]: a function of a few thousand instructions, which
 /// is as far as register allocation is linear.
 pub(super) const STORED: usize = 8;

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::copy::renumber;
-use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW};
+use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW, LANES, instructions};
 use crate::loops::{
-    Access, BufferId, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Var, around_loop, reads_and_writes,
+    Access, BufferId, Instr, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Unary, Var, around_loop,
+    reads_and_writes,
 };
 
 /// Fuses every kernel with the nearest earlier one that it can join.
@@ -259,8 +260,33 @@ impl Fuser<'_> {
     /// Whether loops that run on vectors still do.
     fn keeps_vectors(&self, first: &Stmt, second: &Stmt, var: LoopVar) -> bool {
         let (a, b) = (Lanes::of(first, var), Lanes::of(second, var));
-        let beside = |few: &Stmt, other: Lanes| other == Lanes::Inner && is_short(few);
-        a == b || beside(first, b) || beside(second, a)
+        let beside = |few: &Stmt, nest: &Stmt, lanes: Lanes| {
+            lanes == Lanes::Inner && is_short(few) && functions(few) <= self.on_vectors(nest.inner())
+        };
+        // A loop that sums runs on vectors only where it has no loops inside.
+        let is_nest =
+            |stmt: &Stmt| matches!(stmt, Stmt::For { .. }) && stmt.inner().iter().any(Stmt::is_loop);
+        let is_lost = |nest: &Stmt, sum: &Stmt| is_nest(nest) && matches!(sum, Stmt::Reduce { .. });
+        match (a, b) {
+            (Lanes::Own, Lanes::Own) => !is_lost(first, second) && !is_lost(second, first),
+            _ => a == b || beside(first, second, b) || beside(second, first, a),
+        }
+    }
+
+    /// About how many vector instructions the statements are, with the innermost loops on vectors.
+    fn on_vectors(&self, body: &[Stmt]) -> usize {
+        body.iter().fold(0, |sum, stmt| {
+            let own = match (stmt, stmt.loop_var()) {
+                (Stmt::Let { instr, .. }, _) => instructions(instr),
+                (_, None) => 1,
+                (_, Some(var)) => {
+                    let is_nest = stmt.inner().iter().any(Stmt::is_loop);
+                    let turns = self.extents[var.index()].div_ceil(if is_nest { 1 } else { LANES });
+                    turns.saturating_mul(self.on_vectors(stmt.inner()))
+                }
+            };
+            sum.saturating_add(own)
+        })
     }
 
     /// Whether nothing of the second loop's iteration must wait for a later one of the first loop.
@@ -320,6 +346,20 @@ fn touches(stmt: &Stmt) -> Vec<Touch<'_>> {
 /// Whether the loop is little work beside loops inside another one.
 fn is_short(stmt: &Stmt) -> bool {
     stmt.statements() <= FEW_STATEMENTS && !stmt.inner().iter().any(Stmt::is_loop)
+}
+
+/// The instructions of functions that are written out, which are as many for one element as for a vector.
+fn functions(stmt: &Stmt) -> usize {
+    let mut sum = 0;
+    stmt.each(&mut |stmt| {
+        if let Stmt::Let { instr, .. } = stmt
+            && instructions(instr) > 1
+            && !matches!(instr, Instr::Unary(Unary::Sqrt, _))
+        {
+            sum += instructions(instr);
+        }
+    });
+    sum
 }
 
 /// Which loop of a nest can run on vectors.

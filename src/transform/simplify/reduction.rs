@@ -123,7 +123,8 @@ fn product_with_constant<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     Some(scale(factor, sum).broadcast_in(m.node.shape(), &targets))
 }
 
-fn scale<'g>(factor: Scalar, x: Tensor<'g>) -> Tensor<'g> {
+/// `c · x`.
+pub(super) fn scale<'g>(factor: Scalar, x: Tensor<'g>) -> Tensor<'g> {
     let shape: Shape = x.shape();
     x.graph.literal(factor, shape) * x
 }

@@ -1,5 +1,6 @@
 //! Rules about parts of tensors: sections of sections are merged.
 
+use super::reduction::scale;
 use super::{Match, Rule, matched};
 use crate::ops::{Op, Section, Tensor};
 use crate::types::{Axes, Shape};
@@ -7,6 +8,7 @@ use crate::types::{Axes, Shape};
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "merge sections", rewrite: merge_sections },
     Rule { name: "slice of padded", rewrite: slice_of_padded },
+    Rule { name: "scale after slice", rewrite: scale_after_slice },
     Rule { name: "section of constant", rewrite: section_of_constant },
     Rule { name: "slice of concatenation", rewrite: slice_of_concatenation },
 ];
@@ -42,6 +44,13 @@ fn merge_sections<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         _ => return None,
     };
     Some(Tensor::apply(Op::Section(merged), &[source]))
+}
+
+/// `slice(c · x)` → `c · slice(x)`: factors move towards the results, and fewer elements are multiplied.
+fn scale_after_slice<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (Section::Slice { .. }, x) = m.section()? else { return None };
+    let (factor, rest) = matched(x).scaled()?;
+    Some(scale(factor, Tensor::apply(m.op.clone(), &[rest])))
 }
 
 /// `slice(pad x)` → `pad(slice x)`: no more is padded than is looked at. A constant, where only padding is.

@@ -150,6 +150,9 @@ const CASES: &[Case] = &[
     ("slice of padded", |l| l.m.pad_with(0, 1, 2, 7.0).slice(0, 2..5)),
     ("slice of padded", |l| l.m.pad(0, 1, 2).pad(1, 3, 3).slice(1, 4..8)),
     ("slice of padded", |l| l.m.pad(0, 1, 3).slice(0, 5..6)),
+    ("scale after slice", |l| (2.0 * l.m).slice(1, 1..3)),
+    ("scale after fold", |l| (2.0 * l.m).fold(&[slide(0, 3, 1)], [5])),
+    ("scale after fold", |l| (0.5 * l.m.exp()).fold(&[slide(0, 3, 2)], [7])),
     ("slice before windows", |l| {
         l.m.windows(&[slide(1, 2, 1)]).einsum("abc,dc->dab", l.m.slice(1, 0..2)).slice(2, 1..2)
     }),

@@ -3,16 +3,25 @@
 //! With a stride `s`, the elements `s·q + r` of a result, for each phase `r < s`, come from the places `s·a + r` of the
 //! windows alone: `s` folds of stride 1, side by side (sub-pixel convolution, Shi et al. 2016).
 
+use super::reduction::scale;
 use super::{Match, Rule, matched};
 use crate::ops::{Dot, Op, Section, Slide, Tensor};
 use crate::types::{MAX_RANK, Shape};
 
 pub(super) const RULES: &[Rule] = &[
+    Rule { name: "scale after fold", rewrite: scale_after_fold },
     Rule { name: "fold of product", rewrite: fold_of_product },
     Rule { name: "fold in phases", rewrite: fold_in_phases },
     Rule { name: "fold axis by axis", rewrite: fold_axis_by_axis },
     Rule { name: "slice before windows", rewrite: slice_before_windows },
 ];
+
+/// `fold(c · x)` → `c · fold(x)`: no factor stands between a fold and the product it is of.
+fn scale_after_fold<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (_, _, x) = m.fold()?;
+    let (factor, rest) = matched(x).scaled()?;
+    Some(scale(factor, Tensor::apply(m.op.clone(), &[rest])))
+}
 
 /// The slide with which each phase is folded: of stride 1 over every `stride`-th place.
 fn phase(slide: &Slide) -> Slide {

@@ -1,0 +1,65 @@
+//! What models become: properties of graphs and schedules that their speed hangs on.
+
+use hitofude::loops::{Instr, Kernel, Stmt, Unary};
+use hitofude::nn::Conv;
+use hitofude::prelude::*;
+use hitofude::{Options, TrainingStep};
+
+/// Holds every statement of the step's kernels against a rule.
+fn assert_no_statement(step: &TrainingStep<'_>, broken: fn(&Stmt) -> bool) {
+    let program = step.schedule().unwrap().program;
+    let mut kernels: Vec<&Kernel> = Vec::new();
+    program.tasks.iter().for_each(|task| task.kernels(&mut kernels));
+    for stmt in kernels.iter().flat_map(|kernel| &kernel.body) {
+        stmt.each(&mut |stmt| assert!(!broken(stmt), "{program}"));
+    }
+}
+
+fn has_loops(stmt: &Stmt) -> bool {
+    stmt.inner().iter().any(Stmt::is_loop)
+}
+
+/// Columns run on vectors, each with a loop over its rows, which a loop that sums over the columns would not do.
+#[test]
+fn a_sum_does_not_join_reductions_of_columns() {
+    let g = Graph::new();
+    let x = g.parameter("w", [300, 200], F32) * g.input("x", [300, 200], F32);
+    let step = g.training_step(x.max(0).square().mean(..), Sgd::new(0.1)).unwrap();
+    assert_no_statement(&step, |stmt| matches!(stmt, Stmt::Reduce { .. }) && has_loops(stmt));
+}
+
+/// An exponential a row costs as much as one a vector of rows.
+#[test]
+fn functions_of_short_rows_are_loops_of_their_own() {
+    let g = Graph::new();
+    let z = g.input("x", [1000, 20], F32).matmul(g.parameter("w", [20], F32));
+    let loss = z.bce_with_logits(g.input("y", [1000], F32));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
+    assert_no_statement(&step, |stmt| {
+        let is_exp = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr: Instr::Unary(Unary::Exp, _), .. });
+        has_loops(stmt) && stmt.inner().iter().any(is_exp)
+    });
+}
+
+/// The logarithm of a softmax's sum is little beside the exponentials of its row.
+#[test]
+fn a_softmax_and_its_loss_are_one_kernel() {
+    let g = Graph::new();
+    let loss = g.parameter("z", [64, 10], F32).cross_entropy(g.input("y", [64], I32));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
+    assert_eq!(step.compile().unwrap().compile_report().kernels, 1);
+}
+
+/// The factor of a mean does not keep the gradient of a convolution from being a convolution.
+#[test]
+fn the_gradient_of_a_convolution_folds_nothing() {
+    let g = Graph::new();
+    let x = g.input("x", [2, 3, 8, 8], F32);
+    let a = x.conv2d(g.parameter("a", [4, 3, 3, 3], F32), None, Conv::new().padding(1));
+    let b = a.conv2d(g.parameter("b", [4, 4, 3, 3], F32), None, Conv::new().padding(1));
+    let c = b.conv2d(g.parameter("c", [4, 4, 3, 3], F32), None, Conv::new().stride(2).padding(1));
+    let loss = c.mse_loss(g.input("y", [2, 4, 4, 4], F32));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
+    let graph = step.function().unwrap().optimised(&Options::default()).unwrap().to_string();
+    assert!(!graph.contains("fold["), "{graph}");
+}
