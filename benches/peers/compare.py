@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from workloads import NAMES
 
 HERE = pathlib.Path(__file__).parent
 
-# Column, package, script, mode, whether a call runs many steps.
+# Column, package or compiler, script, mode, whether a call runs many steps.
 PEERS = [
     ("PyTorch eager", "torch", "torch_steps.py", "eager", "call"),
     ("torch.compile", "torch", "torch_steps.py", "compile", "call"),
@@ -22,8 +23,14 @@ PEERS = [
     ("JAX scan", "jax", "jax_steps.py", "scan", "loop"),
     ("PyTensor", "pytensor", "pytensor_steps.py", "numba", "call"),
     ("CasADi f64", "casadi", "casadi_steps.py", "gcc", "call"),
+    ("C by hand", "cc", "c_steps.py", "call", "call"),
+    ("C loop by hand", "cc", "c_steps.py", "loop", "loop"),
 ]
 OURS = {"call": "Hitofude", "loop": "Hitofude loop"}
+
+
+def is_there(package):
+    return version(package) is not None or shutil.which(package) is not None
 
 
 def version(package):
@@ -61,7 +68,7 @@ def measure(names, threads, compile_too):
     for line in lines([*cargo, "--", "--json", "--threads", str(threads), *names], threads):
         results.setdefault(OURS[line["mode"]], {})[line["work"]] = line
     for column, package, script, mode, _ in PEERS:
-        if version(package) is None:
+        if not is_there(package):
             missing.append(column)
         elif mode != "compile" or compile_too:
             command = [sys.executable, HERE / script, "--threads", str(threads), "--mode", mode, *names]
