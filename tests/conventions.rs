@@ -499,3 +499,18 @@ fn the_first_of_equals_is_found() {
     assert_eq!(values["all"], array![true, false, true].into());
     assert_compiles_right(&g, &outputs, &leaves, 0.0);
 }
+
+/// Whole numbers beside tensors are exact, which f64 would not be, and of those too large the low bits count.
+#[test]
+fn whole_numbers_take_the_type_of_the_tensor() {
+    let g = Graph::new();
+    let (i, j) = (g.input("i", [2], I64), g.input("j", [2], I32));
+    let large = (1i64 << 60) + 1;
+    let outputs = [("sum", i + large), ("bits", j & 0xffff_ffffi64), ("least", j.minimum(-5)), ("half", 1 / i)];
+    let given = [("i", array![1i64, -2].into()), ("j", array![-1, 7].into())];
+    let values = g.interpret(&outputs, &given).unwrap();
+    assert_eq!(values["sum"], array![large + 1, large - 2].into());
+    assert_eq!(values["bits"], array![-1, 7].into());
+    assert_eq!(values["least"], array![-5, -5].into());
+    assert_eq!(values["half"], array![1i64, 0].into());
+}

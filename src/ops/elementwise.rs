@@ -10,8 +10,10 @@ use crate::loops::{Affine, Binary, Compare, Instr, Unary, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
 mod evaluate;
+mod operand;
 
 pub(super) use evaluate::binary;
+pub use operand::Operand;
 
 /// A scalar function applied to whole tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -242,36 +244,6 @@ impl Elementwise {
     }
 }
 
-/// What may stand beside a tensor in an expression: a tensor, or a number that takes the tensor's
-/// type and shape.
-#[derive(Clone, Copy, Debug)]
-pub enum Operand<'g> {
-    Tensor(Tensor<'g>),
-    Number(f64),
-}
-
-impl<'g> From<Tensor<'g>> for Operand<'g> {
-    fn from(tensor: Tensor<'g>) -> Self {
-        Operand::Tensor(tensor)
-    }
-}
-
-impl From<f64> for Operand<'_> {
-    fn from(number: f64) -> Self {
-        Operand::Number(number)
-    }
-}
-
-impl<'g> Operand<'g> {
-    #[track_caller]
-    pub(super) fn beside(self, other: Tensor<'g>) -> Tensor<'g> {
-        match self {
-            Operand::Tensor(tensor) => tensor,
-            Operand::Number(number) => other.constant_like(number),
-        }
-    }
-}
-
 #[track_caller]
 fn unary(f: Unary, x: Tensor<'_>) -> Tensor<'_> {
     Tensor::apply(Op::Elementwise(Elementwise::Unary(f)), &[x])
@@ -398,9 +370,9 @@ impl<'g> Tensor<'g> {
         let (a, b) = match (a.into(), b.into()) {
             (Operand::Tensor(a), b) => (a, b.beside(a)),
             (a, Operand::Tensor(b)) => (a.beside(b), b),
-            (Operand::Number(a), Operand::Number(b)) => {
-                let constant = |x| self.graph.constant(x, self.shape(), DType::F64);
-                (constant(a), constant(b))
+            (a, b) => {
+                let like = self.graph.constant(0.0, self.shape(), DType::F64);
+                (a.beside(like), b.beside(like))
             }
         };
         let shapes = [self, a, b].map(|x| x.shape());
@@ -512,48 +484,6 @@ operator_traits! {
     BitAnd bitand And;
     BitOr bitor Or;
     BitXor bitxor Xor;
-    Shl shl ShiftLeft;
-    Shr shr ShiftRight;
-}
-
-macro_rules! number_traits {
-    ($($trait:ident $method:ident $function:ident;)*) => {$(
-        impl<'g> $trait<f64> for Tensor<'g> {
-            type Output = Tensor<'g>;
-            #[track_caller]
-            fn $method(self, other: f64) -> Tensor<'g> {
-                broadcasting(Elementwise::Binary(Binary::$function), self, self.constant_like(other))
-            }
-        }
-        impl<'g> $trait<Tensor<'g>> for f64 {
-            type Output = Tensor<'g>;
-            #[track_caller]
-            fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
-                broadcasting(Elementwise::Binary(Binary::$function), other.constant_like(self), other)
-            }
-        }
-    )*};
-}
-number_traits! {
-    Add add Add;
-    Sub sub Sub;
-    Mul mul Mul;
-    Div div Div;
-    Rem rem Rem;
-}
-
-macro_rules! shift_traits {
-    ($($trait:ident $method:ident $function:ident;)*) => {$(
-        impl<'g> $trait<u32> for Tensor<'g> {
-            type Output = Tensor<'g>;
-            #[track_caller]
-            fn $method(self, bits: u32) -> Tensor<'g> {
-                broadcasting(Elementwise::Binary(Binary::$function), self, self.constant_like(bits.into()))
-            }
-        }
-    )*};
-}
-shift_traits! {
     Shl shl ShiftLeft;
     Shr shr ShiftRight;
 }

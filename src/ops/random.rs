@@ -215,7 +215,7 @@ impl<'g> Tensor<'g> {
     /// ```
     /// # use hitofude::prelude::*;
     /// let g = Graph::new();
-    /// let key = g.constant(42.0, [], I64).fold_in(3.0); // jax.random.fold_in(jax.random.key(42), 3)
+    /// let key = g.constant(42.0, [], I64).fold_in(3); // jax.random.fold_in(jax.random.key(42), 3)
     /// let bits = g.interpret(&[("bits", key.random_bits([2], I32))], &[])?;
     /// assert_eq!(bits["bits"].to_f64().len(), 2);
     /// # Ok::<(), Error>(())
@@ -226,6 +226,7 @@ impl<'g> Tensor<'g> {
             Operand::Tensor(data) if data.dtype().is_integer() => data.cast(DType::I32),
             Operand::Tensor(data) => data, // The type rule reports it.
             Operand::Number(data) => self.graph.literal(Scalar::I32(data as i64 as i32), Shape::SCALAR),
+            Operand::Integer(data) => self.graph.literal(Scalar::I32(data as i32), Shape::SCALAR),
         };
         match self.shape().broadcast(counter.shape()) {
             Some(shape) => random(DType::I64, self.broadcast_to(shape), counter.broadcast_to(shape)),

@@ -29,6 +29,17 @@ impl Scalar {
         }
     }
 
+    /// The whole number as this type: floats are rounded, and of an integer the low bits count, as in a cast.
+    pub fn from_i64(x: i64, dtype: DType) -> Scalar {
+        match dtype {
+            DType::F32 => Scalar::F32(x as f32),
+            DType::F64 => Scalar::F64(x as f64),
+            DType::I32 => Scalar::I32(x as i32),
+            DType::I64 => Scalar::I64(x),
+            DType::Bool => Scalar::Bool(x != 0),
+        }
+    }
+
     /// The literal of this type that prints as this text.
     pub(crate) fn parse(text: &str, dtype: DType) -> Option<Scalar> {
         match dtype {

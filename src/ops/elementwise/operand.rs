@@ -1,0 +1,128 @@
+//! Numbers beside tensors, in operators and as arguments of methods.
+
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Rem, Shl, Shr, Sub};
+
+use super::{Elementwise, broadcasting};
+use crate::loops::Binary;
+use crate::ops::Tensor;
+use crate::types::Scalar;
+
+/// What may stand beside a tensor in an expression: a tensor, or a number that takes the tensor's type and shape, as by
+/// [`Tensor::cast`].
+///
+/// ```
+/// # use hitofude::prelude::*;
+/// let g = Graph::new();
+/// let (x, i) = (g.input("x", [3], F32), g.input("i", [3], I32));
+/// let (y, j) = (2 * x - 0.5, (i * 31 + 7) & 255);
+/// let values = [("x", ndarray::array![1.0f32, 2.0, 3.0].into()), ("i", ndarray::array![-1, 0, 100].into())];
+/// let results = g.interpret(&[("y", y), ("j", j)], &values)?;
+/// assert_eq!(results["y"].to_f64(), [1.5, 3.5, 5.5]);
+/// assert_eq!(results["j"].to_f64(), [232.0, 7.0, 35.0]);
+/// # Ok::<(), hitofude::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'g> {
+    Tensor(Tensor<'g>),
+    Number(f64),
+    Integer(i64),
+}
+
+impl<'g> From<Tensor<'g>> for Operand<'g> {
+    fn from(tensor: Tensor<'g>) -> Self {
+        Operand::Tensor(tensor)
+    }
+}
+
+impl From<f64> for Operand<'_> {
+    fn from(number: f64) -> Self {
+        Operand::Number(number)
+    }
+}
+
+impl From<i64> for Operand<'_> {
+    fn from(number: i64) -> Self {
+        Operand::Integer(number)
+    }
+}
+
+impl From<i32> for Operand<'_> {
+    fn from(number: i32) -> Self {
+        Operand::Integer(number.into())
+    }
+}
+
+impl<'g> Operand<'g> {
+    #[track_caller]
+    pub(in crate::ops) fn beside(self, other: Tensor<'g>) -> Tensor<'g> {
+        match self {
+            Operand::Tensor(tensor) => tensor,
+            Operand::Number(number) => other.constant_like(number),
+            Operand::Integer(number) => {
+                other.graph.literal(Scalar::from_i64(number, other.dtype()), other.shape())
+            }
+        }
+    }
+}
+
+macro_rules! number_traits {
+    ($number:ty: $($trait:ident $method:ident $function:ident;)*) => {$(
+        impl<'g> $trait<$number> for Tensor<'g> {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, other: $number) -> Tensor<'g> {
+                let other = Operand::from(other).beside(self);
+                broadcasting(Elementwise::Binary(Binary::$function), self, other)
+            }
+        }
+        impl<'g> $trait<Tensor<'g>> for $number {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
+                let number = Operand::from(self).beside(other);
+                broadcasting(Elementwise::Binary(Binary::$function), number, other)
+            }
+        }
+    )*};
+}
+number_traits! {
+    f64:
+    Add add Add;
+    Sub sub Sub;
+    Mul mul Mul;
+    Div div Div;
+    Rem rem Rem;
+}
+
+macro_rules! integer_traits {
+    ($($integer:ty)*) => {$(
+        number_traits! {
+            $integer:
+            Add add Add;
+            Sub sub Sub;
+            Mul mul Mul;
+            Div div Div;
+            Rem rem Rem;
+            BitAnd bitand And;
+            BitOr bitor Or;
+            BitXor bitxor Xor;
+        }
+    )*};
+}
+integer_traits!(i32 i64);
+
+macro_rules! shift_traits {
+    ($($trait:ident $method:ident $function:ident;)*) => {$(
+        impl<'g> $trait<u32> for Tensor<'g> {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, bits: u32) -> Tensor<'g> {
+                broadcasting(Elementwise::Binary(Binary::$function), self, self.constant_like(bits.into()))
+            }
+        }
+    )*};
+}
+shift_traits! {
+    Shl shl ShiftLeft;
+    Shr shr ShiftRight;
+}
