@@ -506,7 +506,8 @@ fn whole_numbers_take_the_type_of_the_tensor() {
     let g = Graph::new();
     let (i, j) = (g.input("i", [2], I64), g.input("j", [2], I32));
     let large = (1i64 << 60) + 1;
-    let outputs = [("sum", i + large), ("bits", j & 0xffff_ffffi64), ("least", j.minimum(-5)), ("half", 1 / i)];
+    let outputs =
+        [("sum", i + large), ("bits", j & 0xffff_ffffi64), ("least", j.minimum(-5)), ("half", 1 / i)];
     let given = [("i", array![1i64, -2].into()), ("j", array![-1, 7].into())];
     let values = g.interpret(&outputs, &given).unwrap();
     assert_eq!(values["sum"], array![large + 1, large - 2].into());

@@ -5,6 +5,12 @@ use crate::loops::{Instr, Unary};
 /// Scalar instructions that are cheaper to run again than to store and load once more.
 pub(super) const CHEAP: usize = 4;
 
+/// Scalar instructions of a function that is written out, at least.
+pub(super) const FUNCTION: usize = 20;
+
+/// Sums of at most this many terms are short beside a function of them: some vectors to add, and their lanes.
+pub(super) const SHORT_SUM: usize = 128;
+
 /// Scalar instructions for the bits of one counter: 20 rounds of three, and what the key adds.
 pub(super) const RANDOM: usize = 72;
 
@@ -52,7 +58,6 @@ pub(super) const PIECE: usize = 64;
 /// A body of more scalar instructions is not to be compiled once more for the iterations after the last piece: pieces have
 /// one length then, if those that do leave no more than one in so many lanes of the widest vectors empty.
 pub(super) const LONG_BODY: usize = 512;
-pub(super) const VECTOR: usize = 16;
 pub(super) const WASTED: usize = 32;
 
 /// Loops are written out and cut in so many rounds at most: an overlapping window with a stride takes three.

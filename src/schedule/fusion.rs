@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::cost::{CHEAP, CONTRACTION, MAX_DEPTH, RANDOM, STORED};
+use super::cost::{CHEAP, CONTRACTION, FUNCTION, LANES, MAX_DEPTH, RANDOM, SHORT_SUM, STORED, UNROLLED};
 use super::{KernelId, is_memory_leaf};
 use crate::graph::{NodeId, Target};
 use crate::loops::{Binary, Unary};
@@ -48,6 +48,8 @@ pub(super) struct Path {
     contracted: bool,
     /// At indices outside the node too, where loads are not to be made.
     guarded: bool,
+    /// By a function that is written out, at some node in between.
+    function: bool,
     /// Nodes between this one and the stored one, at most.
     depth: usize,
     /// Uses, counted along different ways.
@@ -62,6 +64,7 @@ impl Path {
             linear: self.linear || other.linear,
             contracted: self.contracted || other.contracted,
             guarded: self.guarded || other.guarded,
+            function: self.function || other.function,
             depth: self.depth.max(other.depth),
             uses: self.uses.saturating_add(other.uses),
         }
@@ -157,6 +160,7 @@ impl<'g> Planner<'g> {
                 node.op,
                 Op::Section(Section::Pad { .. } | Section::Concat { .. }) | Op::Window(Window::Fold(..))
             ),
+            function: matches!(node.op, Op::Elementwise(op) if elementwise_cost(op) >= FUNCTION),
             depth: 0,
             uses: 1,
         }
@@ -186,11 +190,19 @@ impl<'g> Planner<'g> {
         if is_contraction(self.graph, id) {
             return !self.is_added_to_state(id);
         }
+        if self.is_argument(id, readers) {
+            return true;
+        }
         let once = match readers.values().next() {
             Some(path) if readers.len() == 1 => !path.repeated && (path.identity || path.uses == 1),
             _ => readers.is_empty(),
         };
         !once && self.cost[id.index()] > CHEAP
+    }
+
+    /// Whether functions of the node, element by element, are better computed apart from its own short sums.
+    fn is_argument(&self, id: NodeId, readers: &Readers) -> bool {
+        is_short_sum(self.graph, id) && readers.values().any(|path| path.identity && path.function)
     }
 
     /// Whether the node times a number, added to a piece of state, is all that becomes of it: a library kernel then adds
@@ -243,6 +255,7 @@ impl<'g> Planner<'g> {
         if let Some((&kernel, path)) = readers.first_key_value()
             && readers.len() == 1
             && !is_contraction(self.graph, id)
+            && !self.is_argument(id, readers)
             && path.identity
             && !is_whole(self.graph, id)
             && self.fusion.kernels[kernel].stored.len() < STORED
@@ -264,6 +277,19 @@ fn is_contraction(graph: &Graph, id: NodeId) -> bool {
     let [rows, columns, depth] = dot.sizes(operands[0], operands[1]);
     let work = rows.saturating_mul(columns).saturating_mul(depth);
     node.ty.dtype.is_float() && rows > 1 && columns > 1 && !dot.summed().is_empty() && work >= CONTRACTION
+}
+
+/// Whether each of many elements is a sum of so few terms that a function of it costs more: apart, functions run on vectors
+/// of sums, whatever the sums run along. Fewer still are written out, and run along with the function.
+fn is_short_sum(graph: &Graph, id: NodeId) -> bool {
+    let shapes: Vec<Shape> = graph.operands(id).into_iter().map(|id| graph.ty(id).shape).collect();
+    let elements = graph.ty(id).shape.elements();
+    let terms = match &graph.node(id).op {
+        Op::Dot(dot) => dot.sizes(shapes[0], shapes[1])[2],
+        Op::Reduce(_) => shapes[0].elements() / elements.max(1),
+        _ => return false,
+    };
+    elements >= LANES && (UNROLLED + 1..=SHORT_SUM).contains(&terms)
 }
 
 /// Whether the node's elements are its operand's, at indices that are sums of multiples of its own.
@@ -315,7 +341,7 @@ fn elementwise_cost(op: Elementwise) -> usize {
         ) => 1,
         Elementwise::Barrier => 0,
         Elementwise::Unary(Unary::Sqrt) | Elementwise::Binary(Binary::Div) => 4,
-        Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem) => 20,
+        Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem) => FUNCTION,
         _ => 1,
     }
 }

@@ -2,7 +2,7 @@
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
 use super::copy::{joined, new_loop, new_value};
-use super::cost::{LONG_BODY, PARALLEL, PIECE, PIECES, VECTOR, WASTED, instructions};
+use super::cost::{LANES, LONG_BODY, PARALLEL, PIECE, PIECES, WASTED, instructions};
 use super::forward::drop_unused;
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
@@ -69,7 +69,7 @@ impl Pieces {
 
     /// Pieces that leave nothing over, if there are some that nearly fill their vectors.
     fn even(extent: usize) -> Option<Pieces> {
-        let is_full = |length: usize| length.next_multiple_of(VECTOR) - length <= length / WASTED;
+        let is_full = |length: usize| length.next_multiple_of(LANES) - length <= length / WASTED;
         let counts = (PIECES / 4..=PIECES).rev();
         let count =
             counts.filter(|count| extent.is_multiple_of(*count)).find(|count| is_full(extent / count))?;
