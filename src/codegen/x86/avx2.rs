@@ -22,7 +22,7 @@ pub fn rewritten(items: Vec<Item>, constants: &mut Constants) -> Option<Vec<Item
 }
 
 /// Instructions that are there under the same name, with the same number.
-const SAME: [&str; 33] = [
+const SAME: [&str; 35] = [
     "vadd",
     "vsub",
     "vmul",
@@ -35,6 +35,7 @@ const SAME: [&str; 33] = [
     "vmov",
     "vcvtdq2",
     "vcvttps2",
+    "vcvttpd2",
     "vcvtsi2",
     "vfmadd231",
     "vfmadd213",
@@ -52,6 +53,7 @@ const SAME: [&str; 33] = [
     "vpextr",
     "vpinsr",
     "vextract",
+    "vinsert",
     "vmovl",
     "vmovh",
     "vpackssdw",

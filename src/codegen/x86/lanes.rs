@@ -259,6 +259,7 @@ impl Lanes {
         match dtype {
             DType::F32 | DType::F64 => self.binary_float(f, a, b),
             DType::Bool => self.binary_mask(f, a, b),
+            DType::I32 if matches!(f, Binary::Div | Binary::Rem) => self.divide(f, a, b),
             DType::I32 => self.arithmetic(f, a, b, false),
             DType::I64 => self.unsupported(),
         }
@@ -449,10 +450,13 @@ impl Lanes {
         }
     }
 
-    /// The upper half of a vector of 256 bits.
+    /// The upper half of a vector.
     pub fn upper_half(&mut self, x: Reg) -> Reg {
-        const EXTRACT: Code = Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) };
-        let code = EXTRACT.writing(Writes::Operand);
+        let code = match self.isa {
+            Isa::Avx512 => Code { suffix: "f64x4", ..Code::integer("vextract", 3, 0x1b, 8) },
+            Isa::Avx2 => Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) },
+        };
+        let code = code.writing(Writes::Operand);
         self.build.pure(Class::Vector, |d| Inst::new(code, x, None, Operand::Reg(d)).with(1))
     }
 

@@ -46,7 +46,7 @@ fn programs() -> Vec<crate::loops::Program> {
         let z = y.cast(F32).cast(I32) + i.less_equal(j).cast(I32);
         let function =
             g.function().output("y", y).output("z", z).output("sum", z.sum(1)).output("max", z.max(1));
-        let shifted = (i << j) + (i >> j);
+        let shifted = (i << j) + (i >> j) + i / j - (i % 3.0) / 8.0;
         function.output("shifted", shifted).schedule(&Options::default()).unwrap().program
     };
     let shared = || {
