@@ -31,6 +31,19 @@ const BODIES: &[(&str, Body)] = &[
     ("extrema of floats", |o| o.x.maximum(o.y) * o.x.minimum(0.0)),
     ("division of integers", |o| (o.i * 3.0) / o.j + (o.i % o.j) * o.i - o.j + 1.0),
     ("division by constants", |o| (o.i * 1000.0) / 7.0 + o.j % -3.0 - o.i / 8.0 + (o.j - o.i) % 16.0),
+    ("shifts", |o| (o.i << o.j) + (o.i >> o.i.constant_like(2.0)) - o.i.shift_right_logical(o.j)),
+    ("numbers of rows", |o| {
+        let n = o.j.slice(1, 0..1).cast(I64) * 3e9 + 7.0;
+        let folded = ((n >> n.constant_like(5.0)) ^ (n % 16.0)) & -n.abs();
+        let chosen = n.less(folded).select(n - 1.0, !folded.maximum(n.sign()));
+        n.less(1e10).select(o.x, o.y) + chosen.cast(I32).cast(o.x.dtype()) * o.x
+    }),
+    ("numbers that fit", |o| {
+        let (i, j) = (o.i.cast(I32).cast(I64), (o.i * o.j).cast(I32).cast(I64));
+        let chosen = i.less(j).select(i.maximum(3.0), !j & i);
+        (chosen.cast(Bool) ^ j.sign().equal(-1.0)).select(chosen.cast(I32).cast(o.x.dtype()), o.x)
+    }),
+    ("random numbers", |o| o.x + o.x.graph().random_key("key", 3).uniform(o.x.shape(), o.x.dtype())),
     ("comparison of integers", |o| o.i.less(o.j).select(o.i + 1.0, o.j - 1.0)),
     ("comparison into bools", |o| o.i.greater_equal(o.j)),
     ("bools", |o| (o.x.less(o.y) & o.i.not_equal(o.j)) | !o.x.greater(0.5)),
@@ -153,8 +166,8 @@ fn bodies_without(cpu: Cpu, text: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn all_but_scattered_rows_run_on_vectors() {
-    assert_eq!(bodies_without(Cpu::Baseline, "x4"), ["picked columns"]);
+fn all_but_scattered_rows_and_mixed_widths_run_on_vectors() {
+    assert_eq!(bodies_without(Cpu::Baseline, "x4"), ["numbers that fit", "picked columns"]);
 }
 
 /// What the generators for AVX2 and AVX-512 leave to Cranelift.

@@ -66,7 +66,7 @@ impl Nest<'_> {
             (0, DType::I64) if guard.is_none() => Held::Number(
                 self.lanes.build.loaded(Class::General, |d| Inst::load(d, Operand::Memory(address))),
             ),
-            (_, DType::I64) => self.lanes.unsupported(),
+            (_, DType::I64) if self.lanes.width == 4 => self.lanes.unsupported(),
             (0, DType::Bool) if guard.is_some() => self.lanes.unsupported(),
             (0 | 1, DType::Bool) => self.load_bools(address, step, guard),
             (_, DType::Bool) => self.lanes.unsupported(),
@@ -100,13 +100,10 @@ impl Nest<'_> {
         let step = self.step(access);
         match (dtype, step) {
             (DType::I64, 0) if self.vector.is_none() => {
-                let Held::Number(number) = value else {
-                    self.lanes.unsupported();
-                    return;
-                };
+                let number = self.lanes.one_number(value);
                 self.lanes.build.here(Inst::store(number, address));
             }
-            (DType::I64, _) => {
+            (DType::I64, _) if self.lanes.width == 4 => {
                 self.lanes.unsupported();
             }
             (DType::Bool, 0 | 1) => self.store_bools(address, value),
@@ -190,7 +187,10 @@ impl Nest<'_> {
 
     /// Holds the row inside its bounds, whatever its value.
     pub fn load_row(&mut self, access: &Access, row: Held, stride: i64, bound: i64, dtype: DType) -> Held {
-        let Held::Number(row) = row else { return self.lanes.unsupported() };
+        let row = match row {
+            Held::Lanes(_) if self.vector.is_some() => return self.lanes.unsupported(),
+            row => self.lanes.one_number(row),
+        };
         let row = self.lanes.held_between(row, bound - 1);
         let address = self.address(access);
         let base = self.pointer(address);

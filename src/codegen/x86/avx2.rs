@@ -190,6 +190,7 @@ impl Rewriting<'_> {
     fn on_vectors(&mut self, inst: Inst) -> Option<()> {
         let Inst { code, operand, .. } = inst;
         match code.name {
+            "vcvttpd2" if code.suffix == "qq" => return None,
             name if SAME.contains(&name) => self.push(inst),
             // In these the bit for 64 bits is no longer set.
             "vbroadcast" | "vpermil" => self.push(Inst { code: Code { is_wide: false, ..code }, ..inst }),
@@ -205,6 +206,8 @@ impl Rewriting<'_> {
             "vpbroadcast" => return self.broadcast(inst),
             "vperm" if inst.immediate.is_some() || !code.is_wide => self.push(inst),
             "vpmull" | "vpabs" | "vpsrav" | "vpmaxs" | "vpmins" if !code.is_wide => self.push(inst),
+            "vpabs" => self.magnitude(inst.reg?, operand),
+            "vcvtqq2" => self.double(inst.reg?, operand),
             _ => return self.of_two(inst),
         }
         Some(())
@@ -223,7 +226,9 @@ impl Rewriting<'_> {
             "vpcmp" => return self.compared(to, inst.immediate?, x, operand, is_wide),
             "vpcmpu" if inst.immediate == Some(LESS) => self.below(to, x, operand, is_wide),
             "vrange" => self.extremum(inst, to, x),
-            "vprolv" if !is_wide => self.rotated(to, x, operand),
+            "vprolv" => self.rotated(to, x, operand, is_wide),
+            "vpmull" => self.product(to, x, operand),
+            "vpsrav" => self.shifted(to, x, operand),
             "vpmaxs" | "vpmins" => {
                 let y = self.register(operand);
                 let is_greater = self.computed(greater(is_wide), x, Operand::Reg(y));
@@ -287,20 +292,90 @@ impl Rewriting<'_> {
         self.push(Inst::new(join, to, one, Operand::Reg(other)));
     }
 
-    /// To the left, by the remainder of 32.
-    fn rotated(&mut self, to: Reg, x: Reg, by: Operand) {
-        const LEFT: Code = Code::integer("vpsllv", 2, 0x47, 4);
-        const RIGHT: Code = Code::integer("vpsrlv", 2, 0x45, 4);
-        const SUBTRACT: Code = Code::integer("vpsub", 1, 0xfa, 4);
-        let [by, most] = [by, self.number(31, 4)].map(|operand| self.register(operand));
+    /// To the left, by the remainder of the width.
+    fn rotated(&mut self, to: Reg, x: Reg, by: Operand, is_wide: bool) {
+        let width = if is_wide { 8 } else { 4 };
+        let bits = 8 * width as u64;
+        let [by, most] = [by, self.number(bits - 1, width)].map(|operand| self.register(operand));
         let by = self.computed(AND, by, Operand::Reg(most));
-        let bits = self.number(32, 4);
+        let bits = self.number(bits, width);
         let bits = self.register(bits);
-        let high = self.computed(LEFT, x, Operand::Reg(by));
-        let others = self.computed(SUBTRACT, bits, Operand::Reg(by));
-        let low = self.computed(RIGHT, x, Operand::Reg(others));
+        let high = self.computed(left(width), x, Operand::Reg(by));
+        let others = self.computed(subtract(width), bits, Operand::Reg(by));
+        let low = self.computed(right(width), x, Operand::Reg(others));
         self.push(Inst::new(OR, to, high, Operand::Reg(low)));
     }
+
+    /// Of 64 bits, from those of halves.
+    fn product(&mut self, to: Reg, x: Reg, y: Operand) {
+        let (half, y) = (self.number(32, 8), self.register(y));
+        let low = self.computed(MULTIPLY_LOW, x, Operand::Reg(y));
+        let [one, other] = [(x, y), (y, x)].map(|(x, y)| {
+            let high = self.computed(right(8), x, half);
+            self.computed(MULTIPLY_LOW, high, Operand::Reg(y))
+        });
+        let both = self.computed(add(8), one, Operand::Reg(other));
+        let high = self.computed(left(8), both, half);
+        self.push(Inst::new(add(8), to, low, Operand::Reg(high)));
+    }
+
+    /// All bits of the lanes of 64 that are negative.
+    fn signs(&mut self, x: Reg) -> Reg {
+        let zero = self.number(0, 8);
+        let zero = self.register(zero);
+        self.computed(greater(true), zero, Operand::Reg(x))
+    }
+
+    /// To the right, with copies of the sign, of 64 bits: what is negative has its bits turned before and after.
+    fn shifted(&mut self, to: Reg, x: Reg, by: Operand) {
+        let signs = self.signs(x);
+        let turned = self.computed(XOR, x, Operand::Reg(signs));
+        let shifted = self.computed(right(8), turned, by);
+        self.push(Inst::new(XOR, to, shifted, Operand::Reg(signs)));
+    }
+
+    /// Of 64 bits.
+    fn magnitude(&mut self, to: Reg, x: Operand) {
+        let x = self.register(x);
+        let signs = self.signs(x);
+        let turned = self.computed(XOR, x, Operand::Reg(signs));
+        self.push(Inst::new(subtract(8), to, turned, Operand::Reg(signs)));
+    }
+
+    /// The nearest f64: the halves are bits of 2⁵² + low and of 2⁸⁴ + 2⁶³ + 2³² · high, of which only the last sum rounds.
+    fn double(&mut self, to: Reg, x: Operand) {
+        const LOW: u64 = 0x4330_0000_0000_0000;
+        const HIGH: u64 = 0x4530_0000_8000_0000;
+        const BOTH: u64 = 0x4530_0000_8010_0000;
+        let x = self.register(x);
+        let [mask, low_bits, half, high_bits, both] =
+            [u64::from(u32::MAX), LOW, 32, HIGH, BOTH].map(|bits| self.number(bits, 8));
+        let low = self.computed(AND, x, mask);
+        let low = self.computed(OR, low, low_bits);
+        let high = self.computed(right(8), x, half);
+        let high = self.computed(XOR, high, high_bits);
+        let high = self.computed(Code::float("vsub", 1, 0x5c, 8), high, both);
+        self.push(Inst::new(Code::float("vadd", 1, 0x58, 8), to, high, Operand::Reg(low)));
+    }
+}
+
+/// Products of the lower halves of lanes of 64 bits.
+const MULTIPLY_LOW: Code = Code::integer("vpmulud", 1, 0xf4, 8);
+
+const fn left(width: usize) -> Code {
+    Code::integer("vpsllv", 2, 0x47, width)
+}
+
+const fn right(width: usize) -> Code {
+    Code::integer("vpsrlv", 2, 0x45, width)
+}
+
+const fn add(width: usize) -> Code {
+    Code::integer("vpadd", 1, if width == 8 { 0xd4 } else { 0xfe }, width)
+}
+
+const fn subtract(width: usize) -> Code {
+    Code::integer("vpsub", 1, if width == 8 { 0xfb } else { 0xfa }, width)
 }
 
 const fn equal(is_wide: bool) -> Code {

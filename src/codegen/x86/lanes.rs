@@ -167,7 +167,7 @@ impl Lanes {
         }
     }
 
-    fn one(&mut self, code: Code, x: Held, immediate: Option<i32>) -> Held {
+    pub(super) fn one(&mut self, code: Code, x: Held, immediate: Option<i32>) -> Held {
         let x = self.operand(x);
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst { immediate, ..Inst::new(code, d, None, x) }))
     }
@@ -208,14 +208,9 @@ impl Lanes {
                 Held::Mask(self.build.pure(Class::Mask, |d| Inst::new(code, d, None, Operand::Reg(mask))))
             }
             (_, DType::F32 | DType::F64) => self.unary_float(f, x, dtype),
-            (Unary::Neg, DType::I32) => self.arithmetic(Binary::Sub, Held::Constant(0), x, false),
-            (Unary::Sign, DType::I32) => {
-                let low = self.arithmetic(Binary::Max, x, Held::Constant(u64::MAX), false);
-                self.arithmetic(Binary::Min, low, Held::Constant(1), false)
-            }
-            (Unary::Abs, DType::I32) => self.one(self.integer("vpabs", 2, 0x1e), x, None),
-            (Unary::Not, DType::I32) => self.inverted(x),
-            _ => self.unsupported(),
+            (_, DType::I32) => self.unary_integer(f, x),
+            (_, DType::I64) => self.unary_i64(f, x),
+            (_, DType::Bool) => self.unsupported(),
         }
     }
 
@@ -259,9 +254,8 @@ impl Lanes {
         match dtype {
             DType::F32 | DType::F64 => self.binary_float(f, a, b),
             DType::Bool => self.binary_mask(f, a, b),
-            DType::I32 if matches!(f, Binary::Div | Binary::Rem) => self.divide(f, a, b),
-            DType::I32 => self.arithmetic(f, a, b, false),
-            DType::I64 => self.unsupported(),
+            DType::I32 => self.binary_integer(f, a, b),
+            DType::I64 => self.binary_i64(f, a, b),
         }
     }
 
@@ -360,17 +354,8 @@ impl Lanes {
                 };
                 self.compare_float(condition, a, b)
             }
-            DType::I32 => {
-                let condition = match f {
-                    Compare::Eq => 0,
-                    Compare::Lt => 1,
-                    Compare::Le => 2,
-                    Compare::Ne => 4,
-                    Compare::Ge => 5,
-                    Compare::Gt => 6,
-                };
-                self.compare_integers(condition, a, b)
-            }
+            DType::I32 => self.compare_integer(f, a, b),
+            DType::I64 => self.compare_i64(f, a, b),
             DType::Bool if matches!(f, Compare::Eq | Compare::Ne) => {
                 let differ = self.binary_mask(Binary::Xor, a, b);
                 if f == Compare::Ne { differ } else { self.unary(Unary::Not, differ, dtype) }
@@ -444,7 +429,7 @@ impl Lanes {
             (DType::F32 | DType::F64, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::F32) => self.one(self.float("vcvtdq2", 1, 0x5b), x, None),
-            (DType::F32, DType::I32) => self.truncated(x),
+            (DType::F32, DType::I32) | (DType::F64, DType::I64) => self.truncated(x, from),
             _ if from == to => x,
             _ => self.unsupported(),
         }
@@ -458,56 +443,5 @@ impl Lanes {
         };
         let code = code.writing(Writes::Operand);
         self.build.pure(Class::Vector, |d| Inst::new(code, x, None, Operand::Reg(d)).with(1))
-    }
-
-    /// The first lane of 32 bits as a number.
-    pub fn number(&mut self, x: Held) -> Held {
-        const MOVE: Code = Code::integer("vmov", 1, 0x7e, 4).writing(Writes::Operand).scalar();
-        const EXTEND: Code = Code::plain("movsxd", 0x63);
-        let x = self.register(x);
-        let low = self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)));
-        Held::Number(self.build.pure(Class::General, |d| Inst::new(EXTEND, d, None, Operand::Reg(low))))
-    }
-
-    /// A number in lanes of 64 bits, whatever the width of others.
-    fn in_wide_lanes(&mut self, x: Reg) -> Reg {
-        const SPLAT: Code = Code::integer("vpbroadcast", 2, 0x7c, 8);
-        self.build.pure(Class::Vector, |d| Inst::new(SPLAT, d, None, Operand::Reg(x)))
-    }
-
-    /// A number as f32.
-    pub fn float_of(&mut self, x: Reg) -> Held {
-        const CONVERT: Code =
-            Code { suffix: "ss", prefix: 2, ..Code::integer("vcvtsi2", 1, 0x2a, 8) }.scalar();
-        let any = self.register(Held::Constant(0));
-        let x = self.build.pure(Class::Vector, |d| Inst::new(CONVERT, d, any, Operand::Reg(x)));
-        let code = self.broadcast();
-        Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(x))))
-    }
-
-    /// A number held between 0 and another.
-    pub fn held_between(&mut self, x: Reg, most: i64) -> Reg {
-        const LARGER: Code = Code::integer("vpmaxs", 2, 0x3d, 8);
-        const SMALLER: Code = Code::integer("vpmins", 2, 0x39, 8);
-        const MOVE: Code = Code::integer("vmov", 1, 0x7e, 8).writing(Writes::Operand).scalar();
-        let [zero, most] = [0, most].map(|bound: i64| {
-            let bytes = bound.to_le_bytes().repeat(self.isa.bytes() / 8);
-            Operand::Memory(self.build.constant(&bytes))
-        });
-        let x = self.in_wide_lanes(x);
-        let x = self.build.pure(Class::Vector, |d| Inst::new(LARGER, d, x, zero));
-        let x = self.build.pure(Class::Vector, |d| Inst::new(SMALLER, d, x, most));
-        self.build.pure(Class::General, |d| Inst::new(MOVE, x, None, Operand::Reg(d)))
-    }
-
-    /// To whole numbers, of NaN 0, and of what is too large the nearest: the processor gives the lowest for all these.
-    fn truncated(&mut self, x: Held) -> Held {
-        let code = Code { prefix: 2, suffix: "dq", ..self.float("vcvttps2", 1, 0x5b) };
-        let truncated = self.one(code, x, None);
-        let large = Held::Constant(Scalar::F32(i32::MAX as f32).bits());
-        let is_large = self.compare(Compare::Ge, x, large, DType::F32);
-        let most = self.select(is_large, Held::Constant(i32::MAX as u64), truncated);
-        let is_number = self.compare(Compare::Eq, x, x, DType::F32);
-        self.select(is_number, most, Held::Constant(0))
     }
 }

@@ -62,12 +62,13 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     Some(Assembly { bytes, isa, group, items: allocated.items })
 }
 
-/// The bytes of a lane: values of one width, beside truth values and indices.
+/// The bytes of a lane: values of one width, beside truth values and, where lanes have 32 bits, what i64 need not lie in
+/// lanes or fits them.
 fn width(kernel: &Kernel) -> Option<usize> {
     let has = |dtype| kernel.dtypes.contains(&dtype);
     match (has(DType::F32) || has(DType::I32), has(DType::F64)) {
         (true, false) => Some(4),
-        (false, true) => Some(8),
+        (false, is_wide) if is_wide || has(DType::I64) => Some(8),
         _ => None,
     }
 }

@@ -270,7 +270,7 @@ impl<'n> Nest<'n> {
                         let (b, c) = (self.lanes.mask(b), self.lanes.mask(c));
                         self.lanes.select(a, Held::Mask(b), Held::Mask(c))
                     }
-                    DType::I64 => self.lanes.unsupported(),
+                    DType::I64 => self.lanes.select_i64(a, b, c, self.vector.is_none()),
                     _ => self.lanes.select(a, b, c),
                 }
             }
@@ -281,14 +281,10 @@ impl<'n> Nest<'n> {
         }
     }
 
-    /// Indices in lanes of 32 bits are i32 already.
     fn cast(&mut self, x: Held, from: DType, to: DType) -> Held {
-        match (from, to, x) {
-            (DType::I64, DType::I32, _) if self.lanes.width == 4 => Held::Lanes(self.lanes.register(x)),
-            (DType::I64, DType::F32, Held::Lanes(_)) => self.lanes.cast(x, DType::I32, DType::F32),
-            (DType::I64, DType::F32, Held::Number(number)) => self.lanes.float_of(number),
-            (DType::I32, DType::I64, _) if self.vector.is_none() => self.lanes.number(x),
-            (DType::I64, _, _) | (_, DType::I64, _) => self.lanes.unsupported(),
+        match (from, to) {
+            (DType::I64, _) => self.lanes.cast_from_i64(x, to),
+            (_, DType::I64) => self.lanes.cast_to_i64(x, from, self.vector.is_none()),
             _ => self.lanes.cast(x, from, to),
         }
     }

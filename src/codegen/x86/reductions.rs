@@ -17,7 +17,7 @@ impl Lanes {
 
     /// Joins a value to a partial result in the lanes of the mask.
     pub fn accumulate(&mut self, combine: Combine, sum: Reg, x: Held, mask: Option<Reg>, dtype: DType) {
-        if matches!(dtype, DType::Bool | DType::I64) {
+        if dtype == DType::Bool || dtype == DType::I64 && self.width == 4 {
             self.is_unsupported = true;
             return;
         }

@@ -39,15 +39,33 @@ fn programs() -> Vec<crate::loops::Program> {
         let function = named.fold(g.function(), |function, (name, result)| function.output(&name, result));
         function.schedule(&Options::default()).unwrap().program
     };
-    let integers = || {
+    let integers = |dtype| {
         let g = Graph::new();
-        let (i, j) = (g.input("i", [5, 40], I32), g.input("j", [5, 40], I32));
+        let (i, j) = (g.input("i", [5, 40], dtype), g.input("j", [5, 40], dtype));
         let y = (i * j - i.abs() + j.sign()).maximum(3.0) & (i | j) ^ !i;
-        let z = y.cast(F32).cast(I32) + i.less_equal(j).cast(I32);
+        let z = y + i.less_equal(j).cast(dtype);
         let function =
             g.function().output("y", y).output("z", z).output("sum", z.sum(1)).output("max", z.max(1));
-        let shifted = (i << j) + (i >> j) + i / j - (i % 3.0) / 8.0;
-        function.output("shifted", shifted).schedule(&Options::default()).unwrap().program
+        let shifted = (i << j) + (i >> j) - (i % 4.0) / 8.0 + i.shift_right_logical(j);
+        let divided = if dtype == I32 { i / j + i % 3.0 } else { i };
+        function
+            .output("shifted", shifted)
+            .output("divided", divided)
+            .schedule(&Options::default())
+            .unwrap()
+            .program
+    };
+    let cast = |from, to| {
+        let g = Graph::new();
+        let x = g.input("x", [5, 40], from);
+        g.function().output("y", x.cast(to) * 3.0).schedule(&Options::default()).unwrap().program
+    };
+    let casts = [(F32, I32), (I32, F32), (F64, I64), (I64, F64), (Bool, I64)];
+    let casts = casts.map(|(from, to)| cast(from, to));
+    let random = || {
+        let g = Graph::new();
+        let bits = g.random_key("key", 1).random_bits([5, 40], I32);
+        g.function().output("bits", bits).schedule(&Options::default()).unwrap().program
     };
     let shared = || {
         let g = Graph::new();
@@ -58,7 +76,8 @@ fn programs() -> Vec<crate::loops::Program> {
         [(2, false), (2, true), (3, false)].map(|(step, is_paired)| spreading(dtype, 45, step, is_paired))
     };
     let spread = [F32, F64].into_iter().flat_map(spread);
-    [floats(F32), floats(F64), integers(), shared()].into_iter().chain(spread).collect()
+    let own = [floats(F32), floats(F64), integers(I32), integers(I64), random(), shared()];
+    own.into_iter().chain(casts).chain(spread).collect()
 }
 
 /// The instructions of all kernels.
