@@ -289,6 +289,21 @@ pub const OTHERS: &[Operator] = &[
     |p| integers(p, |n, m| n.less(m)),
     |p| integers(p, |n, m| n.equal(m)),
     |p| integers(p, |n, m| n.greater(0.0).select(n, m)),
+    |p| integers(p, |n, m| (n & m) - (n | m) + (n ^ !m)),
+    // Small again: floats of huge numbers have no sine.
+    |p| integers(p, |n, m| (n << m) % 97.0),
+    |p| integers(p, |n, m| (n >> m) + n.shift_right_logical(m) / 1024.0 % 64.0),
+    |p| integers(p, |n, m| n / 7.0 - m % -3.0 + (n + m) / 8.0),
+    |p| {
+        let n = p.n()?.sum(..).cast(I64);
+        let folded = (n * 3e9 + 1.0) % 1024.0 - (n >> n.constant_like(1.0));
+        Some(p.n()?.cast(Bool) ^ folded.less(n) ^ p.n()?.less(folded.cast(p.n()?.dtype())))
+    },
+    |p| {
+        let x = p.wide()?;
+        let rows = p.choose(p.line.2, |n| matches!(n.dtype(), I32 | I64) && n.shape() == x.shape())?;
+        Some(x.take_along_axis(p.axis(x), rows) - x.take_along_axis(p.axis(x), rows.abs() % 3.0))
+    },
     |p| Some(-p.n()?),
     |p| Some(p.n()?.abs()),
     |p| Some(p.n()?.sign()),

@@ -188,7 +188,7 @@ impl Nest<'_> {
     /// Holds the row inside its bounds, whatever its value.
     pub fn load_row(&mut self, access: &Access, row: Held, stride: i64, bound: i64, dtype: DType) -> Held {
         let row = match row {
-            Held::Lanes(_) if self.vector.is_some() => return self.lanes.unsupported(),
+            Held::Lanes(_) if self.vector.is_some() => return self.pick(access, row, [stride, bound], dtype),
             row => self.lanes.one_number(row),
         };
         let row = self.lanes.held_between(row, bound - 1);

@@ -1,10 +1,11 @@
-//! Lanes that lie apart in memory: every second element, in pairs of vectors, and any other distance.
+//! Lanes that lie apart in memory: every second element, in pairs of vectors, any other distance, and rows by number.
 
 use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::Nest;
-use crate::loops::{Access, Affine};
+use crate::loops::{Access, Affine, Binary};
+use crate::types::DType;
 
 /// Puts quarters of a vector of 256 bits in another order.
 const QUARTERS: Code = Code::float("vperm", 3, 0x01, 8);
@@ -141,23 +142,32 @@ impl Nest<'_> {
         Inst::new(self.lanes.float("vperm", 2, 0x16), None, order, from)
     }
 
-    /// Offsets of lanes that lie apart, the address they count from, and a mask that may be cleared.
-    fn apart(&mut self, address: Address, step: i64, guard: Option<Reg>) -> (Address, Reg) {
-        let base = self.pointer(address);
+    /// The offsets of lanes that lie apart.
+    fn offsets(&mut self, step: i64) -> Held {
         let offsets = self.lanes.series(|lane| (step * lane as i64) as u64);
-        let offsets = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, offsets));
+        Held::Lanes(self.lanes.build.pure(Class::Vector, |d| Inst::load(d, offsets)))
+    }
+
+    /// Elements so far from an address, and a mask that may be cleared.
+    fn apart(&mut self, address: Address, offsets: Held, guard: Option<Reg>) -> (Address, Reg) {
+        let base = self.pointer(address);
         let mask = match self.mask(guard) {
             Some(mask) => mask,
             None => self.lanes.first(self.lanes.count()),
         };
         const COPY: Code = Code::mask("kmovw", 0x90, false);
         let mask = self.lanes.build.loaded(Class::Mask, |d| Inst::new(COPY, d, None, Operand::Reg(mask)));
-        let index = Some((offsets, self.lanes.width as u8));
+        let index = Some((self.lanes.register(offsets), self.lanes.width as u8));
         (Address { base: Base::Reg(base), index, offset: 0 }, mask)
     }
 
     pub(super) fn gather(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        let (address, mask) = self.apart(address, step, guard);
+        let offsets = self.offsets(step);
+        self.gather_at(address, offsets, guard)
+    }
+
+    fn gather_at(&mut self, address: Address, offsets: Held, guard: Option<Reg>) -> Held {
+        let (address, mask) = self.apart(address, offsets, guard);
         let wide = self.lanes.width == 8;
         let code = self.lanes.float(if wide { "vgatherq" } else { "vgatherd" }, 2, 0x92 + wide as u8);
         let code = code.of_bytes(self.lanes.width as u8).writing(Writes::RegUpdated);
@@ -166,6 +176,32 @@ impl Nest<'_> {
         self.lanes.build.here(Inst::load(result, Operand::Reg(zero)));
         self.lanes.build.here(Inst::new(code, result, None, Operand::Memory(address)).masked(Some(mask)));
         Held::Lanes(result)
+    }
+
+    /// An element of each lane's own row, `stride` elements long, of as many as `bound`.
+    pub(super) fn pick(
+        &mut self,
+        access: &Access,
+        row: Held,
+        [stride, bound]: [i64; 2],
+        dtype: DType,
+    ) -> Held {
+        let step = self.step(access);
+        let furthest = (bound - 1) * stride.max(1) + step.abs() * self.lanes.count() as i64;
+        if dtype.size() != self.lanes.width || furthest > i32::MAX.into() {
+            return self.lanes.unsupported();
+        }
+        let row = self.lanes.between(row, bound - 1);
+        let mut offsets = match stride {
+            1 => row,
+            _ => self.lanes.arithmetic(Binary::Mul, row, Held::Constant(stride as u64), false),
+        };
+        if step != 0 {
+            let own = self.offsets(step);
+            offsets = self.lanes.arithmetic(Binary::Add, offsets, own, false);
+        }
+        let address = self.address(access);
+        self.gather_at(address, offsets, None)
     }
 
     pub(super) fn store_apart(&mut self, address: Address, step: i64, value: Reg) {
@@ -177,7 +213,8 @@ impl Nest<'_> {
     }
 
     fn scatter(&mut self, address: Address, step: i64, value: Reg) {
-        let (address, mask) = self.apart(address, step, None);
+        let offsets = self.offsets(step);
+        let (address, mask) = self.apart(address, offsets, None);
         let wide = self.lanes.width == 8;
         let code = self.lanes.float(if wide { "vscatterq" } else { "vscatterd" }, 2, 0xa2 + wide as u8);
         let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);

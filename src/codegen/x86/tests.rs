@@ -48,9 +48,11 @@ fn programs() -> Vec<crate::loops::Program> {
             g.function().output("y", y).output("z", z).output("sum", z.sum(1)).output("max", z.max(1));
         let shifted = (i << j) + (i >> j) - (i % 4.0) / 8.0 + i.shift_right_logical(j);
         let divided = if dtype == I32 { i / j + i % 3.0 } else { i };
+        let picked = i.take_along_axis(0, j) + i.take_along_axis(1, j);
         function
             .output("shifted", shifted)
             .output("divided", divided)
+            .output("picked", picked)
             .schedule(&Options::default())
             .unwrap()
             .program
