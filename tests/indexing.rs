@@ -284,3 +284,54 @@ fn long_rows_are_sorted() {
     ];
     outputs(&g, &all, &[("x", value_for(x, 1))]);
 }
+
+/// Pairs of tensors that are to be the same.
+fn assert_same(g: &Graph, pairs: &[(Tensor<'_>, Tensor<'_>)], leaves: &[(&str, Value)]) {
+    let names: Vec<String> = (0..2 * pairs.len()).map(|at| format!("y{at}")).collect();
+    let tensors = pairs.iter().flat_map(|&(a, b)| [a, b]);
+    let all: Vec<(&str, Tensor<'_>)> = names.iter().map(String::as_str).zip(tensors).collect();
+    for (pair, values) in pairs.iter().zip(outputs(g, &all, leaves).chunks(2)) {
+        assert_eq!(values[0], values[1], "{pair:?}");
+    }
+}
+
+/// The first of a row are those of the whole row in order: of every type, many equal, NaN and zeros of both signs among
+/// them, for none, some and all of them.
+#[test]
+fn the_first_are_those_of_the_whole_row() {
+    let g = Graph::new();
+    let x = g.input("x", [3, 300], F32);
+    let special = [f32::NAN, 0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN, 1.0, -1.0];
+    let x_at = Array2::from_shape_fn((3, 300), |(row, at)| {
+        let random = (row * 300 + at).wrapping_mul(2_654_435_761) >> 7;
+        if random % 3 == 0 { special[random % 8] } else { (random % 41) as f32 - 20.0 }
+    });
+    let mut pairs = vec![];
+    let short = [x.slice(1, 0..1), x.slice(1, 0..0), x.slice(0, 0..0)];
+    let keys = [x, x.cast(F64), x.cast(I32), x.cast(I64), x.greater(0.0)].into_iter().chain(short);
+    for key in keys {
+        let (extent, sorted) = (key.shape().extents()[1], key.argsort(1, Order::Descending));
+        for k in [0, 1, 2, 10, 150, 299, 300].into_iter().filter(|&k| k <= extent) {
+            pairs.push((key.top_k(1, k).1, sorted.slice(1, 0..k)));
+        }
+    }
+    assert_same(&g, &pairs, &[("x", x_at.into())]);
+}
+
+/// `top_k` along every axis, its gradient, and over a batch: what whole rows in order give.
+#[test]
+fn the_first_have_derivatives_and_batches() -> Result<()> {
+    let g = Graph::new();
+    let (x, one) = (g.input("x", [4, 5, 6], F64), g.input("one", [5, 6], F64));
+    let mut pairs = vec![];
+    for axis in 0..3 {
+        let (first, _) = x.top_k(axis, 3);
+        let whole = x.sort(axis, Order::Descending).slice(axis, 0..3);
+        let slopes = [first, whole].map(|y| g.grad(y.square().sum(..), &[x]).unwrap()[0]);
+        pairs.extend([(first, whole), (slopes[0], slopes[1])]);
+    }
+    let batched = g.vmap(one.top_k(0, 2).1, &[(one, x)])?;
+    pairs.push((batched, x.argsort(1, Order::Descending).slice(1, 0..2)));
+    assert_same(&g, &pairs, &[("x", value_for(x, 1))]);
+    Ok(())
+}

@@ -57,6 +57,7 @@ fn every_operator_is_read_as_it_prints() {
         g.iota([3, 2], 1, F32).cast(F64) + 0.1 + f64::NAN + f64::NEG_INFINITY + 1e-300,
         x.min(..).broadcast_to([2, 1, 3]) - -0.0,
         x.take_along_axis(1, n).sort(0, Order::Descending).cumsum(1).reverse(0),
+        x.top_k(1, 2).0,
         g.grad(x.cumprod(0).take(1, rows).slice(1, 0..4).diagonal(0, 1).sum(..), &[x]).unwrap()[0]
             .sort(1, Order::Ascending),
         x.sum(&[][..]),
@@ -172,6 +173,10 @@ fn what_cannot_be_read_is_told() {
         (
             "%0 = input x i32[2]\n%1 = add i32[2] (%0)",
             "line 2 of the graph's text: `add`: takes 2 operands, and has 1",
+        ),
+        (
+            "%0 = input x f32[2]\n%1 = argsort[descending, first 3] i64[3] (%0)",
+            "line 2 of the graph's text: `argsort[descending, first 3]`: the rows of f32[2] have fewer than 3 elements",
         ),
         (
             "%0 = input x f32[2]\noutput y = x",

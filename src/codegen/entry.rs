@@ -23,8 +23,8 @@ pub type ParallelFn = unsafe extern "C" fn(PieceFn, *mut u8, *const *const u8, *
 /// Computes a contraction of this element type: (tables, left operand, right operand, result, scratch, scale).
 pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, *mut T, T);
 
-/// Writes the positions of the keys of a row in order: (keys, positions, count).
-pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize);
+/// Writes the positions of the first keys of a row in order: (keys, positions, keys, positions wanted).
+pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize, usize);
 
 /// Functions that generated code calls, for the processors it is generated for.
 #[derive(Clone, Copy, Debug)]

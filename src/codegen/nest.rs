@@ -97,7 +97,7 @@ impl Nest<'_, '_, '_> {
                 Stmt::Let { dst, instr } => self.assign(*dst, instr),
                 Stmt::Store { access, value } => self.store(access, *value),
                 Stmt::Contract(contraction) => self.contract(contraction),
-                Stmt::Sort { keys, positions, count, order } => self.sort(keys, positions, *count, *order),
+                Stmt::Sort { keys, positions, sorting } => self.sort(keys, positions, *sorting),
                 Stmt::Accumulate { access, row, stride, bound, value } => {
                     self.accumulate_row(access, (*row, *stride, *bound), *value);
                 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Access, Affine, BufferId, Instr, Kernel, Part, Place, Program, Stmt, Task, Var};
+use super::{Access, Affine, BufferId, Instr, Kernel, Part, Place, Program, Sorting, Stmt, Task, Var};
 
 impl Display for Var {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -78,8 +78,12 @@ impl Kernel {
                 Stmt::Accumulate { access, row, stride, bound, value } => {
                     writeln!(f, "{indent}add {access} + {stride}·{row} (below {bound}) += {value}")?;
                 }
-                Stmt::Sort { keys, positions, count, order } => {
-                    writeln!(f, "{indent}sort {positions} = {order} positions of {count} from {keys}")?;
+                Stmt::Sort { keys, positions, sorting: Sorting { count, first, order } } => {
+                    let first = if first == count { String::new() } else { format!("first {first} ") };
+                    writeln!(
+                        f,
+                        "{indent}sort {positions} = {first}{order} positions of {count} from {keys}"
+                    )?;
                 }
                 Stmt::For { var, body } => {
                     writeln!(f, "{indent}for i{} in 0..{} {{", var.0, self.extent(*var))?;

@@ -101,9 +101,19 @@ pub enum Stmt {
     /// Adds to the element at the access plus `row · stride`, with `row` held between 0 and `bound - 1`. The iterations of
     /// loops around it may meet at one element, and run in order.
     Accumulate { access: Access, row: Var, stride: i64, bound: i64, value: Var },
-    /// Writes, for the `count` elements from `keys` on, their positions in order (i64) from `positions` on. Equal elements
+    /// Writes, for the elements from `keys` on, their positions in order (i64) from `positions` on. Equal elements
     /// stay in the order they stand in.
-    Sort { keys: Access, positions: Access, count: usize, order: Order },
+    Sort { keys: Access, positions: Access, sorting: Sorting },
+}
+
+/// How a row is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sorting {
+    /// The elements of the row.
+    pub count: usize,
+    /// The positions wanted, from the first in order on.
+    pub first: usize,
+    pub order: Order,
 }
 
 /// One result of a [`Stmt::Reduce`].
@@ -279,7 +289,9 @@ impl Kernel {
                     Stmt::Let { instr, .. } => cost(instr),
                     Stmt::Store { .. } | Stmt::Accumulate { .. } => 1,
                     Stmt::Contract(contraction) => contraction.work(kernel),
-                    Stmt::Sort { count, .. } => count.saturating_mul(1 + count.ilog2() as usize),
+                    Stmt::Sort { sorting: Sorting { count, first, .. }, .. } => {
+                        count.saturating_mul(1 + first.ilog2() as usize)
+                    }
                     Stmt::For { var, body } | Stmt::Recur { var, body, .. } => {
                         kernel.extent(*var).saturating_mul(work(kernel, body, cost))
                     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, Buffer, BufferId, Contraction, Instr, Kernel, LoopVar, Stmt, Task};
+use super::{Access, Buffer, BufferId, Contraction, Instr, Kernel, LoopVar, Sorting, Stmt, Task};
 
 /// Whether a buffer is read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,9 +79,9 @@ impl Kernel {
                 add(access, Passage::Read, elements);
                 add(access, Passage::Write, elements);
             }
-            Stmt::Sort { keys, positions, count, .. } => {
+            Stmt::Sort { keys, positions, sorting: Sorting { count, first, .. } } => {
                 add(keys, Passage::Read, count.saturating_mul(self.distinct(keys, around)));
-                add(positions, Passage::Write, count.saturating_mul(self.distinct(positions, around)));
+                add(positions, Passage::Write, first.saturating_mul(self.distinct(positions, around)));
             }
             Stmt::For { var, body } | Stmt::Reduce { var, body, .. } | Stmt::Recur { var, body, .. } => {
                 let within = [around, &[*var]].concat();

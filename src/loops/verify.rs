@@ -1,7 +1,9 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Stmt, Task, Var, around_loop};
+use super::{
+    Access, Buffer, Contraction, Instr, Kernel, Place, Program, Sorting, Stmt, Task, Var, around_loop,
+};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -76,7 +78,7 @@ impl Checker<'_> {
                 self.used(*value)?;
                 self.access(access, stride * (bound - 1))
             }
-            Stmt::Sort { keys, positions, count, .. } => self.sort(keys, positions, *count),
+            Stmt::Sort { keys, positions, sorting } => self.sort(keys, positions, *sorting),
             Stmt::For { body, .. } => self.body(body),
             Stmt::Contract(contraction) => self.contraction(contraction),
             Stmt::Recur { carry, body, next, .. } => {
@@ -105,15 +107,15 @@ impl Checker<'_> {
         }
     }
 
-    fn sort(&self, keys: &Access, positions: &Access, count: usize) -> Result<()> {
-        if count == 0 || keys.buffer == positions.buffer {
-            return Err(self.fault(format!("{count} positions of {keys} go to {positions}")));
+    fn sort(&self, keys: &Access, positions: &Access, Sorting { count, first, .. }: Sorting) -> Result<()> {
+        if !(1..=count).contains(&first) || keys.buffer == positions.buffer {
+            return Err(self.fault(format!("{first} positions of {count} from {keys} go to {positions}")));
         }
         if self.program.buffers[positions.buffer.index()].dtype != DType::I64 {
             return Err(self.fault(format!("{positions} is not of i64")));
         }
         self.access(keys, count as i64 - 1)?;
-        self.access(positions, count as i64 - 1)
+        self.access(positions, first as i64 - 1)
     }
 
     fn contraction(&self, contraction: &Contraction) -> Result<()> {

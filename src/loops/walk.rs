@@ -59,7 +59,7 @@ impl Stmt {
                 Some((access, stride * (bound - 1)))
             }
             Stmt::Accumulate { .. } => self.write(),
-            Stmt::Sort { keys, count, .. } => Some((keys, *count as i64 - 1)),
+            Stmt::Sort { keys, sorting, .. } => Some((keys, sorting.count as i64 - 1)),
             _ => None,
         }
     }
@@ -69,7 +69,7 @@ impl Stmt {
         match self {
             Stmt::Store { access, .. } => Some((access, 0)),
             Stmt::Accumulate { access, stride, bound, .. } => Some((access, stride * (bound - 1))),
-            Stmt::Sort { positions, count, .. } => Some((positions, *count as i64 - 1)),
+            Stmt::Sort { positions, sorting, .. } => Some((positions, sorting.first as i64 - 1)),
             _ => None,
         }
     }

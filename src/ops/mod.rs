@@ -42,7 +42,7 @@ pub use window::{Slide, Window};
 use crate::error::{Result, TypeError};
 use crate::graph;
 pub use crate::loops::Order;
-use crate::loops::{Affine, Combine, Instr, Var};
+use crate::loops::{Affine, Combine, Instr, Sorting, Var};
 use crate::types::{DType, Scalar, Shape, TensorType, Value};
 
 /// A graph over this crate's operators.
@@ -246,9 +246,9 @@ pub trait Writer: Emitter {
         body: &mut dyn FnMut(&mut dyn Writer, &Affine, Var) -> Var,
     );
 
-    /// Writes, for the `count` elements from this row-major offset on, of an operand with [`Reads::Linear`], their
-    /// positions in order at the result's same offsets.
-    fn sort(&mut self, operand: usize, offset: Affine, count: usize, order: Order);
+    /// Writes, for a row of an operand with [`Reads::Linear`] from one row-major offset on, the positions of its elements
+    /// in order from another one of the result on.
+    fn sort(&mut self, operand: usize, offsets: [Affine; 2], sorting: Sorting);
 
     /// Writes the result's element at a row-major offset.
     fn store(&mut self, offset: Affine, value: Var);

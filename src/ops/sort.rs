@@ -9,14 +9,16 @@ use super::reduce::resolve_axis;
 use super::{Mapped, Op, Reads, Rules, Site, Tensor, Types, Whole, Writer, expect_operands};
 use crate::error::{Result, TypeError};
 use crate::graph::OpText;
-use crate::loops::{Affine, Order};
-use crate::types::{DType, Element, TensorType, Value, map_value};
+use crate::loops::{Affine, Order, Sorting};
+use crate::types::{DType, Element, Shape, TensorType, Value, map_value};
 
 /// For every row along the last axis the positions of its elements in order: equal elements in the order they stand in,
 /// NaN as larger than every number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Argsort {
     pub order: Order,
+    /// So many positions from the first on; otherwise all.
+    pub first: Option<usize>,
 }
 
 impl Rules for Argsort {
@@ -26,10 +28,15 @@ impl Rules for Argsort {
 
     fn infer(&self, operands: &[TensorType]) -> Result<TensorType, TypeError> {
         let [x] = expect_operands(operands)?;
-        if x.shape.rank() == 0 {
+        let Some((&count, others)) = x.shape.extents().split_last() else {
             return Err(TypeError::Axis { axis: -1, ty: x });
+        };
+        let first = self.first.unwrap_or(count);
+        if first > count {
+            return Err(TypeError::Invalid(format!("the rows of {x} have fewer than {first} elements")));
         }
-        Ok(TensorType { dtype: DType::I64, ..x })
+        let shape = Shape::of(&[others, &[first]].concat());
+        Ok(TensorType { dtype: DType::I64, shape })
     }
 
     fn vjp<'g>(&self, _: &Site<'g>, _: usize, _: Tensor<'g>) -> Option<Tensor<'g>> {
@@ -59,19 +66,25 @@ impl Rules for Argsort {
 
 impl Whole for Argsort {
     fn write(&self, types: &Types, writer: &mut dyn Writer) {
-        let shape = types.result.shape;
-        let Some((&count, others)) = shape.extents().split_last() else { return };
+        let (from, to) = (types.operands[0].shape, types.result.shape);
+        let (Some((&count, others)), Some(&first)) = (from.extents().split_last(), to.extents().last())
+        else {
+            return;
+        };
         writer.each(others, &mut |writer, row| {
             let row = [row, &[Affine::default()]].concat();
-            writer.sort(0, Affine::linear(&row, shape.extents()), count, self.order);
+            let offsets = [from, to].map(|shape| Affine::linear(&row, shape.extents()));
+            writer.sort(0, offsets, Sorting { count, first, order: self.order });
         });
     }
 }
 
 impl Argsort {
     fn positions<T: Element + PartialOrd>(&self, x: &ArrayD<T>) -> ArrayD<i64> {
-        let mut positions = ArrayD::zeros(x.raw_dim());
         let last = Axis(x.ndim() - 1);
+        let mut shape = x.raw_dim();
+        shape[last.index()] = self.first.unwrap_or(shape[last.index()]);
+        let mut positions = ArrayD::zeros(shape);
         for (keys, mut order) in x.lanes(last).into_iter().zip(positions.lanes_mut(last)) {
             let mut sorted: Vec<usize> = (0..keys.len()).collect();
             sorted.sort_by(|&a, &b| self.order.compare(&keys[a], &keys[b]));
@@ -83,15 +96,23 @@ impl Argsort {
 
 impl fmt::Display for Argsort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "argsort[{}]", self.order)
+        match self.first {
+            None => write!(f, "argsort[{}]", self.order),
+            Some(first) => write!(f, "argsort[{}, first {first}]", self.order),
+        }
     }
 }
 
 impl Argsort {
     /// The operator that prints as this text.
     pub(super) fn parse(text: &OpText<'_>) -> Option<Argsort> {
-        let known = Order::ALL.iter().filter(|_| text.name == "argsort");
-        known.copied().find(|order| order.name() == text.attributes).map(|order| Argsort { order })
+        let attributes = Some(text.attributes).filter(|_| text.name == "argsort")?;
+        let (name, first) = match attributes.split_once(", first ") {
+            Some((name, first)) => (name, Some(first.parse().ok()?)),
+            None => (attributes, None),
+        };
+        let order = Order::ALL.iter().copied().find(|order| order.name() == name)?;
+        Some(Argsort { order, first })
     }
 }
 
@@ -112,12 +133,14 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn argsort(self, axis: isize, order: Order) -> Tensor<'g> {
         match resolve_axis(axis, self.ty()) {
-            Ok(_) => {
-                let rows = self.move_axis(axis, -1);
-                Tensor::apply(Op::Argsort(Argsort { order }), &[rows]).move_axis(-1, axis)
-            }
+            Ok(_) => self.positions_along(axis, Argsort { order, first: None }),
             Err(error) => self.poison("argsort", error),
         }
+    }
+
+    #[track_caller]
+    fn positions_along(self, axis: isize, argsort: Argsort) -> Tensor<'g> {
+        Tensor::apply(Op::Argsort(argsort), &[self.move_axis(axis, -1)]).move_axis(-1, axis)
     }
 
     /// The elements along an axis in order, by [`Tensor::argsort`]. Each cotangent goes to the element that came there.
@@ -126,8 +149,8 @@ impl<'g> Tensor<'g> {
         self.take_along_axis(axis, self.argsort(axis, order))
     }
 
-    /// The `k` largest elements along an axis, the largest first, and their positions as i64: by [`Tensor::argsort`] in
-    /// descending order. An error for more than there are.
+    /// The `k` largest elements along an axis, the largest first, and their positions as i64: the first ones of
+    /// [`Tensor::argsort`] in descending order. An error for more than there are.
     ///
     /// ```
     /// # use hitofude::prelude::*;
@@ -154,7 +177,10 @@ impl<'g> Tensor<'g> {
             let poisoned = self.poison("top_k", TypeError::Invalid(message));
             return (poisoned, poisoned);
         }
-        let positions = self.argsort(axis, Order::Descending).slice(axis, 0..k);
+        // A few are found faster than the whole row is sorted.
+        let is_few = k <= extent / 16 || (k < extent && extent <= 16);
+        let argsort = Argsort { order: Order::Descending, first: Some(k).filter(|_| is_few) };
+        let positions = self.positions_along(axis, argsort).slice(axis, 0..k);
         (self.take_along_axis(axis, positions), positions)
     }
 }

@@ -8,7 +8,7 @@ use super::fusion::Fusion;
 use super::memory::{Home, Memory};
 use super::{Destination, KernelId};
 use crate::graph::NodeId;
-use crate::loops::{Access, Affine, Combine, Instr, Kernel, LoopVar, Order, Part, Stmt, Var};
+use crate::loops::{Access, Affine, Combine, Instr, Kernel, LoopVar, Part, Sorting, Stmt, Var};
 use crate::ops::{Emitter, Graph, Types, Whole, Writer};
 use crate::types::{DType, Scalar, Shape};
 
@@ -315,13 +315,13 @@ impl Writer for At<'_, '_> {
         }
     }
 
-    fn sort(&mut self, operand: usize, offset: Affine, count: usize, order: Order) {
+    fn sort(&mut self, operand: usize, [from, to]: [Affine; 2], sorting: Sorting) {
         let node = self.operands[operand];
         let Home { buffer, start } = self.lowering.memory.home_of(node);
-        let keys = Access { buffer, index: start.plus(&offset) };
-        for Home { buffer, start } in self.destinations.iter().filter(|_| count > 0) {
-            let positions = Access { buffer: *buffer, index: start.plus(&offset) };
-            self.lowering.push(Stmt::Sort { keys: keys.clone(), positions, count, order });
+        let keys = Access { buffer, index: start.plus(&from) };
+        for Home { buffer, start } in self.destinations.iter().filter(|_| sorting.first > 0) {
+            let positions = Access { buffer: *buffer, index: start.plus(&to) };
+            self.lowering.push(Stmt::Sort { keys: keys.clone(), positions, sorting });
         }
     }
 }

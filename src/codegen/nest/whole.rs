@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cranelift::prelude::{InstBuilder, IntCC, Value, types};
 
 use super::{Nest, Position, Walk};
-use crate::loops::{Access, Binary, LoopVar, Order, Stmt, Var};
+use crate::loops::{Access, Binary, LoopVar, Sorting, Stmt, Var};
 use crate::types::Scalar;
 
 impl Nest<'_, '_, '_> {
@@ -64,15 +64,17 @@ impl Nest<'_, '_, '_> {
     }
 
     /// A call of the library's function for a row.
-    pub(super) fn sort(&mut self, keys: &Access, positions: &Access, count: usize, order: Order) {
+    pub(super) fn sort(&mut self, keys: &Access, positions: &Access, sorting: Sorting) {
         let dtype = self.program.buffers[keys.buffer.index()].dtype;
-        let function = (self.emit.library.sort)(dtype, order) as *const u8;
-        let mut arguments = Vec::with_capacity(3);
+        let function = (self.emit.library.sort)(dtype, sorting.order) as *const u8;
+        let mut arguments = Vec::with_capacity(4);
         for access in [keys, positions] {
             let (address, offset) = self.address(access);
             arguments.push(self.emit.builder.ins().iadd_imm_s(address, i64::from(offset)));
         }
-        arguments.push(self.emit.builder.ins().iconst(types::I64, count as i64));
+        for number in [sorting.count, sorting.first] {
+            arguments.push(self.emit.builder.ins().iconst(types::I64, number as i64));
+        }
         self.emit.call_library(function, &arguments);
     }
 }

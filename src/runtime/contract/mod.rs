@@ -58,7 +58,7 @@ macro_rules! entry {
             // SAFETY: generated code passes tables that live as long as it, and memory that the loop IR's verifier
             // found large enough; the library was chosen for this processor.
             unsafe {
-                let operands = Operands::new::<$vector>(&*tables, lhs, rhs, out, scale);
+                let operands = Operands::new::<$vector>(&*tables, lhs, rhs, out, scale, $rows);
                 let compute: ShareFn<$element> = match operands.way {
                     Way::InPlace => in_place,
                     Way::Packed => packed,
@@ -180,13 +180,14 @@ impl<'t, T> Operands<'t, T> {
         rhs: *const T,
         out: *mut T,
         scale: T,
+        tallest: usize,
     ) -> Operands<'t, T> {
         let Tables { row_lhs, row_out, row_run, depth_lhs, .. } = tables;
         let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = tables;
         let left = Side { operand: lhs, offsets: row_lhs, out: row_out, run: *row_run, depth: depth_lhs };
         let right =
             Side { operand: rhs, offsets: column_rhs, out: column_out, run: *column_run, depth: depth_rhs };
-        let plan = Plan::of::<V, T>(&left, &right, tables.depth_run);
+        let plan = Plan::of::<V, T>(&left, &right, tables.depth_run, tallest);
         let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
         let scale = tables.is_scaled.then_some(scale);
         Operands { rows, columns, out, scale, depth_run: tables.depth_run, way: plan.way }

@@ -18,7 +18,7 @@ pub(super) struct Plan {
     pub way: Way,
     /// Whether the left operand's rows take the place of columns.
     pub is_swapped: bool,
-    /// Cycles a depth, about: one for a vector multiplied and added.
+    /// In vectors multiplied and added, about.
     cost: usize,
 }
 
@@ -29,20 +29,23 @@ const SMALL: usize = 1 << 12;
 const FEW_ROWS: usize = 24;
 
 impl Plan {
-    /// The cheapest plan; `depth_run` depths at a time lie side by side in both operands.
+    /// The cheapest plan with tiles of at most so many rows; `depth_run` depths at a time lie side by side in both operands.
     #[inline(always)]
-    pub(super) fn of<V: Vector, T>(left: &Side<T>, right: &Side<T>, depth_run: usize) -> Plan {
+    pub(super) fn of<V: Vector, T>(
+        left: &Side<T>,
+        right: &Side<T>,
+        depth_run: usize,
+        tallest: usize,
+    ) -> Plan {
         let (rows, columns, depth) = (left.offsets.len(), right.offsets.len(), left.depth.len());
-        if V::MASKS && right.run == columns && columns * depth <= SMALL {
-            return Plan { way: Way::InPlace, is_swapped: false, cost: 0 };
-        }
-        let (plain, swapped) = (Plan::of_columns::<V, T>(left, right), Plan::of_columns::<V, T>(right, left));
-        // What is written across costs a little more.
+        let plain = Plan::of_columns::<V, T>(left, right, tallest);
+        let swapped = Plan::of_columns::<V, T>(right, left, tallest);
+        // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
-        // Vectors of sums are added up at the end, in about 8 cycles.
+        // Vectors of sums are added up at the end.
         let sums = rows.next_multiple_of(dot::ROWS) * columns;
-        let cost = sums * depth_run.div_ceil(V::LANES) / depth_run + 8 * sums / depth;
+        let cost = sums * (depth_run.div_ceil(V::LANES) * depth / depth_run + 14);
         match V::MASKS && 4 * cost < 3 * best.cost {
             true => Plan { way: Way::Dots, is_swapped: false, cost },
             false => best,
@@ -51,26 +54,52 @@ impl Plan {
 
     /// The cheaper plan with vectors of columns.
     #[inline(always)]
-    fn of_columns<V: Vector, T>(left: &Side<T>, right: &Side<T>) -> Plan {
-        let (rows, columns) = (left.offsets.len(), right.offsets.len());
+    fn of_columns<V: Vector, T>(left: &Side<T>, right: &Side<T>, tallest: usize) -> Plan {
+        let (rows, columns, depth) = (left.offsets.len(), right.offsets.len(), left.depth.len());
         // Vectors that runs are cut into, and vectors that are packed full.
         let cut = columns / right.run * right.run.div_ceil(V::LANES);
         let full = columns.div_ceil(V::LANES);
         // A vector beside no other is multiplied a sixth slower, or half as fast where an element takes an instruction
-        // of its own. One is copied in 4 cycles or put together in 12.
+        // of its own.
         let height = match (full, V::MASKS) {
             (1, true) => rows + rows / 6,
             (1, false) => 2 * rows,
             _ => rows,
         };
-        let is_transposed = V::MASKS && steps_by_one(right.depth, V::LANES);
-        let is_copied = is_transposed || steps_by_one(right.offsets, V::LANES);
-        let packed = full * (height + if is_copied { 4 } else { 12 });
-        let in_place = cut * height;
-        match (V::MASKS || right.run.is_multiple_of(V::LANES)) && rows <= FEW_ROWS && in_place <= packed {
+        // What a vector of sums takes at the end, beside so many: to be written, or to be written across.
+        let ending = match (steps_by_one(right.out, V::LANES), V::MASKS) {
+            (true, true) => 10 * rows,
+            (true, false) if columns < V::LANES => 45 * rows,
+            (true, false) => 16 * rows,
+            (false, true) => 220 * rows.div_ceil(tallest),
+            (false, false) => 440 * rows.div_ceil(tallest),
+        };
+        let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
+        let in_place = cut * (height * depth + ending);
+        let is_near = rows <= FEW_ROWS || columns * depth <= SMALL;
+        match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },
         }
+    }
+}
+
+/// What it takes to pack a vector: it is copied, a transposed block, put together from runs, or an element at a time.
+#[inline(always)]
+fn packing<V: Vector, T>(side: &Side<T>) -> usize {
+    let is_along = side.depth.len() >= V::LANES && steps_by_one(side.depth, V::LANES);
+    // Ends of runs would cut many vectors.
+    let is_cut = (V::LANES..4 * V::LANES).contains(&side.run)
+        && side.run < side.offsets.len()
+        && !side.run.is_multiple_of(V::LANES);
+    if steps_by_one(side.offsets, V::LANES) && !is_cut {
+        6
+    } else if is_along {
+        if V::MASKS { 10 } else { 18 }
+    } else if side.depth.len() < V::LANES {
+        4 * V::LANES
+    } else {
+        24
     }
 }
 

@@ -156,17 +156,42 @@ fn convolutions_are_computed_in_every_way() {
         let (tables, lengths) = convolution(sizes, is_gradient);
         check(&tables, lengths);
         #[cfg(target_arch = "x86_64")]
-        {
-            let null = std::ptr::null::<f32>();
-            let side = |offsets, out, run, depth| Side { operand: null, offsets, out, run, depth };
-            let Tables { row_lhs, row_out, row_run, depth_lhs, depth_run, .. } = &tables;
-            let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = &tables;
-            let left = side(row_lhs, row_out, *row_run, depth_lhs);
-            let right = side(column_rhs, column_out, *column_run, depth_rhs);
-            let plan = Plan::of::<__m512, f32>(&left, &right, *depth_run);
-            assert_eq!((plan.way, plan.is_swapped), (way, is_swapped), "{sizes:?} {is_gradient}");
-        }
+        assert_eq!(plan::<__m512>(&tables, 12), (way, is_swapped), "{sizes:?} {is_gradient}");
     }
+}
+
+/// How a contraction is computed, and whether its operands change places.
+#[cfg(target_arch = "x86_64")]
+fn plan<V: Vector>(tables: &Tables, tallest: usize) -> (Way, bool) {
+    let null = std::ptr::null::<f32>();
+    let side = |offsets, out, run, depth| Side { operand: null, offsets, out, run, depth };
+    let Tables { row_lhs, row_out, row_run, depth_lhs, depth_run, .. } = tables;
+    let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = tables;
+    let left = side(row_lhs, row_out, *row_run, depth_lhs);
+    let right = side(column_rhs, column_out, *column_run, depth_rhs);
+    let plan = Plan::of::<V, f32>(&left, &right, *depth_run, tallest);
+    (plan.way, plan.is_swapped)
+}
+
+/// Many rows of a few columns: the large operand is not packed for a shallow sum, unless that fills vectors for longer.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_small_operand_is_the_one_packed() {
+    for (n, k, is_lhs_across, is_rhs_across, way, is_swapped) in [
+        (8, 8, false, false, Way::InPlace, false),
+        (8, 8, false, true, Way::Packed, false),
+        (12, 16, false, true, Way::Packed, false),
+        (2, 32, true, false, Way::Packed, true),
+    ] {
+        let (row_lhs, depth_lhs) = matrix(1000, k, is_lhs_across);
+        let (depth_rhs, column_rhs) = matrix(k, n, is_rhs_across);
+        let (row_out, column_out) = matrix(1000, n, false);
+        let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
+        assert_eq!(plan::<__m512>(&tables, 12), (way, is_swapped), "{n} {k}");
+    }
+    // The AVX2 kernels copy rows of 14 pixels in pieces: packing windows costs more than what six channels leave empty.
+    let (tables, _) = convolution([32, 16, 6, 18], false);
+    assert_eq!(plan::<__m256>(&tables, 6), (Way::Packed, true));
 }
 
 /// Windows read backwards: ends of runs lie as far apart as in a run that goes up.
