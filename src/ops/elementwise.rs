@@ -1,7 +1,7 @@
 //! Elementwise operators: a scalar function at every element of operands of one shape.
 
 use std::fmt;
-use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
+use std::ops::{Neg, Not};
 
 use super::{Emitter, Mapped, Op, Rules, Site, Tensor, Types, expect_operands, with_axes};
 use crate::error::{Result, TypeError};
@@ -462,30 +462,6 @@ impl<'g> Tensor<'g> {
     pub fn square(self) -> Tensor<'g> {
         self * self
     }
-}
-
-macro_rules! operator_traits {
-    ($($trait:ident $method:ident $function:ident;)*) => {$(
-        impl<'g> $trait for Tensor<'g> {
-            type Output = Tensor<'g>;
-            #[track_caller]
-            fn $method(self, other: Tensor<'g>) -> Tensor<'g> {
-                broadcasting(Elementwise::Binary(Binary::$function), self, other)
-            }
-        }
-    )*};
-}
-operator_traits! {
-    Add add Add;
-    Sub sub Sub;
-    Mul mul Mul;
-    Div div Div;
-    Rem rem Rem;
-    BitAnd bitand And;
-    BitOr bitor Or;
-    BitXor bitxor Xor;
-    Shl shl ShiftLeft;
-    Shr shr ShiftRight;
 }
 
 impl<'g> Neg for Tensor<'g> {

@@ -1,4 +1,4 @@
-//! Numbers beside tensors, in operators and as arguments of methods.
+//! What stands beside tensors, in operators and as an argument of methods: tensors and numbers.
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Rem, Shl, Shr, Sub};
 
@@ -65,16 +65,23 @@ impl<'g> Operand<'g> {
     }
 }
 
-macro_rules! number_traits {
-    ($number:ty: $($trait:ident $method:ident $function:ident;)*) => {$(
-        impl<'g> $trait<$number> for Tensor<'g> {
+/// Operators of a tensor and what stands behind it.
+macro_rules! after {
+    ($other:ty: $($trait:ident $method:ident $function:ident;)*) => {$(
+        impl<'g> $trait<$other> for Tensor<'g> {
             type Output = Tensor<'g>;
             #[track_caller]
-            fn $method(self, other: $number) -> Tensor<'g> {
+            fn $method(self, other: $other) -> Tensor<'g> {
                 let other = Operand::from(other).beside(self);
                 broadcasting(Elementwise::Binary(Binary::$function), self, other)
             }
         }
+    )*};
+}
+
+/// Operators of a number and the tensor behind it.
+macro_rules! before {
+    ($number:ty: $($trait:ident $method:ident $function:ident;)*) => {$(
         impl<'g> $trait<Tensor<'g>> for $number {
             type Output = Tensor<'g>;
             #[track_caller]
@@ -85,44 +92,30 @@ macro_rules! number_traits {
         }
     )*};
 }
-number_traits! {
-    f64:
-    Add add Add;
-    Sub sub Sub;
-    Mul mul Mul;
-    Div div Div;
-    Rem rem Rem;
-}
 
-macro_rules! integer_traits {
-    ($($integer:ty)*) => {$(
-        number_traits! {
-            $integer:
-            Add add Add;
-            Sub sub Sub;
-            Mul mul Mul;
-            Div div Div;
-            Rem rem Rem;
-            BitAnd bitand And;
-            BitOr bitor Or;
-            BitXor bitxor Xor;
-        }
+macro_rules! arithmetic {
+    ($($place:ident $other:ty;)*) => {$(
+        $place! { $other: Add add Add; Sub sub Sub; Mul mul Mul; Div div Div; Rem rem Rem; }
     )*};
 }
-integer_traits!(i32 i64);
+macro_rules! bitwise {
+    ($($place:ident $other:ty;)*) => {$(
+        $place! { $other: BitAnd bitand And; BitOr bitor Or; BitXor bitxor Xor; }
+    )*};
+}
+arithmetic! { after Tensor<'g>; after f64; before f64; after i32; before i32; after i64; before i64; }
+bitwise! { after Tensor<'g>; after i32; before i32; after i64; before i64; }
+after! { Tensor<'g>: Shl shl ShiftLeft; Shr shr ShiftRight; }
 
 macro_rules! shift_traits {
-    ($($trait:ident $method:ident $function:ident;)*) => {$(
+    ($($trait:ident $method:ident;)*) => {$(
         impl<'g> $trait<u32> for Tensor<'g> {
             type Output = Tensor<'g>;
             #[track_caller]
             fn $method(self, bits: u32) -> Tensor<'g> {
-                broadcasting(Elementwise::Binary(Binary::$function), self, self.constant_like(bits.into()))
+                self.$method(self.constant_like(bits.into()))
             }
         }
     )*};
 }
-shift_traits! {
-    Shl shl ShiftLeft;
-    Shr shr ShiftRight;
-}
+shift_traits! { Shl shl; Shr shr; }
