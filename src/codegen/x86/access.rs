@@ -80,7 +80,7 @@ impl Nest<'_> {
                 self.load_by(code, address, mask)
             }
             (2, _) if guard.is_none() => self.load_every_second(address),
-            (-1, _) if guard.is_none() && matches!(self.rest, Rest::Full) => self.load_reversed(address),
+            (-1, _) if guard.is_none() && self.rest.is_full() => self.load_reversed(address),
             _ => self.gather(address, step, guard),
         }
     }
@@ -125,7 +125,7 @@ impl Nest<'_> {
                 let mask = self.mask(None);
                 self.store_whole(address, value, mask);
             }
-            -1 if matches!(self.rest, Rest::Full) => self.store_reversed(address, value),
+            -1 if self.rest.is_full() => self.store_reversed(address, value),
             _ => self.store_apart(address, step, value),
         }
     }

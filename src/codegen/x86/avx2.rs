@@ -143,7 +143,10 @@ impl Rewriting<'_> {
             "kandnw" => AND_NOT,
             "korw" => OR,
             "kxorw" => XOR,
-            "knotw" => return self.inverted(to, inst.operand),
+            "knotw" => {
+                self.inverted(to, inst.operand);
+                return Some(());
+            }
             "kmovw" | "kmovq" => {
                 self.push(Inst::load(to, inst.operand));
                 return Some(());
@@ -154,10 +157,9 @@ impl Rewriting<'_> {
         Some(())
     }
 
-    fn inverted(&mut self, to: Reg, x: Operand) -> Option<()> {
+    fn inverted(&mut self, to: Reg, x: Operand) {
         let (x, ones) = (self.register(x), self.number(ONES, 8));
         self.push(Inst::new(XOR, to, x, ones));
-        Some(())
     }
 
     fn masked(&mut self, inst: Inst, mask: Reg) -> Option<()> {
@@ -203,7 +205,7 @@ impl Rewriting<'_> {
                 self.push(Inst { operand: Operand::Reg(x), ..inst });
             }
             "vpmovm2" => self.push(Inst::load(inst.reg?, operand)),
-            "vpbroadcast" => return self.broadcast(inst),
+            "vpbroadcast" => self.broadcast(inst),
             "vperm" if inst.immediate.is_some() || !code.is_wide => self.push(inst),
             "vpmull" | "vpabs" | "vpsrav" | "vpmaxs" | "vpmins" if !code.is_wide => self.push(inst),
             "vpabs" => self.magnitude(inst.reg?, operand),
@@ -221,7 +223,7 @@ impl Rewriting<'_> {
             "vptestm" => {
                 let (zero, equal) = (self.number(0, 8), equal(is_wide));
                 let is_zero = self.computed(equal, x, zero);
-                return self.inverted(to, Operand::Reg(is_zero));
+                self.inverted(to, Operand::Reg(is_zero));
             }
             "vpcmp" => return self.compared(to, inst.immediate?, x, operand, is_wide),
             "vpcmpu" if inst.immediate == Some(LESS) => self.below(to, x, operand, is_wide),
@@ -241,21 +243,15 @@ impl Rewriting<'_> {
     }
 
     /// A number from a general register, or a byte from memory, in every lane.
-    fn broadcast(&mut self, inst: Inst) -> Option<()> {
-        let Code { is_wide, .. } = inst.code;
+    fn broadcast(&mut self, inst: Inst) {
         if inst.code.suffix == "b" {
-            self.push(inst);
-            return Some(());
+            return self.push(inst);
         }
-        let first = self.computed(
-            Code::integer("vmov", 1, 0x6e, if is_wide { 8 } else { 4 }).scalar(),
-            None,
-            inst.operand,
-        );
-        let byte = if is_wide { 0x59 } else { 0x58 };
+        let (width, byte) = if inst.code.is_wide { (8, 0x59) } else { (4, 0x58) };
+        let to_vector = Code::integer("vmov", 1, 0x6e, width).scalar();
+        let first = self.computed(to_vector, None, inst.operand);
         let code = Code { byte, is_wide: false, ..inst.code };
         self.push(Inst::new(code, inst.reg, None, Operand::Reg(first)));
-        Some(())
     }
 
     fn compared(&mut self, to: Reg, predicate: i32, a: Reg, b: Operand, is_wide: bool) -> Option<()> {
@@ -267,9 +263,10 @@ impl Rewriting<'_> {
         };
         if is_inverted {
             let result = self.computed(code, a, b);
-            return self.inverted(to, Operand::Reg(result));
+            self.inverted(to, Operand::Reg(result));
+        } else {
+            self.push(Inst::new(code, to, a, b));
         }
-        self.push(Inst::new(code, to, a, b));
         Some(())
     }
 

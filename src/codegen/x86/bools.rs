@@ -8,7 +8,7 @@ use super::nest::{Nest, Rest};
 impl Nest<'_> {
     /// All the same, without a guard, or neighbours.
     pub(super) fn load_bools(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        if self.lanes.isa == Isa::Avx2 && step == 1 && (!matches!(self.rest, Rest::Full) || guard.is_some()) {
+        if self.lanes.isa == Isa::Avx2 && step == 1 && (!self.rest.is_full() || guard.is_some()) {
             return self.load_bytes(address, guard);
         }
         let loaded = match step {

@@ -26,7 +26,7 @@ impl Isa {
     }
 
     /// Whether this processor runs such code.
-    pub fn is_available(self) -> bool {
+    fn is_available(self) -> bool {
         #[cfg(all(target_arch = "x86_64", unix))]
         return match self {
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),

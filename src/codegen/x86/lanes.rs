@@ -50,6 +50,9 @@ const GREATER: i32 = 14;
 pub(super) const MINIMUM: i32 = 4;
 pub(super) const MAXIMUM: i32 = 5;
 
+/// Puts halves of two vectors of 256 bits together.
+pub(super) const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f", 3, 0x06, 4) };
+
 impl Lanes {
     pub fn new(isa: Isa, width: usize) -> Lanes {
         Lanes { build: Builder::new(), isa, width, values: vec![], less: vec![], is_unsupported: false }

@@ -42,6 +42,10 @@ pub enum Rest {
 }
 
 impl Rest {
+    pub fn is_full(self) -> bool {
+        matches!(self, Rest::Full)
+    }
+
     /// How many there are, of so many in a vector, where the code depends on it.
     pub fn count(self, lanes: usize) -> usize {
         match self {

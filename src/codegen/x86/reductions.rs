@@ -1,7 +1,7 @@
 //! Partial results in lanes: what is joined to them, and how all lanes become one.
 
 use super::isa::Isa;
-use super::lanes::{Held, Lanes, MAXIMUM, MINIMUM, UNORDERED};
+use super::lanes::{HALVES, Held, Lanes, MAXIMUM, MINIMUM, UNORDERED};
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
 use crate::loops::{Binary, Combine};
 use crate::types::DType;
@@ -63,7 +63,7 @@ impl Lanes {
         let halves = match self.isa {
             Isa::Avx512 if is_narrow => Code { suffix: "f32x4", ..self.float("vshuf", 3, 0x23) },
             Isa::Avx512 => Code { suffix: "f64x2", ..self.float("vshuf", 3, 0x23) },
-            Isa::Avx2 => Code { suffix: "128", ..Code::integer("vperm2f", 3, 0x06, 4) },
+            Isa::Avx2 => HALVES,
         };
         let neighbours = self.float("vpermil", 3, if is_narrow { 4 } else { 5 });
         let of_halves: &[i32] = if self.isa == Isa::Avx512 { &[0x4e, 0xb1] } else { &[1] };

@@ -1,7 +1,7 @@
 //! Lanes that lie apart in memory: every second element, in pairs of vectors, any other distance, and rows by number.
 
 use super::isa::Isa;
-use super::lanes::Held;
+use super::lanes::{HALVES, Held};
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::Nest;
 use crate::loops::{Access, Affine, Binary};
@@ -25,10 +25,14 @@ impl Nest<'_> {
             }
             let both = self.in_turn(first, second, half);
             let mask = (taken < lanes).then(|| self.lanes.first(taken));
-            let address =
-                Address { offset: address.offset + self.lanes.isa.bytes() as i32 * half as i32, ..address };
+            let address = self.vector_from(address, half as i32);
             self.store_whole(address, both, mask);
         }
+    }
+
+    /// Where the vector lies that is so many further on.
+    fn vector_from(&self, address: Address, number: i32) -> Address {
+        Address { offset: address.offset + self.lanes.isa.bytes() as i32 * number, ..address }
     }
 
     /// Lanes to every second element: spread over two vectors, of which the elements between are left as they are.
@@ -46,11 +50,8 @@ impl Nest<'_> {
             let inst = |d| Inst::new(permute, d, spread, Operand::Reg(value));
             let spread = self.lanes.build.pure(Class::Vector, inst);
             let mask = self.lanes.bits(0x5555 & ((1 << taken) - 1));
-            self.store_whole(
-                Address { offset: address.offset + self.lanes.isa.bytes() as i32 * half as i32, ..address },
-                spread,
-                Some(mask),
-            );
+            let address = self.vector_from(address, half as i32);
+            self.store_whole(address, spread, Some(mask));
         }
     }
 
@@ -64,7 +65,7 @@ impl Nest<'_> {
         let high = if elements <= lanes {
             low
         } else {
-            let next = Address { offset: address.offset + self.lanes.isa.bytes() as i32, ..address };
+            let next = self.vector_from(address, 1);
             let mask = self.lanes.first(elements - lanes);
             self.load_by(code, next, Some(mask))
         };
@@ -95,7 +96,6 @@ impl Nest<'_> {
             let turns = self.lanes.series(|lane| half * lanes / 2 + lane / 2 + lane % 2 * lanes);
             return self.permuted(turns, first, second);
         }
-        const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f", 3, 0x06, 4) };
         let [low, high] = [("vunpckl", 0x14), ("vunpckh", 0x15)].map(|(name, byte)| {
             let code = self.lanes.float(name, 1, byte);
             self.lanes.build.pure(Class::Vector, |d| Inst::new(code, d, first, Operand::Reg(second)))

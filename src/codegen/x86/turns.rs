@@ -17,7 +17,6 @@ struct Turns<'t> {
     sums: &'t Sums<'t>,
     /// Whether what one turn does may come before what an earlier one does.
     may_pass: bool,
-    isa: Isa,
 }
 
 /// What a loop sums up: partial results of each part, in chains that the turns take in order.
@@ -43,12 +42,13 @@ impl Nest<'_> {
     /// A loop over all values of a variable; the last turn has the lanes that are left.
     pub(super) fn run_turns(&mut self, var: LoopVar, body: &[Stmt], sums: &Sums<'_>) {
         let (whole, rest, step) = (self.whole_turns(var), self.rest_of(var), self.step_of(var));
-        let may_pass = self.is_straight(body) && self.kernel.is_independent(&[], var, body);
-        let turns = Turns { var, body, step, sums, may_pass, isa: self.lanes.isa };
+        let is_straight = self.is_straight(body);
+        let may_pass = is_straight && self.kernel.is_independent(&[], var, body);
+        let turns = Turns { var, body, step, sums, may_pass };
         if self.is_masked(var, body) {
             return self.run_masked(&turns);
         }
-        let first = match self.is_written_out(var, body, sums.chains.len().max(1) as i64) {
+        let first = match self.is_written_out(var, body, sums.chains.len().max(1) as i64, is_straight) {
             true => 0,
             false => self.run_again_and_again(&turns, whole),
         };
@@ -58,7 +58,7 @@ impl Nest<'_> {
             left.push(self.turn(&turns, None, whole));
             self.rest = Rest::Full;
         }
-        let at_once = turns.at_once(&left, left.len() as i64);
+        let at_once = self.at_once(&turns, &left, left.len() as i64);
         self.write(left, &turns, at_once);
     }
 
@@ -79,7 +79,7 @@ impl Nest<'_> {
         let counter = self.lanes.build.open(Bound::Number(0));
         let mut written = vec![self.turn(turns, Some((counter, 1)), 0)];
         let chains = Some(turns.sums.chains.len() as i64).filter(|&chains| chains > 1);
-        let at_once = turns.at_once(&written, chains.unwrap_or(whole));
+        let at_once = self.at_once(turns, &written, chains.unwrap_or(whole));
         let count = chains.unwrap_or(at_once);
         written.extend((1..count).map(|turn| self.turn(turns, Some((counter, 1)), turn)));
         self.write(written, turns, at_once);
@@ -96,9 +96,9 @@ impl Nest<'_> {
         let (extent, sums) = (self.kernel.extent(var) as i64, Sums::default());
         // The verifier has found that threads may run these turns at the same time.
         let may_pass = self.is_straight(body);
-        let turns = Turns { var, body, step: 1, sums: &sums, may_pass, isa: self.lanes.isa };
+        let turns = Turns { var, body, step: 1, sums: &sums, may_pass };
         let mut written = vec![self.turn(&turns, Some((counter, 1)), 0)];
-        let at_once = turns.at_once(&written, extent);
+        let at_once = self.at_once(&turns, &written, extent);
         if at_once > 1 && extent % at_once == 0 {
             self.group = at_once as usize;
             written = (0..at_once).map(|turn| self.turn(&turns, Some((counter, at_once)), turn)).collect();
@@ -163,6 +163,15 @@ impl Nest<'_> {
         }
     }
 
+    /// How many of so many turns to run at once, going by the first; if none is left then, all the better. What they add
+    /// to their chains is among their instructions, so no two of them may have one chain.
+    fn at_once(&self, turns: &Turns<'_>, written: &[Turn], of: i64) -> i64 {
+        let Some(first) = written.first().filter(|_| turns.may_pass && of > 1) else { return 1 };
+        let chains = Some(turns.sums.chains.len() as i64).filter(|&chains| chains > 1).unwrap_or(of);
+        let most = of.min(first.code.at_once(self.lanes.isa) as i64).min(chains);
+        (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
+    }
+
     /// How far the variable goes in a turn: lanes, or one value.
     fn step_of(&self, var: LoopVar) -> i64 {
         if self.vectors.contains(&var) { self.lanes.count() as i64 } else { 1 }
@@ -180,13 +189,16 @@ impl Nest<'_> {
 
     /// Whether a body is too long to be written once more for the values that are left.
     fn is_masked(&self, var: LoopVar, body: &[Stmt]) -> bool {
+        if self.whole_turns(var) == 0 || self.rest_of(var) == 0 || !is_long(body) {
+            return false;
+        }
         let mut is_counted = false;
         let mut each = |stmt: &Stmt| {
             is_counted |= stmt.read().is_some_and(|(access, _)| self.counts_lanes(access, var, false));
             is_counted |= stmt.write().is_some_and(|(access, _)| self.counts_lanes(access, var, true));
         };
         body.iter().for_each(|stmt| stmt.each(&mut each));
-        self.whole_turns(var) > 0 && self.rest_of(var) > 0 && !is_counted && is_long(body)
+        !is_counted
     }
 
     /// Whether the code of an access depends on how many lanes there are: AVX2 has few masks.
@@ -209,18 +221,17 @@ impl Nest<'_> {
             Some(var) => {
                 let is_sum = matches!(stmt, Stmt::Reduce { .. });
                 let chains = if is_sum { Nest::chains(stmt.inner(), self.whole_turns(var)) } else { 1 };
-                self.is_straight(stmt.inner()) && self.is_written_out(var, stmt.inner(), chains)
+                self.is_straight(stmt.inner()) && self.is_written_out(var, stmt.inner(), chains, true)
             }
             None => true,
         })
     }
 
     /// Whether the turns are written out: as few as leave no loop, or few and simple enough.
-    fn is_written_out(&self, var: LoopVar, body: &[Stmt], chains: i64) -> bool {
+    fn is_written_out(&self, var: LoopVar, body: &[Stmt], chains: i64, is_straight: bool) -> bool {
         let whole = self.whole_turns(var);
-        let is_short = whole <= FEW_TURNS && whole as usize * instructions(body) <= WRITTEN_OUT;
-        let is_few = whole < 2 * chains || is_short && self.is_straight(body);
-        is_few && !self.is_masked(var, body)
+        let is_short = || whole <= FEW_TURNS && whole as usize * instructions(body) <= WRITTEN_OUT;
+        (whole < 2 * chains || is_straight && is_short()) && !self.is_masked(var, body)
     }
 }
 
@@ -240,15 +251,4 @@ fn instructions(body: &[Stmt]) -> usize {
     };
     body.iter().for_each(|stmt| stmt.each(&mut each));
     sum
-}
-
-impl Turns<'_> {
-    /// How many of so many turns to run at once, going by the first; if none is left then, all the better. What they add
-    /// to their chains is among their instructions, so no two of them may have one chain.
-    fn at_once(&self, written: &[Turn], of: i64) -> i64 {
-        let Some(first) = written.first().filter(|_| self.may_pass && of > 1) else { return 1 };
-        let chains = Some(self.sums.chains.len() as i64).filter(|&chains| chains > 1).unwrap_or(of);
-        let most = of.min(first.code.at_once(self.isa) as i64).min(chains);
-        (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
-    }
 }
