@@ -1,97 +1,25 @@
 //! Instructions that stay in the order they are written in.
 //!
-//! LLVM would move all loads of a depth ahead of the multiply-adds; the sums would then no longer fit in the registers.
+//! LLVM would move all loads of a depth ahead of the multiply-adds; the sums would then no longer fit in the registers. It
+//! would also multiply with an element where it lies, each time anew: as many loads as multiplications, and processors
+//! with two 512-bit multipliers do not load that much.
 
-/// Sums in 32 registers; an element is multiplied with from where it lies.
-macro_rules! zmm {
-    ($module:ident, $register:ty, $element:ty, $mask:ty, $fma:literal, $times:literal, $load:literal) => {
+macro_rules! in_turn {
+    ($module:ident, $register:ty, $class:ident, $element:ty, $mask:ty, $mask_class:ident,
+     $features:literal, $fma:literal, $broadcast:literal, $load:literal) => {
         pub(super) mod $module {
             use std::arch::asm;
             use std::arch::x86_64::*;
 
-            /// Where an element lies: a pointer and an offset.
-            pub type Factor = (*const $element, isize);
-
-            #[inline(always)]
-            pub unsafe fn factor(from: *const $element, offset: isize) -> Factor {
-                (from, offset)
-            }
-
             #[inline]
-            #[target_feature(enable = "avx512f")]
-            pub unsafe fn add_multiple(mut sum: $register, a: Factor, b: $register) -> $register {
-                // SAFETY: reads one element, which is there by the caller's promise.
-                unsafe {
-                    asm!(
-                        concat!($fma, " {sum}, {b}, [{from} + {offset} * {size}]{{", $times, "}}"),
-                        sum = inout(zmm_reg) sum,
-                        b = in(zmm_reg) b,
-                        from = in(reg) a.0,
-                        offset = in(reg) a.1,
-                        size = const size_of::<$element>(),
-                        options(nostack, readonly, preserves_flags),
-                    );
-                }
-                sum
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
-                // SAFETY: computes in registers alone.
-                unsafe {
-                    asm!(
-                        concat!($fma, " {sum}, {a}, {b}"),
-                        sum = inout(zmm_reg) sum,
-                        a = in(zmm_reg) a,
-                        b = in(zmm_reg) b,
-                        options(nostack, nomem, preserves_flags),
-                    );
-                }
-                sum
-            }
-
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            pub unsafe fn load(from: *const $element, mask: $mask) -> $register {
-                let vector;
-                // SAFETY: reads the lanes of the mask, which are there by the caller's promise.
-                unsafe {
-                    asm!(
-                        concat!($load, " {vector}{{{mask}}}{{z}}, [{from}]"),
-                        vector = out(zmm_reg) vector,
-                        mask = in(kreg) mask,
-                        from = in(reg) from,
-                        options(nostack, readonly, preserves_flags),
-                    );
-                }
-                vector
-            }
-        }
-    };
-}
-
-zmm!(zmm_ps, __m512, f32, __mmask16, "vfmadd231ps", "1to16", "vmovups");
-zmm!(zmm_pd, __m512d, f64, __mmask8, "vfmadd231pd", "1to8", "vmovupd");
-
-/// Sums in 16 registers; an element is brought to all lanes first.
-macro_rules! ymm {
-    ($module:ident, $register:ty, $element:ty, $fma:literal, $broadcast:literal) => {
-        pub(super) mod $module {
-            use std::arch::asm;
-            use std::arch::x86_64::*;
-
-            pub type Factor = $register;
-
-            #[inline]
-            #[target_feature(enable = "avx2,fma")]
-            pub unsafe fn factor(from: *const $element, offset: isize) -> Factor {
+            #[target_feature(enable = $features)]
+            pub unsafe fn broadcast(from: *const $element, offset: isize) -> $register {
                 let all;
                 // SAFETY: reads one element, which is there by the caller's promise.
                 unsafe {
                     asm!(
                         concat!($broadcast, " {all}, [{from} + {offset} * {size}]"),
-                        all = out(ymm_reg) all,
+                        all = out($class) all,
                         from = in(reg) from,
                         offset = in(reg) offset,
                         size = const size_of::<$element>(),
@@ -102,23 +30,86 @@ macro_rules! ymm {
             }
 
             #[inline]
-            #[target_feature(enable = "avx2,fma")]
-            pub unsafe fn add_multiple(mut sum: $register, a: Factor, b: $register) -> $register {
+            #[target_feature(enable = $features)]
+            pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
                 // SAFETY: computes in registers alone.
                 unsafe {
                     asm!(
                         concat!($fma, " {sum}, {a}, {b}"),
-                        sum = inout(ymm_reg) sum,
-                        a = in(ymm_reg) a,
-                        b = in(ymm_reg) b,
+                        sum = inout($class) sum,
+                        a = in($class) a,
+                        b = in($class) b,
                         options(nostack, nomem, preserves_flags),
                     );
                 }
                 sum
             }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub unsafe fn load(from: *const $element, mask: $mask) -> $register {
+                let vector;
+                // SAFETY: reads the lanes of the mask, which are there by the caller's promise.
+                unsafe {
+                    asm!(
+                        $load,
+                        vector = out($class) vector,
+                        mask = in($mask_class) mask,
+                        from = in(reg) from,
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                vector
+            }
         }
     };
 }
 
-ymm!(ymm_ps, __m256, f32, "vfmadd231ps", "vbroadcastss");
-ymm!(ymm_pd, __m256d, f64, "vfmadd231pd", "vbroadcastsd");
+in_turn!(
+    zmm_ps,
+    __m512,
+    zmm_reg,
+    f32,
+    __mmask16,
+    kreg,
+    "avx512f",
+    "vfmadd231ps",
+    "vbroadcastss",
+    "vmovups {vector}{{{mask}}}{{z}}, [{from}]"
+);
+in_turn!(
+    zmm_pd,
+    __m512d,
+    zmm_reg,
+    f64,
+    __mmask8,
+    kreg,
+    "avx512f",
+    "vfmadd231pd",
+    "vbroadcastsd",
+    "vmovupd {vector}{{{mask}}}{{z}}, [{from}]"
+);
+in_turn!(
+    ymm_ps,
+    __m256,
+    ymm_reg,
+    f32,
+    __m256i,
+    ymm_reg,
+    "avx2,fma",
+    "vfmadd231ps",
+    "vbroadcastss",
+    "vmaskmovps {vector}, {mask}, [{from}]"
+);
+in_turn!(
+    ymm_pd,
+    __m256d,
+    ymm_reg,
+    f64,
+    __m256i,
+    ymm_reg,
+    "avx2,fma",
+    "vfmadd231pd",
+    "vbroadcastsd",
+    "vmaskmovpd {vector}, {mask}, [{from}]"
+);

@@ -283,9 +283,9 @@ unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
                 vectors[vector] = if V::MASKS { places.lanes[vector].load(at) } else { V::load(at) };
             }
             for row in 0..ROWS {
-                let left = V::factor(places.lefts[row], left_offset);
+                let left = V::broadcast_in_turn(places.lefts[row], left_offset);
                 for vector in 0..VECTORS {
-                    sums[row][vector] = sums[row][vector].add_multiple(left, vectors[vector]);
+                    sums[row][vector] = sums[row][vector].add_product(left, vectors[vector]);
                 }
             }
         }

@@ -24,7 +24,6 @@ pub(super) trait Vector: Copy {
     type Mask: Copy;
     /// Whether loads of some lanes are as fast as of all.
     const MASKS: bool;
-    type Factor: Copy;
 
     /// # Safety
     /// As for all methods: the processor has the vector's instructions; pointers are good for the lanes named.
@@ -43,11 +42,12 @@ pub(super) trait Vector: Copy {
     #[inline(always)]
     unsafe fn prefetch(_at: *const Self::Element) {}
 
-    /// One element, to multiply vectors with.
-    unsafe fn factor(from: *const Self::Element, offset: isize) -> Self::Factor;
-
-    /// `self + a · b`: a step of a long sum.
-    unsafe fn add_multiple(self, a: Self::Factor, b: Self) -> Self;
+    /// One element in all lanes, after the steps of sums before it.
+    #[inline(always)]
+    unsafe fn broadcast_in_turn(from: *const Self::Element, offset: isize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from.offset(offset)) }
+    }
 
     /// `self + a · b`: a step of a long sum.
     #[inline(always)]
@@ -90,7 +90,6 @@ impl<T: Real> Vector for Portable<T> {
     const LANES: usize = 4;
     type Mask = usize;
     const MASKS: bool = false;
-    type Factor = Self;
 
     #[inline(always)]
     unsafe fn mask(count: usize) -> usize {
@@ -131,18 +130,6 @@ impl<T: Real> Vector for Portable<T> {
     }
 
     #[inline(always)]
-    unsafe fn factor(from: *const T, offset: isize) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Self::splat(*from.offset(offset)) }
-    }
-
-    #[inline(always)]
-    unsafe fn add_multiple(self, a: Self, b: Self) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { a.mul_add(b, self) }
-    }
-
-    #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Portable(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
     }
@@ -159,13 +146,12 @@ mod x86 {
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
          masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
-         in turn $in_turn:ident $(with $load_in_turn:ident)? $(, transpose $transpose:ident)?) => {
+         in turn $in_turn:ident $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
                 type Mask = $mask;
                 const MASKS: bool = $fast;
-                type Factor = $in_turn::Factor;
 
                 #[inline(always)]
                 unsafe fn mask(count: usize) -> $mask {
@@ -209,26 +195,19 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                unsafe fn factor(from: *const $element, offset: isize) -> Self::Factor {
-                    unsafe { $in_turn::factor(from, offset) }
+                unsafe fn broadcast_in_turn(from: *const $element, offset: isize) -> Self {
+                    unsafe { $in_turn::broadcast(from, offset) }
                 }
 
                 #[inline(always)]
-                unsafe fn add_multiple(self, a: Self::Factor, b: Self) -> Self {
-                    unsafe { $in_turn::add_multiple(self, a, b) }
+                unsafe fn add_product(self, a: Self, b: Self) -> Self {
+                    unsafe { $in_turn::add_product(self, a, b) }
                 }
 
-                $(
-                    #[inline(always)]
-                    unsafe fn add_product(self, a: Self, b: Self) -> Self {
-                        unsafe { $in_turn::add_product(self, a, b) }
-                    }
-
-                    #[inline(always)]
-                    unsafe fn load_in_turn(from: *const $element, mask: $mask) -> Self {
-                        unsafe { $in_turn::$load_in_turn(from, mask) }
-                    }
-                )?
+                #[inline(always)]
+                unsafe fn load_in_turn(from: *const $element, mask: $mask) -> Self {
+                    unsafe { $in_turn::load(from, mask) }
+                }
 
                 $(#[inline(always)]
                 unsafe fn transpose(
@@ -245,10 +224,10 @@ mod x86 {
 
     vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
-        in turn zmm_ps with load, transpose transpose_16);
+        in turn zmm_ps, transpose transpose_16);
     vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
-        in turn zmm_pd with load);
+        in turn zmm_pd);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
         masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps, in turn ymm_ps);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
