@@ -1,9 +1,7 @@
 //! Few rows and columns over a long depth: vectors run along the depth, which lies side by side in both operands.
 
-use std::ops::Range;
-
 use super::vector::Vector;
-use super::{Operands, Share, parts};
+use super::{Operands, Share, Side, parts};
 
 /// Rows and, at most, columns of a tile: 24 sums.
 pub(super) const ROWS: usize = 6;
@@ -19,68 +17,111 @@ pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, sha
         let rows = share.rows.start + rows.start..share.rows.start + rows.end;
         for columns in parts(share.columns.len(), COLUMNS, 1) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
-            // SAFETY: the caller's promise.
+            macro_rules! by_columns {
+                ($rows:literal) => {
+                    match columns.len() {
+                        1 => tile::<V, $rows, 1>(operands, rows.start, columns.start),
+                        2 => tile::<V, $rows, 2>(operands, rows.start, columns.start),
+                        3 => tile::<V, $rows, 3>(operands, rows.start, columns.start),
+                        _ => tile::<V, $rows, 4>(operands, rows.start, columns.start),
+                    }
+                };
+            }
+            // SAFETY: the caller's promise; rows and columns are in the share.
             unsafe {
-                match columns.len() {
-                    1 => tile::<V, 1>(operands, rows.clone(), columns),
-                    2 => tile::<V, 2>(operands, rows.clone(), columns),
-                    3 => tile::<V, 3>(operands, rows.clone(), columns),
-                    _ => tile::<V, 4>(operands, rows.clone(), columns),
+                match rows.len() {
+                    1 => by_columns!(1),
+                    2 => by_columns!(2),
+                    3 => by_columns!(3),
+                    4 => by_columns!(4),
+                    5 => by_columns!(5),
+                    _ => by_columns!(6),
                 }
             }
         }
     }
 }
 
-/// Rows that do not exist are computed as the last one.
 #[inline(always)]
-unsafe fn tile<V: Vector, const COLUMNS: usize>(
+unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     operands: &Operands<'_, V::Element>,
-    rows: Range<usize>,
-    columns: Range<usize>,
+    row: usize,
+    column: usize,
 ) {
-    let Operands { rows: left, columns: right, out, scale, depth_run, .. } = operands;
-    let mut lhs = [left.operand; ROWS];
-    for (at, lhs) in lhs.iter_mut().enumerate() {
-        *lhs = lhs.wrapping_offset(left.offsets[(rows.start + at).min(rows.end - 1)] as isize);
-    }
-    let mut rhs = [right.operand; COLUMNS];
-    for (rhs, column) in rhs.iter_mut().zip(columns.clone()) {
-        *rhs = rhs.wrapping_offset(right.offsets[column] as isize);
-    }
-    // SAFETY: the caller's promise; no depth is read that does not exist.
+    let Operands { rows: left, columns: right, out, scale, .. } = operands;
+    let (rows, columns) = (&left.out[row..row + ROWS], &right.out[column..column + COLUMNS]);
+    // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[V::splat(V::Element::default()); COLUMNS]; ROWS];
-        for (left_run, right_run) in left.depth.chunks(*depth_run).zip(right.depth.chunks(*depth_run)) {
-            for (left, right) in left_run.chunks(V::LANES).zip(right_run.chunks(V::LANES)) {
-                let mask = V::mask(left.len());
-                let (left, right) = (left[0] as isize, right[0] as isize);
-                let mut vectors = [V::splat(V::Element::default()); COLUMNS];
-                for column in 0..COLUMNS {
-                    vectors[column] = V::load_masked(rhs[column].offset(right), mask);
-                }
-                for row in 0..ROWS {
-                    let vector = V::load_in_turn(lhs[row].offset(left), mask);
-                    for column in 0..COLUMNS {
-                        sums[row][column] = sums[row][column].add_product(vector, vectors[column]);
-                    }
-                }
-            }
-        }
-        let mut lanes = [[[V::Element::default(); 16]; COLUMNS]; ROWS];
+        let sums = sums::<V, ROWS, COLUMNS>(operands, row, column);
         for row in 0..ROWS {
+            let mut quad = [V::splat(V::Element::default()); 4];
+            quad[..COLUMNS].copy_from_slice(&sums[row]);
+            let sums = V::sums_of_lanes(quad);
             for column in 0..COLUMNS {
-                sums[row][column].store(lanes[row][column].as_mut_ptr());
+                let at = out.offset(rows[row] as isize + columns[column] as isize);
+                *at = match scale {
+                    None => sums[column],
+                    Some(scale) => *at + sums[column] * *scale,
+                };
             }
         }
-        for (row, lanes) in rows.zip(&lanes) {
-            for (column, lanes) in columns.clone().zip(lanes) {
-                let sum = lanes.iter().fold(V::Element::default(), |sum, &lane| sum + lane);
-                let at = out.offset(left.out[row] as isize + right.out[column] as isize);
-                *at = match scale {
-                    None => sum,
-                    Some(scale) => *at + sum * *scale,
-                };
+    }
+}
+
+/// The products' sums, lane by lane.
+#[inline(always)]
+unsafe fn sums<V: Vector, const ROWS: usize, const COLUMNS: usize>(
+    operands: &Operands<'_, V::Element>,
+    row: usize,
+    column: usize,
+) -> [[V; COLUMNS]; ROWS] {
+    let Operands { rows: left, columns: right, depth_run, .. } = operands;
+    let at = |side: &Side<'_, V::Element>, number: usize| {
+        side.operand.wrapping_offset(side.offsets[number] as isize)
+    };
+    let mut sums = Sums::<V, ROWS, COLUMNS> {
+        lhs: std::array::from_fn(|number| at(left, row + number)),
+        rhs: std::array::from_fn(|number| at(right, column + number)),
+        // SAFETY: the caller's promise, here and below; no depth is read that does not exist.
+        sums: unsafe { [[V::splat(V::Element::default()); COLUMNS]; ROWS] },
+    };
+    let (whole, rest) = (depth_run / V::LANES, depth_run % V::LANES);
+    for start in (0..left.depth.len()).step_by(*depth_run) {
+        let (mut left, mut right) = (left.depth[start] as isize, right.depth[start] as isize);
+        for _ in 0..whole {
+            unsafe { sums.add(left, right, None) };
+            (left, right) = (left + V::LANES as isize, right + V::LANES as isize);
+        }
+        if rest > 0 {
+            unsafe { sums.add(left, right, Some(V::mask(rest))) };
+        }
+    }
+    sums.sums
+}
+
+struct Sums<V: Vector, const ROWS: usize, const COLUMNS: usize> {
+    lhs: [*const V::Element; ROWS],
+    rhs: [*const V::Element; COLUMNS],
+    sums: [[V; COLUMNS]; ROWS],
+}
+
+impl<V: Vector, const ROWS: usize, const COLUMNS: usize> Sums<V, ROWS, COLUMNS> {
+    /// Adds the products at these offsets, or those of the mask.
+    #[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
+    #[inline(always)]
+    unsafe fn add(&mut self, left: isize, right: isize, mask: Option<V::Mask>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut vectors = [V::splat(V::Element::default()); COLUMNS];
+            for column in 0..COLUMNS {
+                let at = self.rhs[column].offset(right);
+                vectors[column] = mask.map_or_else(|| V::load(at), |mask| V::load_masked(at, mask));
+            }
+            for row in 0..ROWS {
+                let vector = V::load_in_turn(self.lhs[row], left, mask);
+                for column in 0..COLUMNS {
+                    self.sums[row][column] = self.sums[row][column].add_product(vector, vectors[column]);
+                }
             }
         }
     }

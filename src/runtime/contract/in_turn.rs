@@ -6,7 +6,7 @@
 
 macro_rules! in_turn {
     ($module:ident, $register:ty, $class:ident, $element:ty, $mask:ty, $mask_class:ident,
-     $features:literal, $fma:literal, $broadcast:literal, $load:literal) => {
+     $features:literal, $fma:literal, $broadcast:literal, $load:literal, $load_masked:literal) => {
         pub(super) mod $module {
             use std::arch::asm;
             use std::arch::x86_64::*;
@@ -47,15 +47,35 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub unsafe fn load(from: *const $element, mask: $mask) -> $register {
+            pub unsafe fn load(from: *const $element, offset: isize) -> $register {
+                let vector;
+                // SAFETY: reads a vector, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($load, " {vector}, [{from} + {offset} * {size}]"),
+                        vector = out($class) vector,
+                        from = in(reg) from,
+                        offset = in(reg) offset,
+                        size = const size_of::<$element>(),
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                vector
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub unsafe fn load_masked(from: *const $element, offset: isize, mask: $mask) -> $register {
                 let vector;
                 // SAFETY: reads the lanes of the mask, which are there by the caller's promise.
                 unsafe {
                     asm!(
-                        $load,
+                        concat!($load_masked, ", [{from} + {offset} * {size}]"),
                         vector = out($class) vector,
                         mask = in($mask_class) mask,
                         from = in(reg) from,
+                        offset = in(reg) offset,
+                        size = const size_of::<$element>(),
                         options(nostack, readonly, preserves_flags),
                     );
                 }
@@ -75,7 +95,8 @@ in_turn!(
     "avx512f",
     "vfmadd231ps",
     "vbroadcastss",
-    "vmovups {vector}{{{mask}}}{{z}}, [{from}]"
+    "vmovups",
+    "vmovups {vector}{{{mask}}}{{z}}"
 );
 in_turn!(
     zmm_pd,
@@ -87,7 +108,8 @@ in_turn!(
     "avx512f",
     "vfmadd231pd",
     "vbroadcastsd",
-    "vmovupd {vector}{{{mask}}}{{z}}, [{from}]"
+    "vmovupd",
+    "vmovupd {vector}{{{mask}}}{{z}}"
 );
 in_turn!(
     ymm_ps,
@@ -99,7 +121,8 @@ in_turn!(
     "avx2,fma",
     "vfmadd231ps",
     "vbroadcastss",
-    "vmaskmovps {vector}, {mask}, [{from}]"
+    "vmovups",
+    "vmaskmovps {vector}, {mask}"
 );
 in_turn!(
     ymm_pd,
@@ -111,5 +134,6 @@ in_turn!(
     "avx2,fma",
     "vfmadd231pd",
     "vbroadcastsd",
-    "vmaskmovpd {vector}, {mask}, [{from}]"
+    "vmovupd",
+    "vmaskmovpd {vector}, {mask}"
 );

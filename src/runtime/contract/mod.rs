@@ -157,6 +157,19 @@ struct Side<'t, T> {
     depth: &'t [i32],
 }
 
+impl<T> Side<'_, T> {
+    /// Whether neighbouring rows or depths lie a multiple of so many bytes apart, and compete for a few lines of the
+    /// first cache.
+    fn is_crowded(&self, bytes: usize) -> bool {
+        [self.offsets, self.depth].into_iter().any(|offsets| match offsets {
+            [first, second, ..] => {
+                ((second - first).unsigned_abs() as usize * size_of::<T>()).is_multiple_of(bytes)
+            }
+            _ => false,
+        })
+    }
+}
+
 /// What one call works on.
 struct Operands<'t, T> {
     rows: Side<'t, T>,

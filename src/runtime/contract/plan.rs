@@ -1,7 +1,7 @@
 //! How a contraction is computed: which operand fills vectors, and from where.
 
+use super::Side;
 use super::vector::Vector;
-use super::{Side, dot};
 
 /// Where vectors come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +22,10 @@ pub(super) struct Plan {
     cost: usize,
 }
 
-/// Elements of a right operand that the first cache holds.
-const SMALL: usize = 1 << 12;
+/// A right operand of so many elements is held by the second cache beside all else.
+const NEAR: usize = 1 << 17;
 
-/// A right operand that is no larger is read in place by at most so many rows: two tiles.
+/// One that is not is read in place by at most so many rows: two tiles.
 const FEW_ROWS: usize = 24;
 
 impl Plan {
@@ -43,10 +43,11 @@ impl Plan {
         // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
-        // Vectors of sums are added up at the end.
-        let sums = rows.next_multiple_of(dot::ROWS) * columns;
-        let cost = sums * (depth_run.div_ceil(V::LANES) * depth / depth_run + 14);
-        match V::MASKS && 4 * cost < 3 * best.cost {
+        // Vectors of sums are added up at the end; what the second cache does not hold is waited for.
+        let vectors = depth_run.div_ceil(V::LANES) * depth / depth_run;
+        let waits = if columns * depth > NEAR { vectors / 3 } else { 0 };
+        let cost = rows * columns * (vectors + waits + 8);
+        match V::MASKS && cost < best.cost {
             true => Plan { way: Way::Dots, is_swapped: false, cost },
             false => best,
         }
@@ -76,7 +77,10 @@ impl Plan {
         };
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);
-        let is_near = rows <= FEW_ROWS || columns * depth <= SMALL;
+        // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
+        let (crowd, few_tiles) = if V::MASKS { (4096, usize::MAX) } else { (2048, 64) };
+        let is_near =
+            rows <= FEW_ROWS || rows <= few_tiles && columns * depth <= NEAR && !right.is_crowded(crowd);
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },

@@ -145,7 +145,7 @@ impl<T: Real> Panel<T> {
         let (width, ending) = (self.vectors * V::LANES, self.ending);
         let left_depth = &left.depth[self.depth.clone()];
         let steps = Steps::of(width, self.depth.len());
-        let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left);
+        let is_copied = self.columns.len() >= 4 * width && left.is_crowded(4096);
         let columns_out = &columns.out[self.columns.clone()];
         let is_one_run = is_run(columns_out);
         let vectors = ROWS.div_ceil(V::LANES);
@@ -201,15 +201,3 @@ impl Steps {
 
 /// Elements of a copy a depth: those of a tile's rows, rounded up to whole vectors.
 const COPY_LANES: usize = 16;
-
-/// Whether neighbouring rows or depths lie a multiple of 4 KB apart, so that they compete for a few lines of the first
-/// cache; a tile's rows are then copied.
-fn is_crowded<T>(side: &Side<'_, T>) -> bool {
-    let is = |offsets: &[i32]| match offsets {
-        [first, second, ..] => {
-            ((second - first).unsigned_abs() as usize * size_of::<T>()).is_multiple_of(4096)
-        }
-        _ => false,
-    };
-    is(side.offsets) || is(side.depth)
-}

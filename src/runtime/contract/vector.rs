@@ -56,11 +56,25 @@ pub(super) trait Vector: Copy {
         unsafe { a.mul_add(b, self) }
     }
 
-    /// As [`Vector::load_masked`], after the steps of sums before it.
+    /// A vector, or the lanes of the mask, after the steps of sums before it.
     #[inline(always)]
-    unsafe fn load_in_turn(from: *const Self::Element, mask: Self::Mask) -> Self {
+    unsafe fn load_in_turn(from: *const Self::Element, offset: isize, mask: Option<Self::Mask>) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::load_masked(from, mask) }
+        unsafe {
+            let at = from.offset(offset);
+            mask.map_or_else(|| Self::load(at), |mask| Self::load_masked(at, mask))
+        }
+    }
+
+    /// The sum of each vector's lanes.
+    #[inline(always)]
+    unsafe fn sums_of_lanes(vectors: [Self; 4]) -> [Self::Element; 4] {
+        vectors.map(|vector| {
+            let mut lanes = [Self::Element::default(); 16];
+            // SAFETY: no vector has more lanes.
+            unsafe { vector.store(lanes.as_mut_ptr()) };
+            lanes[..Self::LANES].iter().fold(Self::Element::default(), |sum, &lane| sum + lane)
+        })
     }
 
     /// Takes as many elements from each of `LANES` rows, at an offset, and writes them across: what lay along a row comes
@@ -146,7 +160,7 @@ mod x86 {
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
          masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
-         in turn $in_turn:ident $(, transpose $transpose:ident)?) => {
+         in turn $in_turn:ident $(, sums $sums:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
@@ -205,9 +219,19 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                unsafe fn load_in_turn(from: *const $element, mask: $mask) -> Self {
-                    unsafe { $in_turn::load(from, mask) }
+                unsafe fn load_in_turn(from: *const $element, offset: isize, mask: Option<$mask>) -> Self {
+                    unsafe {
+                        match mask {
+                            Some(mask) => $in_turn::load_masked(from, offset, mask),
+                            None => $in_turn::load(from, offset),
+                        }
+                    }
                 }
+
+                $(#[inline(always)]
+                unsafe fn sums_of_lanes(vectors: [Self; 4]) -> [$element; 4] {
+                    unsafe { $sums(vectors) }
+                })?
 
                 $(#[inline(always)]
                 unsafe fn transpose(
@@ -224,14 +248,45 @@ mod x86 {
 
     vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
-        in turn zmm_ps, transpose transpose_16);
+        in turn zmm_ps, sums sums_of_16, transpose transpose_16);
     vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
-        in turn zmm_pd);
+        in turn zmm_pd, sums sums_of_8);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
         masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps, in turn ymm_ps);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
         masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd, in turn ymm_pd);
+
+    /// Halves of pairs are added until one vector holds four sums in each quarter, and then its quarters.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn sums_of_16([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        let pairs =
+            |x, y| _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)));
+        let (ab, cd) = (pairs(a, b), pairs(c, d));
+        let low = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+        let quarters = _mm512_add_ps(low, _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+        let halves = _mm512_add_ps(quarters, _mm512_shuffle_f32x4(quarters, quarters, 0b_01_00_11_10));
+        let sums = _mm512_add_ps(halves, _mm512_shuffle_f32x4(halves, halves, 0b_00_00_00_01));
+        // SAFETY: both are 16 bytes.
+        unsafe { std::mem::transmute(_mm512_castps512_ps128(sums)) }
+    }
+
+    /// The same for pairs of sums.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn sums_of_8([a, b, c, d]: [__m512d; 4]) -> [f64; 4] {
+        let pairs = |x, y| _mm512_add_pd(_mm512_unpacklo_pd(x, y), _mm512_unpackhi_pd(x, y));
+        let (ab, cd) = (pairs(a, b), pairs(c, d));
+        let even = _mm512_shuffle_f64x2(ab, cd, 0b_10_00_10_00);
+        let quarters = _mm512_add_pd(even, _mm512_shuffle_f64x2(ab, cd, 0b_11_01_11_01));
+        let sums = _mm512_add_pd(quarters, _mm512_shuffle_f64x2(quarters, quarters, 0b_10_11_00_01));
+        // Those of `a` and `b` are in the first quarter, those of `c` and `d` in the third.
+        let order = _mm512_setr_epi64(0, 1, 4, 5, 0, 1, 4, 5);
+        let sums = _mm512_castpd512_pd256(_mm512_permutexvar_pd(order, sums));
+        // SAFETY: both are 32 bytes.
+        unsafe { std::mem::transmute(sums) }
+    }
 
     /// Pairs, then pairs of pairs, then quarters of registers change places.
     #[inline(never)]
