@@ -5,6 +5,7 @@
 //! read in place. Either operand can be the one that fills vectors; where that pays, it is packed, a cache-sized panel at
 //! a time. The blocking follows Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 
+mod cache;
 mod dot;
 #[cfg(target_arch = "x86_64")]
 mod in_turn;
@@ -155,19 +156,6 @@ struct Side<'t, T> {
     /// So many offsets at a time step by one, here and in the result.
     run: usize,
     depth: &'t [i32],
-}
-
-impl<T> Side<'_, T> {
-    /// Whether neighbouring rows or depths lie a multiple of so many bytes apart, and compete for a few lines of the
-    /// first cache.
-    fn is_crowded(&self, bytes: usize) -> bool {
-        [self.offsets, self.depth].into_iter().any(|offsets| match offsets {
-            [first, second, ..] => {
-                ((second - first).unsigned_abs() as usize * size_of::<T>()).is_multiple_of(bytes)
-            }
-            _ => false,
-        })
-    }
 }
 
 /// What one call works on.

@@ -1,6 +1,7 @@
 //! How a contraction is computed: which operand fills vectors, and from where.
 
 use super::Side;
+use super::cache::steps_by_multiple;
 use super::vector::Vector;
 
 /// Where vectors come from.
@@ -79,8 +80,8 @@ impl Plan {
         let in_place = cut * (height * depth + ending);
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
         let (crowd, few_tiles) = if V::MASKS { (4096, usize::MAX) } else { (2048, 64) };
-        let is_near =
-            rows <= FEW_ROWS || rows <= few_tiles && columns * depth <= NEAR && !right.is_crowded(crowd);
+        let is_near = rows <= FEW_ROWS
+            || rows <= few_tiles && columns * depth <= NEAR && !steps_by_multiple::<T>(right.depth, crowd);
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },

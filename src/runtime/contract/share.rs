@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::cache::is_crowded;
 use super::pack::{PackFn, Part, is_run};
 use super::tile::{Ending, Rows, Strip, Tile, TileFn};
 use super::vector::{Real, Vector};
@@ -145,7 +146,7 @@ impl<T: Real> Panel<T> {
         let (width, ending) = (self.vectors * V::LANES, self.ending);
         let left_depth = &left.depth[self.depth.clone()];
         let steps = Steps::of(width, self.depth.len());
-        let is_copied = self.columns.len() >= 4 * width && left.is_crowded(4096);
+        let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left.offsets, left.depth, ROWS);
         let columns_out = &columns.out[self.columns.clone()];
         let is_one_run = is_run(columns_out);
         let vectors = ROWS.div_ceil(V::LANES);
