@@ -50,19 +50,23 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
 ) {
     let Operands { rows: left, columns: right, out, scale, .. } = operands;
     let (rows, columns) = (&left.out[row..row + ROWS], &right.out[column..column + COLUMNS]);
+    let is_run = columns[COLUMNS - 1] - columns[0] == COLUMNS as i32 - 1;
     // SAFETY: the caller's promise.
     unsafe {
-        let sums = sums::<V, ROWS, COLUMNS>(operands, row, column);
+        let lanes = sums::<V, ROWS, COLUMNS>(operands, row, column);
         for row in 0..ROWS {
             let mut quad = [V::splat(V::Element::default()); 4];
-            quad[..COLUMNS].copy_from_slice(&sums[row]);
+            quad[..COLUMNS].copy_from_slice(&lanes[row]);
             let sums = V::sums_of_lanes(quad);
+            let start = out.offset(rows[row] as isize);
+            if is_run && scale.is_none() {
+                let sums: [V::Element; COLUMNS] = std::array::from_fn(|column| sums[column]);
+                start.offset(columns[0] as isize).cast::<[V::Element; COLUMNS]>().write(sums);
+                continue;
+            }
             for column in 0..COLUMNS {
-                let at = out.offset(rows[row] as isize + columns[column] as isize);
-                *at = match scale {
-                    None => sums[column],
-                    Some(scale) => *at + sums[column] * *scale,
-                };
+                let at = start.offset(columns[column] as isize);
+                *at = scale.map_or(sums[column], |scale| *at + sums[column] * scale);
             }
         }
     }

@@ -56,6 +56,7 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
         let mut run_end = start / columns.run * columns.run;
         while start < share.columns.end {
             let mut strip = Strip::default();
+            let (first, width) = (start, most * V::LANES);
             while strip.count < most && start < share.columns.end {
                 if start >= run_end {
                     run_end += columns.run;
@@ -64,6 +65,12 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
                 let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
                 strip.push(from, &columns.out[start..end], true);
                 start = end;
+            }
+            if start == first + width && (start - 1) / columns.run == first / columns.run {
+                // More of the same run.
+                let times = (run_end.min(share.columns.end) - first) / width;
+                strip.repeat(times, width);
+                start = first + times * width;
             }
             // SAFETY: the caller's promise.
             unsafe { compute(&Tile { rows: &rows, strip: &strip, right: columns.depth, ending }) };
@@ -163,13 +170,18 @@ impl<T: Real> Panel<T> {
                 unsafe { pack(part, copy, vectors) };
                 rows.move_to(copy, copy_steps.offsets());
             }
-            for (number, lanes) in columns_out.chunks(width).enumerate() {
+            let mut number = 0;
+            while number * width < columns_out.len() {
                 let mut strip = Strip::default();
                 let from = share.scratch.wrapping_add(number * self.strip_elements::<V>());
-                for (vector, lanes) in lanes.chunks(V::LANES).enumerate() {
+                let columns = &columns_out[number * width..];
+                for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
                     let is_contiguous = is_one_run || is_run(lanes);
                     strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous);
                 }
+                let times = if is_one_run { (columns.len() / width).max(1) } else { 1 };
+                strip.repeat(times, self.strip_elements::<V>());
+                number += times;
                 // SAFETY: the caller's promise.
                 unsafe { compute(&Tile { rows: &rows, strip: &strip, right: steps.offsets(), ending }) };
             }

@@ -47,12 +47,23 @@ pub(super) struct Strip<'a, T> {
     pub count: usize,
     /// Whether each vector's columns lie side by side in the result.
     is_contiguous: bool,
+    /// How many strips there are, the columns of each beside those of the one before it.
+    times: usize,
+    /// From one to the next in the right operand.
+    right_step: usize,
 }
 
 impl<T> Default for Strip<'_, T> {
     #[inline(always)]
     fn default() -> Self {
-        Strip { right: [std::ptr::null(); 4], columns: [&[]; 4], count: 0, is_contiguous: true }
+        Strip {
+            right: [std::ptr::null(); 4],
+            columns: [&[]; 4],
+            count: 0,
+            is_contiguous: true,
+            times: 1,
+            right_step: 0,
+        }
     }
 }
 
@@ -63,6 +74,12 @@ impl<'a, T> Strip<'a, T> {
         self.right[self.count] = right;
         self.columns[self.count] = columns;
         self.count += 1;
+    }
+
+    /// So many strips like this one, so far apart in the right operand.
+    #[inline(always)]
+    pub(super) fn repeat(&mut self, times: usize, right_step: usize) {
+        (self.times, self.right_step) = (times, right_step);
     }
 }
 
@@ -205,6 +222,7 @@ const DEEP: usize = 128;
 /// Where a tile's vectors lie.
 struct Places<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize> {
     lefts: [*const V::Element; ROWS],
+    rights: [*const V::Element; VECTORS],
     out: &'t [*mut V::Element; MOST],
     starts: [isize; VECTORS],
     lanes: [Lanes<V>; VECTORS],
@@ -217,6 +235,8 @@ impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
     unsafe fn of(tile: &Tile<'t, V::Element, MOST>) -> Self {
         let mut lefts = [std::ptr::null(); ROWS];
         lefts.copy_from_slice(&tile.rows.left[..ROWS]);
+        let mut rights = [std::ptr::null(); VECTORS];
+        rights.copy_from_slice(&tile.strip.right[..VECTORS]);
         let mut starts = [0; VECTORS];
         // SAFETY: the caller's promise.
         let mut lanes = unsafe { [Lanes::<V>::first(0); VECTORS] };
@@ -225,7 +245,16 @@ impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
             lanes[vector] = unsafe { Lanes::first(columns.len()) };
             starts[vector] = columns[0] as isize;
         }
-        Places { lefts, out: &tile.rows.out, starts, lanes }
+        Places { lefts, rights, out: &tile.rows.out, starts, lanes }
+    }
+
+    /// Goes to the next strip.
+    #[inline(always)]
+    fn advance(&mut self, right_step: usize) {
+        for vector in 0..VECTORS {
+            self.rights[vector] = self.rights[vector].wrapping_add(right_step);
+            self.starts[vector] += (VECTORS * V::LANES) as isize;
+        }
     }
 
     /// Does something with each vector of the result: its row, its number and where it begins.
@@ -247,20 +276,24 @@ unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
 ) {
     // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
-        let places = Places::<V, MOST, ROWS, VECTORS>::of(tile);
+        let mut places = Places::<V, MOST, ROWS, VECTORS>::of(tile);
         let is_contiguous = tile.strip.is_contiguous;
-        if is_contiguous && tile.right.len() >= DEEP {
-            places.each(|_, _, to| V::prefetch(to));
-        }
-        let sums = sums(tile, &places);
-        match tile.ending {
-            _ if !is_contiguous => {
-                places.each(|row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+        for _ in 0..tile.strip.times {
+            if is_contiguous && tile.right.len() >= DEEP {
+                places.each(|_, _, to| V::prefetch(to));
             }
-            Ending::Store => places.each(|row, vector, to| places.lanes[vector].store(sums[row][vector], to)),
-            Ending::AddScaled(scale) => {
-                places.each(|row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to))
+            let sums = sums(tile, &places);
+            match tile.ending {
+                _ if !is_contiguous => {
+                    places.each(|row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+                }
+                Ending::Store => {
+                    places.each(|row, vector, to| places.lanes[vector].store(sums[row][vector], to))
+                }
+                Ending::AddScaled(scale) => places
+                    .each(|row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to)),
             }
+            places.advance(tile.strip.right_step);
         }
     }
 }
@@ -278,7 +311,7 @@ unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
             let (left_offset, right_offset) = (left_offset as isize, right_offset as isize);
             let mut vectors = [V::splat(V::Element::default()); VECTORS];
             for vector in 0..VECTORS {
-                let at = tile.strip.right[vector].offset(right_offset);
+                let at = places.rights[vector].offset(right_offset);
                 // Without fast masks, all lanes of a strip are there.
                 vectors[vector] = if V::MASKS { places.lanes[vector].load(at) } else { V::load(at) };
             }
