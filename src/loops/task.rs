@@ -1,6 +1,6 @@
 //! What a program does: kernels one after the other, some of them again and again.
 
-use super::{Buffer, BufferId, Instr, Kernel};
+use super::{Buffer, BufferId, Instr, Kernel, LARGE, Stmt};
 
 /// Everything one call does: tasks, run in order, over buffers.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,18 @@ impl Program {
         let mut found = Vec::new();
         self.tasks.iter().for_each(|task| task.kernels(&mut found));
         found
+    }
+
+    /// Whether any kernel may be shared out among threads, as a whole or by the contraction in it.
+    pub fn uses_threads(&self) -> bool {
+        self.kernels().into_iter().any(|kernel| {
+            let mut is_large = kernel.is_parallel;
+            let mut look = |stmt: &Stmt| {
+                is_large |= matches!(stmt, Stmt::Contract(contraction) if contraction.work(kernel) >= LARGE);
+            };
+            kernel.body.iter().for_each(|stmt| stmt.each(&mut look));
+            is_large
+        })
     }
 
     /// The repeats, outer ones first.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Inputs, Layout, Report, State, Work};
+use super::pace::Crew;
+use super::{Inputs, Layout, Report, State, Work, team};
 use crate::codegen::Code;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
@@ -20,6 +21,8 @@ pub struct Executable {
     /// What each task of the code does.
     pub(super) work: Arc<[Work]>,
     report: CompileReport,
+    /// Whether any of its kernels may be shared out among threads.
+    uses_threads: bool,
     /// Whether vector registers have upper halves that may need cleaning.
     has_wide_vectors: bool,
 }
@@ -85,7 +88,8 @@ impl Executable {
         #[cfg(not(target_arch = "x86_64"))]
         let has_wide_vectors = false;
         let (code, work) = (Arc::new(code), work.into());
-        Executable { code, layout: Layout::of(schedule), work, report, has_wide_vectors }
+        let (layout, uses_threads) = (Layout::of(schedule), schedule.program.uses_threads());
+        Executable { code, layout, work, report, uses_threads, has_wide_vectors }
     }
 
     /// The same program, which was looked for in these stages.
@@ -121,15 +125,38 @@ impl Executable {
     #[inline]
     pub fn run_many<'s>(&self, state: &'s mut State, inputs: &Inputs, count: u64) -> Result<Report<'s>> {
         let pointers = self.check(state, inputs)?;
-        if count > 0 {
-            self.clean_vectors();
-            let (memory, outputs, arena) = (state.memory.start(), state.outputs.start(), state.arena.start());
-            // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie
-            // inside the blocks; state and inputs have that layout, and the inputs are all set. `&mut State`
-            // makes its blocks ours alone. The count is at least one.
-            unsafe { (self.code.steps)(memory, pointers, outputs, arena, count) };
+        if self.uses_threads && team::threads() > 1 {
+            self.run_in_pace(state, pointers, count);
+        } else if count > 0 {
+            self.steps(state, pointers, count);
         }
         Ok(Report { state })
+    }
+
+    /// Runs the program by the crew that takes less time.
+    fn run_in_pace(&self, state: &mut State, inputs: *const *const u8, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            let (crew, count) = state.pace.next(left);
+            let started = Instant::now();
+            match crew {
+                Crew::Team => self.steps(state, inputs, count),
+                Crew::Alone => team::alone(|| self.steps(state, inputs, count)),
+            }
+            state.pace.took(count, started.elapsed());
+            left -= count;
+        }
+    }
+
+    /// Runs the program at least once, with inputs that were checked.
+    #[inline]
+    fn steps(&self, state: &mut State, inputs: *const *const u8, count: u64) {
+        self.clean_vectors();
+        let (memory, outputs, arena) = (state.memory.start(), state.outputs.start(), state.arena.start());
+        // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie
+        // inside the blocks; state and inputs have that layout, and the inputs are all set. `&mut State`
+        // makes its blocks ours alone. The count is at least one.
+        unsafe { (self.code.steps)(memory, inputs, outputs, arena, count) };
     }
 
     /// What compiling took, and what came out.

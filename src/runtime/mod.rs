@@ -5,6 +5,7 @@ mod contract;
 mod executable;
 mod inputs;
 mod memory;
+mod pace;
 mod parallel;
 mod profile;
 mod report;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ndarray::ArrayViewD;
 
 use super::memory::Block;
+use super::pace::Pace;
 use super::{Layout, Signature, check_type, find, initial_value, signatures};
 use crate::error::{Error, Result};
 use crate::types::{Element, Scalar, Value};
@@ -20,6 +21,7 @@ pub struct State {
     pub(super) memory: Block,
     pub(super) outputs: Block,
     pub(super) arena: Block,
+    pub(super) pace: Pace,
 }
 
 impl State {
@@ -31,7 +33,7 @@ impl State {
             }
         }
         let (outputs, arena) = (Block::new(layout.output_bytes), Block::new(layout.arena_bytes));
-        State { layout: layout.clone(), memory, outputs, arena }
+        State { layout: layout.clone(), memory, outputs, arena, pace: Pace::default() }
     }
 
     /// Sets a parameter, slot, setting or key.

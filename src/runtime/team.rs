@@ -2,7 +2,7 @@
 //! longer: a sleeping thread takes up to 50 µs to wake, as long as many kernels run. Nobody waits for a thread that has not
 //! come yet: what is left to do goes to whoever is there, so a busy machine does not stall a step.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -94,9 +94,20 @@ pub(super) fn share<F: Fn(usize) + Sync>(shares: u16, run: &F) {
     });
 }
 
-/// The threads of the current pool.
+thread_local! {
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` without the pool's threads.
+pub(super) fn alone(f: impl FnOnce()) {
+    IS_ALONE.set(true);
+    f();
+    IS_ALONE.set(false);
+}
+
+/// The threads that work for the steps of this one: those of the current pool, unless it is to be alone.
 pub(super) fn threads() -> usize {
-    rayon::current_num_threads()
+    if IS_ALONE.get() { 1 } else { rayon::current_num_threads() }
 }
 
 /// Waits, when dropped, until all shares are done: the job lives on the stack of who announced it.
