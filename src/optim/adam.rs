@@ -8,6 +8,8 @@ use crate::ops::Tensor;
 ///
 /// - `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`
 /// - `p ← p − lr/(1 − β₁ᵗ) · m / (√v/√(1 − β₂ᵗ) + ε)`
+/// - computed in the order of the paper's section 2, with one division an element: `lr·√(1 − β₂ᵗ)/(1 − β₁ᵗ) · m /
+///   (√v + ε·√(1 − β₂ᵗ))`
 /// - AdamW first scales `p` by `1 − lr·λ`
 ///
 /// Settings: `learning_rate`, `beta1`, `beta2`, `epsilon`, `weight_decay`, and `step`, the number of steps taken. The slots
@@ -68,12 +70,13 @@ impl Optimizer for Adam {
 
         let mean = beta1 * m + (1.0 - beta1) * gradient;
         let square = beta2 * v + (1.0 - beta2) * gradient.square();
-        let root = square.sqrt() / (1.0 - beta2.pow(count)).sqrt() + setting("epsilon", self.epsilon);
+        let unbiased = (1.0 - beta2.pow(count)).sqrt();
+        let root = square.sqrt() + unbiased * setting("epsilon", self.epsilon);
         let decayed = match self.weight_decay {
             Some(decay) => parameter * (1.0 - rate * setting("weight_decay", decay)),
             None => parameter,
         };
-        let updated = decayed - rate / (1.0 - beta1.pow(count)) * mean / root;
+        let updated = decayed - rate * unbiased / (1.0 - beta1.pow(count)) * mean / root;
         vec![(m, mean), (v, square), (parameter, updated), (step, count)]
     }
 }
