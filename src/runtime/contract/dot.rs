@@ -1,5 +1,6 @@
 //! Few rows and columns over a long depth: vectors run along the depth, which lies side by side in both operands.
 
+use super::pack::is_run;
 use super::vector::Vector;
 use super::{Operands, Share, Side, parts};
 
@@ -13,6 +14,10 @@ pub(super) const COLUMNS: usize = 4;
 /// The processor has the vector's instructions; pointers and offsets are good.
 #[inline(always)]
 pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share<V::Element>) {
+    if !V::MASKS {
+        // No plan asks for it: no code is made.
+        return;
+    }
     for rows in parts(share.rows.len(), ROWS, 1) {
         let rows = share.rows.start + rows.start..share.rows.start + rows.end;
         for columns in parts(share.columns.len(), COLUMNS, 1) {
@@ -50,7 +55,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
 ) {
     let Operands { rows: left, columns: right, out, scale, .. } = operands;
     let (rows, columns) = (&left.out[row..row + ROWS], &right.out[column..column + COLUMNS]);
-    let is_run = columns[COLUMNS - 1] - columns[0] == COLUMNS as i32 - 1;
+    let is_side_by_side = is_run(columns);
     // SAFETY: the caller's promise.
     unsafe {
         let lanes = sums::<V, ROWS, COLUMNS>(operands, row, column);
@@ -59,7 +64,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
             quad[..COLUMNS].copy_from_slice(&lanes[row]);
             let sums = V::sums_of_lanes(quad);
             let start = out.offset(rows[row] as isize);
-            if is_run && scale.is_none() {
+            if is_side_by_side && scale.is_none() {
                 let sums: [V::Element; COLUMNS] = std::array::from_fn(|column| sums[column]);
                 start.offset(columns[0] as isize).cast::<[V::Element; COLUMNS]>().write(sums);
                 continue;

@@ -113,6 +113,18 @@ fn grid(vars: &[(usize, i32)]) -> Vec<i32> {
     })
 }
 
+/// Columns that lie one beside the other in the result, but in another order.
+#[test]
+fn columns_are_written_in_the_order_of_the_result() {
+    let (m, k) = (6, 64);
+    let (row_lhs, depth) = matrix(m, k, false);
+    let (column_rhs, _) = matrix(8, k, false);
+    let (row_out, column_out) = (grid(&[(m, 8)]), grid(&[(2, 4), (2, 1), (2, 2)]));
+    assert_eq!(column_out, [0, 2, 1, 3, 4, 6, 5, 7]);
+    let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth.clone(), depth], false);
+    check(&tables, [m * k, 8 * k, m * 8]);
+}
+
 /// A convolution of images of `size` by windows of 5, and the gradient of its weights.
 fn convolution([images, inputs, outputs, size]: [usize; 4], is_gradient: bool) -> (Tables, [usize; 3]) {
     let positions = size - 4;
