@@ -70,11 +70,16 @@ impl Contraction {
         self.vars().fold(1usize, |work, var| work.saturating_mul(kernel.extent(var)))
     }
 
+    /// Whether several threads may compute a part each.
+    pub fn is_large(&self, kernel: &Kernel) -> bool {
+        self.work(kernel) >= LARGE
+    }
+
     /// Elements of scratch memory: for a panel of either operand, in strips of any width.
     pub fn scratch_elements(&self, kernel: &Kernel) -> usize {
         let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
         let (most, deepest) = (panel_elements(self.dtype.size()), panel_depth(self.dtype.size()));
-        if self.work(kernel) >= LARGE {
+        if self.is_large(kernel) {
             return most;
         }
         let columns = count(&self.rows).max(count(&self.columns)) + STRIP - 1;

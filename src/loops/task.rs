@@ -1,6 +1,6 @@
 //! What a program does: kernels one after the other, some of them again and again.
 
-use super::{Buffer, BufferId, Instr, Kernel, LARGE, Stmt};
+use super::{Buffer, BufferId, Instr, Kernel, Stmt};
 
 /// Everything one call does: tasks, run in order, over buffers.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +45,7 @@ impl Program {
         self.kernels().into_iter().any(|kernel| {
             let mut is_large = kernel.is_parallel;
             let mut look = |stmt: &Stmt| {
-                is_large |= matches!(stmt, Stmt::Contract(contraction) if contraction.work(kernel) >= LARGE);
+                is_large |= matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(kernel));
             };
             kernel.body.iter().for_each(|stmt| stmt.each(&mut look));
             is_large

@@ -150,7 +150,7 @@ impl Executable {
 
     /// Runs the program at least once, with inputs that were checked.
     #[inline]
-    fn steps(&self, state: &mut State, inputs: *const *const u8, count: u64) {
+    pub(super) fn steps(&self, state: &mut State, inputs: *const *const u8, count: u64) {
         self.clean_vectors();
         let (memory, outputs, arena) = (state.memory.start(), state.outputs.start(), state.arena.start());
         // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie

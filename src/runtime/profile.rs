@@ -113,19 +113,18 @@ impl Executable {
             ));
         }
         let pointers = self.check(state, inputs)?;
-        let copy = state.clone();
+        let mut copy = state.clone();
         let (memory, outputs, arena) = (copy.memory.start(), copy.outputs.start(), copy.arena.start());
         let seconds = match self.code.tasks[..] {
             [] => {
                 let started = Instant::now();
-                self.clean_vectors();
-                // SAFETY: as in `Executable::run_many`; the copy is ours alone.
-                unsafe { (self.code.steps)(memory, pointers, outputs, arena, steps) };
+                self.steps(&mut copy, pointers, steps);
                 vec![started.elapsed().as_secs_f64() / steps as f64]
             }
             ref tasks => medians(tasks, steps, |task| {
                 self.clean_vectors();
-                // SAFETY: as above: the tasks are the parts of a step and run in its order.
+                // SAFETY: as in `Executable::steps`; the copy is ours alone, and the tasks are the parts of a step and
+                // run in its order.
                 unsafe { task(memory, pointers, outputs, arena) };
             }),
         };

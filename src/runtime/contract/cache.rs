@@ -8,7 +8,7 @@ use super::TALLEST;
 const LINE: usize = 64;
 
 /// The distance of lines that compete with each other.
-const PERIOD: usize = 4096;
+pub(super) const PERIOD: usize = 4096;
 
 /// Whether neighbours lie a multiple of so many bytes apart.
 pub(super) fn steps_by_multiple<T>(offsets: &[i32], bytes: usize) -> bool {

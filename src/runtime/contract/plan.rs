@@ -1,7 +1,7 @@
 //! How a contraction is computed: which operand fills vectors, and from where.
 
 use super::Side;
-use super::cache::steps_by_multiple;
+use super::cache::{PERIOD, steps_by_multiple};
 use super::vector::Vector;
 
 /// Where vectors come from.
@@ -79,7 +79,7 @@ impl Plan {
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
-        let (crowd, few_tiles) = if V::MASKS { (4096, usize::MAX) } else { (2048, 64) };
+        let (crowd, few_tiles) = if V::MASKS { (PERIOD, usize::MAX) } else { (PERIOD / 2, 64) };
         let is_near = rows <= FEW_ROWS
             || rows <= few_tiles && columns * depth <= NEAR && !steps_by_multiple::<T>(right.depth, crowd);
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
