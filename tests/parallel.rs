@@ -19,6 +19,8 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("transposed", &[700, 1001], |x, y| (x.transpose() * 2.0).tanh() * y.transpose()),
     ("windows", &[1000, 700], |x, y| (x.pad(1, 1, 1).slice(1, 0..700) + y).tanh()),
     ("running sums", &[3000, 300], |x, y| (x * y).tanh().cumsum(1)),
+    ("running sums of columns", &[200, 5000], |x, y| (x * y).tanh().cumsum(0)),
+    ("running products of a middle axis", &[3, 200, 2000], |x, y| (x * y).tanh().cumprod(1)),
 ];
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{Access, Affine, BufferId, Kernel, LoopVar, Stmt, reads_and_writes};
 
-/// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo
-/// `step · extent`, lies in the iteration's section of `step` elements.
+/// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo `period`,
+/// lies in the iteration's section of `step` elements. A period is no shorter than all sections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Section {
+    period: i64,
     step: i64,
     /// The number of the section that the first iteration has.
     first: i64,
@@ -22,6 +23,14 @@ pub(crate) fn around_loop(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
 }
 
 impl Kernel {
+    /// Whether it is one loop, whose iterations do not meet.
+    pub(crate) fn may_be_parallel(&self) -> bool {
+        match around_loop(&self.body) {
+            Some((before, Stmt::For { var, body }, [])) => self.is_independent(before, *var, body),
+            _ => false,
+        }
+    }
+
     /// Whether the iterations of a loop over `var` may run in any order, and at the same time, after what comes before.
     pub(crate) fn is_independent(&self, before: &[Stmt], var: LoopVar, body: &[Stmt]) -> bool {
         let written = reads_and_writes(body).1;
@@ -49,14 +58,25 @@ impl Kernel {
         if step <= 0 {
             return None;
         }
-        let period = step * self.extent(var) as i64;
-        let start = Affine::constant(access.index.offset().rem_euclid(period));
+        let sections = step * self.extent(var) as i64;
+        let others = || access.index.terms().iter().filter(|term| term.0 != var);
         // What moves by whole periods leaves the section as it is.
-        let inside = |&&(other, coefficient): &&(LoopVar, i64)| other != var && coefficient % period != 0;
-        let inner = (access.index.terms().iter().filter(inside))
+        let far = others().map(|term| term.1).filter(|coefficient| coefficient.abs() >= sections);
+        let period = match far.clone().all(|coefficient| coefficient % sections == 0) {
+            true => sections,
+            false => far.fold(0, gcd),
+        };
+        let start = Affine::constant(access.index.offset().rem_euclid(period));
+        let inner = (others().filter(|term| term.1 % period != 0))
             .fold(start, |sum, &(other, coefficient)| sum.plus(&Affine::var(other).scaled(coefficient)));
         let (lowest, highest) = self.range_of(&inner);
         let first = lowest.div_euclid(step);
-        (first == highest.div_euclid(step)).then_some(Section { step, first })
+        let is_one = period >= sections && first == highest.div_euclid(step);
+        is_one.then_some(Section { period, step, first })
     }
+}
+
+/// The greatest common divisor of two numbers, one of which may be 0.
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }

@@ -1,9 +1,7 @@
 //! The loop IR's own rules, checked before code is generated: the code generator's accesses are as
 //! safe as these hold.
 
-use super::{
-    Access, Buffer, Contraction, Instr, Kernel, Place, Program, Sorting, Stmt, Task, Var, around_loop,
-};
+use super::{Access, Buffer, Contraction, Instr, Kernel, Place, Program, Sorting, Stmt, Task, Var};
 use crate::error::{Error, Result};
 use crate::types::DType;
 
@@ -95,13 +93,8 @@ impl Checker<'_> {
         })
     }
 
-    /// What runs in parallel is one loop, whose iterations do not meet.
     fn parallel(&self) -> Result<()> {
-        let is_one_loop = match around_loop(&self.kernel.body) {
-            Some((before, Stmt::For { var, body }, [])) => self.kernel.is_independent(before, *var, body),
-            _ => false,
-        };
-        match is_one_loop || !self.kernel.is_parallel {
+        match !self.kernel.is_parallel || self.kernel.may_be_parallel() {
             true => Ok(()),
             false => Err(self.fault("its iterations may meet, and it is to run in parallel".into())),
         }

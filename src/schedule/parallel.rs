@@ -45,7 +45,13 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
         !body.iter().any(Stmt::is_loop) && kernel.work(&instructions) > LONG_BODY * kernel.extent(var);
     let even = Pieces::even(kernel.extent(var)).filter(|_| is_long && pieces.rest > 0);
     let pieces = even.unwrap_or(pieces);
-    Cut { kernel: &kernel, before, var, body, parts, after, pieces }.kernels(buffers)
+    let known = buffers.len();
+    let kernels = Cut { kernel: &kernel, before, var, body, parts, after, pieces }.kernels(buffers);
+    if kernels[0].may_be_parallel() {
+        return kernels;
+    }
+    buffers.truncate(known);
+    vec![kernel]
 }
 
 /// How a loop is cut.
