@@ -108,6 +108,12 @@ fn compile(case: &Case, dtype: DType, elements: usize) -> [Executable; 3] {
         .map(|cpu| used.compile_with(&Options { cpu, ..Options::default() }).unwrap())
 }
 
+/// A number between 2⁻⁷ and 2⁷ with either sign: of two such, most functions are ordinary numbers.
+fn moderate<T: Number>(i: u64) -> T {
+    let unit = |i: u64| scrambled(i) as f64 / u64::MAX as f64;
+    T::from_f64((unit(i) * 14.0 - 7.0).exp2().copysign(unit(!i) - 0.3))
+}
+
 /// The floating-point types under test.
 trait Number: hitofude::Element {
     /// The argument number `i` of `count`.
@@ -226,8 +232,10 @@ where
     let pairs = SPECIAL.iter().flat_map(|x| SPECIAL.iter().map(move |y| (T::from_f64(*x), T::from_f64(*y))));
     let at = |i: u64| T::sample(i % count, count);
     let arguments = pairs.chain((0..count).map(|i| (at(i), at(scrambled(i + 1)))));
+    let arguments = arguments.chain((0..count / 4).map(|i| (moderate(i), moderate(!i))));
     let mut arguments = arguments.chain(std::iter::repeat((T::from_f64(1.5), T::from_f64(2.5))));
-    for _ in 0..(count as usize + SPECIAL.len() * SPECIAL.len()).div_ceil(CHUNK) {
+    let total = (count + count / 4) as usize + SPECIAL.len() * SPECIAL.len();
+    for _ in 0..total.div_ceil(CHUNK) {
         let (x, y): (Vec<T>, Vec<T>) = arguments.by_ref().take(CHUNK).unzip();
         let results: [Vec<T>; 3] = std::array::from_fn(|cpu| run(&vectors[cpu], &x, &y));
         assert!(

@@ -265,7 +265,7 @@ fn special_integers_in_lanes() {
     }
 }
 
-/// Every pair of such values for functions that are the library's, or are for huge angles: the interpreter's bits, with
+/// Every pair of such values for functions that are the library's, some for huge angles: the interpreter's bits, with
 /// lanes that lack the call beside lanes that need it, lanes left over, guards and reductions.
 #[test]
 fn special_values_of_the_library() {
@@ -284,26 +284,21 @@ fn special_values_of_the_library() {
         -7.3e6,
         1e7,
     ];
-    /// The sine or cosine of huge angles, and of what no formula can get wrong.
+    /// A function of huge angles, and of what no formula can get wrong.
     fn huge<'g>(x: Tensor<'g>, f: fn(Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
         let is_ordinary = x.abs().less(1e6) & x.abs().greater(1e-6);
         is_ordinary.select(x, f(x))
     }
-    let bodies: [Body; 14] = [
+    let bodies: [Body; 9] = [
         |o| huge(o.x, |x| x.sin()),
         |o| huge(o.x, |x| x.cos()) + huge(o.y, |x| x.sin()),
         |o| huge(o.x.pad(1, 2, 3), |x| x.cos()),
         |o| huge(o.x, |x| x.sin()).max(1),
         |o| huge(o.x.reverse(1), |x| x.sin()).min(0),
-        |o| o.x.tan(),
-        |o| o.x.asin(),
-        |o| o.x.acos().max(1),
-        |o| o.x.atan(),
-        |o| o.x.erf_inv(),
-        |o| o.x.pow(o.y),
-        |o| o.x.atan2(o.y),
+        |o| huge(o.x, |x| x.tan()),
         |o| o.x % o.y,
-        |o| o.x.slice(1, 0..1).atan() * o.y,
+        |o| (o.y % o.x).max(1),
+        |o| (o.x.slice(1, 0..1) % 0.7) * o.y,
     ];
     for (dtype, columns) in [(F32, 10), (F32, 45), (F64, 10), (F64, 45)] {
         for body in bodies {

@@ -15,7 +15,7 @@ const FUNCTION: usize = 40;
 /// The instructions that a scalar instruction becomes.
 pub fn instructions(instr: &Instr) -> usize {
     match instr {
-        Instr::Unary(f, _) if math::is_inline(*f) => FUNCTION,
+        instr if math::is_inline(instr) => FUNCTION,
         _ => 1,
     }
 }

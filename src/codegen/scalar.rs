@@ -86,7 +86,7 @@ impl Emit<'_, '_> {
             Unary::Ceil if self.features.rounding => self.builder.ins().ceil(x),
             Unary::Round if self.features.rounding => self.builder.ins().nearest(x),
             Unary::Sign => self.sign(x, dtype),
-            f => math::unary(self, f, x),
+            f => math::emit(self, math::way(f), [x]),
         }
     }
 
@@ -123,7 +123,7 @@ impl Emit<'_, '_> {
             Binary::Mul => self.builder.ins().fmul(a, b),
             Binary::Div => self.builder.ins().fdiv(a, b),
             Binary::Max | Binary::Min => self.extremum(f, a, b),
-            f => math::binary(self, f, a, b),
+            f => math::emit(self, math::way_of_two(f), [a, b]),
         }
     }
 

@@ -16,7 +16,7 @@ pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, LARGE, Tables, panel_depth, panel_elements};
 pub(crate) use parallel::around_loop;
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
-pub(crate) use special::Special;
+pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};
 pub use task::{Program, Repeat, Task};
 pub use traffic::{Passage, Traffic};
 pub(crate) use walk::reads_and_writes;

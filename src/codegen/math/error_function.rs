@@ -1,7 +1,8 @@
-//! The error function: an odd polynomial near 0, and `1 − e^(−g(|x|))` beyond.
+//! The error function: an odd polynomial near 0, and `1 − e^(−g(|x|))` beyond; and its inverse.
 
-use super::exp;
 use super::lanes::Real;
+use super::{exp, log};
+use crate::loops::{ERF_INV_F32, ERF_INV_F64};
 
 /// For one format.
 struct Table {
@@ -90,4 +91,17 @@ pub fn erf(x: Real<'_>) -> Real<'_> {
     let t = magnitude.at_most(table.saturated);
     let outer = 1.0 - exp::exp_within(-t.polynomial(table.exponent));
     magnitude.less(table.near).select(inner, outer).flipped(x.sign())
+}
+
+/// The number whose error function is x, by the interpreter's polynomials.
+pub fn erf_inv(x: Real<'_>) -> Real<'_> {
+    let w = -log::log1p(-(x * x));
+    let root = w.sqrt();
+    let pieces = x.pick(ERF_INV_F32, ERF_INV_F64);
+    // Beyond all pieces are ∞ and NaN.
+    let factor = pieces.iter().rev().fold(w, |beyond, piece| {
+        let argument = if piece.of_root { root } else { w } - piece.center;
+        w.less(piece.until).select(argument.polynomial(piece.coefficients), beyond)
+    });
+    x * factor
 }

@@ -73,18 +73,28 @@ fn power_of_two(n: Bits<'_>, precision: u8) -> Real<'_> {
 }
 
 /// `eʳ − 1` for |r| ≤ ½·ln 2.
-fn near_zero(r: Real<'_>) -> Real<'_> {
+pub fn near_zero(r: Real<'_>) -> Real<'_> {
     (r * r).mul_add(r.polynomial(table(r).polynomial), r)
 }
 
 /// `eˣ`: 2ⁿ in two factors, since it may be out of range where the result is not.
 pub fn exp(x: Real<'_>) -> Real<'_> {
     let [lowest, highest] = table(x).range;
-    let format = x.format();
-    let (n, r) = reduce(x.at_least(lowest).at_most(highest), 2 * format.bias);
-    let half = n >> 1;
-    let result = near_zero(r) + 1.0;
-    result * power_of_two(half, format.precision) * power_of_two(n - half, format.precision)
+    let (n, r) = reduce(x.at_least(lowest).at_most(highest), 2 * x.format().bias);
+    scaled(near_zero(r) + 1.0, n)
+}
+
+/// `2ⁿ·x` for bits whose lowest are n plus twice the bias.
+pub fn scaled<'l>(x: Real<'l>, n: Bits<'l>) -> Real<'l> {
+    let (half, precision) = (n >> 1, x.format().precision);
+    x * power_of_two(half, precision) * power_of_two(n - half, precision)
+}
+
+/// The nearest whole number n, and the bits that [`scaled`] takes.
+pub fn whole(x: Real<'_>) -> (Real<'_>, Bits<'_>) {
+    let step = x.format().integer_step() + (2 * x.format().bias) as f64;
+    let n = x + step;
+    (n - step, n.bits())
 }
 
 /// `2ˢ·eˣ` where 2ⁿ⁺ˢ is an ordinary number, in two factors: `eʳ − 1` and 2ⁿ⁺ˢ.
@@ -112,13 +122,9 @@ pub fn quarter_of_expm1(x: Real<'_>) -> Real<'_> {
     q.mul_add(scale, scale - 0.25)
 }
 
-/// `eˣ − 1`.
+/// `eˣ − 1`; x itself, where a quarter of it would not be exact.
 pub fn expm1(x: Real<'_>) -> Real<'_> {
-    let quarter = quarter_of_expm1(x.at_least(table(x).lowest_expm1));
-    or_tiny(x, quarter * 4.0)
-}
-
-/// x itself, where it is too small for a quarter of it to be exact.
-pub fn or_tiny<'l>(x: Real<'l>, result: Real<'l>) -> Real<'l> {
-    x.abs().less(table(x).tiny).select(x, result)
+    let Table { lowest_expm1, tiny, .. } = *table(x);
+    let quarter = quarter_of_expm1(x.at_least(lowest_expm1));
+    x.abs().less(tiny).select(x, quarter * 4.0)
 }

@@ -5,28 +5,31 @@ use super::lanes::Real;
 
 /// For one format.
 struct Table {
-    /// Up to here tanh is the odd polynomial.
+    /// Up to here tanh is an odd polynomial.
     near: f64,
     /// `(tanh(x)/x − 1)/x²` as a polynomial in x²: minimax by Remez' algorithm in 50 digits.
-    odd: &'static [f64],
+    tanh: &'static [f64],
     /// From here on tanh is 1.
     saturated: f64,
     /// From here on `e^|x| + 1` is `e^|x|`.
     large: f64,
+    /// `(sinh(x)/x − 1)/x²` as a polynomial in x², for |x| ≤ 1: Taylor's, to 2⁻³² and 2⁻⁵⁶.
+    sinh: &'static [f64],
 }
 
-/// The error of the polynomial is 2⁻²⁶.
+/// The error of the polynomial for tanh is 2⁻²⁶.
 const F32: Table = Table {
     near: 0.3,
-    odd: &[-0.333_330_631_256_103_5, 0.133_149_087_429_046_63, -0.050_372_321_158_647_54],
+    tanh: &[-0.333_330_631_256_103_5, 0.133_149_087_429_046_63, -0.050_372_321_158_647_54],
     saturated: 9.05,
     large: 1e9,
+    sinh: &[1.0 / 6.0, 1.0 / 120.0, 1.0 / 5_040.0, 1.0 / 362_880.0, 1.0 / 39_916_800.0],
 };
 
-/// The error of the polynomial is 2⁻⁶⁰.
+/// The error of the polynomial for tanh is 2⁻⁶⁰.
 const F64: Table = Table {
     near: 0.3,
-    odd: &[
+    tanh: &[
         -0.333_333_333_333_332_65,
         0.133_333_333_333_074_6,
         -0.053_968_253_936_078_81,
@@ -38,6 +41,16 @@ const F64: Table = Table {
     ],
     saturated: 19.1,
     large: 1e18,
+    sinh: &[
+        1.0 / 6.0,
+        1.0 / 120.0,
+        1.0 / 5_040.0,
+        1.0 / 362_880.0,
+        1.0 / 39_916_800.0,
+        1.0 / 6_227_020_800.0,
+        1.0 / 1_307_674_368_000.0,
+        1.0 / 355_687_428_096_000.0,
+    ],
 };
 
 fn table(x: Real<'_>) -> &'static Table {
@@ -46,23 +59,27 @@ fn table(x: Real<'_>) -> &'static Table {
 
 /// With `e = e^(2|x|) − 1`: `e/(e + 2)`; near 0, where that adds up roundings, a polynomial.
 pub fn tanh(x: Real<'_>) -> Real<'_> {
-    let Table { near, odd, saturated, .. } = *table(x);
+    let Table { near, tanh, saturated, .. } = *table(x);
     let magnitude = x.abs();
     let bounded = magnitude.at_most(saturated);
     let (q, scale) = exp::factors(bounded + bounded, 0);
     let e = q.mul_add(scale, scale - 1.0);
     let far = e / (e + 2.0);
     let square = x * x;
-    let close = (square * square.polynomial(odd)).mul_add(magnitude, magnitude);
+    let close = (square * square.polynomial(tanh)).mul_add(magnitude, magnitude);
     magnitude.less(near).select(close, far).flipped(x.sign())
 }
 
-/// With `h = (e^|x| − 1)/2`: `h + h/(2h + 1)`.
+/// With `h = (e^|x| − 1)/2`: `h + h/(2h + 1)`; up to 1, where that adds up roundings, a polynomial.
 pub fn sinh(x: Real<'_>) -> Real<'_> {
-    let quarter = exp::quarter_of_expm1(x.abs());
+    let magnitude = x.abs();
+    let quarter = exp::quarter_of_expm1(magnitude);
     let h = quarter + quarter;
     let bounded = h.at_most(table(x).large);
-    exp::or_tiny(x, (h + bounded / (bounded + bounded + 1.0)).flipped(x.sign()))
+    let far = h + bounded / (bounded + bounded + 1.0);
+    let square = x * x;
+    let close = (square * square.polynomial(table(x).sinh)).mul_add(magnitude, magnitude);
+    magnitude.less(1.0).select(close, far).flipped(x.sign())
 }
 
 /// With `h = e^|x|/2`: `h + ¼/h`.

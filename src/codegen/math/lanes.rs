@@ -14,7 +14,7 @@ use crate::codegen::scalar::{Emit, mask_type};
 use crate::types::Scalar;
 
 /// What takes the instructions. A trait object, so that handles have one lifetime.
-pub(in crate::codegen) trait Target {
+pub trait Target {
     fn unary(&mut self, opcode: Opcode, ty: Type, x: Value) -> Value;
     fn binary(&mut self, opcode: Opcode, ty: Type, a: Value, b: Value) -> Value;
     fn constant(&mut self, bits: u64, ty: Type) -> Value;
@@ -30,13 +30,13 @@ pub(in crate::codegen) trait Target {
 
 /// Whether every lane has its own value, or all the same.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::codegen) enum Shape {
+pub enum Shape {
     Scalar,
     Vector,
 }
 
 /// Where a formula is being emitted, and the type of its lanes.
-pub(super) struct Lanes<'l> {
+pub struct Lanes<'l> {
     target: RefCell<&'l mut dyn Target>,
     ty: Type,
     shape: Shape,
@@ -45,14 +45,14 @@ pub(super) struct Lanes<'l> {
 }
 
 /// Emits a formula on vectors.
-pub(super) fn on_vectors(
+pub fn on_vectors<const N: usize>(
     target: &mut dyn Target,
-    x: Value,
+    operands: [Value; N],
     ty: Type,
-    formula: impl for<'l> FnOnce(Real<'l>) -> Real<'l>,
+    formula: impl for<'l> FnOnce([Real<'l>; N]) -> Real<'l>,
 ) -> Value {
     let lanes = Lanes { target: RefCell::new(target), ty, shape: Shape::Vector, known: RefCell::default() };
-    formula(Real { lanes: &lanes, value: x }).value
+    formula(operands.map(|value| Real { lanes: &lanes, value })).value
 }
 
 /// Emits a formula on scalars or on vectors.
@@ -78,28 +78,28 @@ pub(super) fn evaluate<const N: usize>(
 
 /// Floating-point lanes.
 #[derive(Clone, Copy)]
-pub(super) struct Real<'l> {
+pub struct Real<'l> {
     lanes: &'l Lanes<'l>,
     value: Value,
 }
 
 /// Lanes as integers of the same width. Shifts to the right are logical.
 #[derive(Clone, Copy)]
-pub(super) struct Bits<'l> {
+pub struct Bits<'l> {
     lanes: &'l Lanes<'l>,
     value: Value,
 }
 
 /// All ones or all zeros in each lane.
 #[derive(Clone, Copy)]
-pub(super) struct Mask<'l> {
+pub struct Mask<'l> {
     lanes: &'l Lanes<'l>,
     value: Value,
 }
 
 /// The layout of a floating-point type.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Format {
+pub struct Format {
     /// Bits of the significand that are stored.
     pub precision: u8,
     /// Of the exponent.
@@ -173,6 +173,10 @@ impl<'l> Real<'l> {
         let odd: Vec<f64> = coefficients.iter().copied().skip(1).step_by(2).collect();
         let square = self * self;
         square.horner(&odd).mul_add(self, square.horner(&even))
+    }
+
+    pub fn sqrt(self) -> Real<'l> {
+        Real { value: self.lanes.unary(Opcode::Sqrt, self.lanes.ty, self.value), ..self }
     }
 
     pub fn abs(self) -> Real<'l> {
@@ -283,7 +287,7 @@ impl<'l> Mask<'l> {
 }
 
 /// A second operand: lanes, or a constant.
-pub(super) enum Term<'l> {
+pub enum Term<'l> {
     Real(Real<'l>),
     Constant(f64),
 }

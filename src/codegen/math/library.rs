@@ -6,7 +6,6 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 
 use super::lanes::Shape;
 use crate::codegen::scalar::Emit;
-use crate::loops::Special;
 
 /// Operands and result of a function on the lanes of a vector, each as its bits: generated code fills this in, calls, and
 /// reads the result. N lanes of T are 64 bytes.
@@ -58,7 +57,7 @@ macro_rules! library {
     ($($name:ident($($arg:ident),*) = $narrow:expr, $wide:expr;)*) => {
         /// The functions of the library.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(in crate::codegen) enum Function { $($name),* }
+        pub enum Function { $($name),* }
 
         const FUNCTIONS: &[Entry] = &[$({
             extern "C" fn narrow($($arg: f32),*) -> f32 { $narrow($($arg),*) }
@@ -89,13 +88,8 @@ library! {
     Sin(x) = f32::sin, f64::sin;
     Cos(x) = f32::cos, f64::cos;
     Tan(x) = f32::tan, f64::tan;
-    Asin(x) = f32::asin, f64::asin;
-    Acos(x) = f32::acos, f64::acos;
-    Atan(x) = f32::atan, f64::atan;
-    ErfInv(x) = Special::erf_inv, Special::erf_inv;
-    Rem(x, y) = std::ops::Rem::rem, std::ops::Rem::rem;
     Pow(x, y) = f32::powf, f64::powf;
-    Atan2(x, y) = f32::atan2, f64::atan2;
+    Rem(x, y) = std::ops::Rem::rem, std::ops::Rem::rem;
 }
 
 /// Makes the library's addresses known to the linker.

@@ -81,13 +81,27 @@ fn at_limits<'l>(x: Real<'l>, distance_from_pole: Real<'l>, result: Real<'l>) ->
     distance_from_pole.equal(0.0).select(x.constant(f64::NEG_INFINITY), result)
 }
 
-/// `ln x`. Subnormal numbers are scaled to be normal.
-pub fn log(x: Real<'_>) -> Real<'_> {
+/// A normal number: x, where it is subnormal times a power of two; and the exponent of that.
+fn normal(x: Real<'_>) -> (Real<'_>, Real<'_>) {
     let precision = x.format().precision;
     let is_small = x.less(table(x).smallest_normal);
-    let (k, m) = split(is_small.select(x * (1u64 << precision) as f64, x));
-    let k = k - is_small.select(x.constant(precision.into()), x.constant(0.0));
-    at_limits(x, x, of_split(k, m - 1.0))
+    let scaled = is_small.select(x * (1u64 << precision) as f64, x);
+    (scaled, is_small.select(x.constant(precision.into()), x.constant(0.0)))
+}
+
+/// `x = 2ⁿ·m` with m from 1 to 2, for positive numbers: n, and m.
+pub fn exponent_and_significand(x: Real<'_>) -> (Real<'_>, Real<'_>) {
+    let format = x.format();
+    let (x, scale) = normal(x);
+    let significand = x.bits() & ((1 << format.precision) - 1);
+    (exponent(x.bits(), x) - scale, (significand | (format.bias << format.precision)).real())
+}
+
+/// `ln x`.
+pub fn log(x: Real<'_>) -> Real<'_> {
+    let (normal, scale) = normal(x);
+    let (k, m) = split(normal);
+    at_limits(x, x, of_split(k - scale, m - 1.0))
 }
 
 /// `ln(1 + x)`: the rounding error of 1 + x is added to f.

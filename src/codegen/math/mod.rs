@@ -4,94 +4,80 @@
 mod error_function;
 mod exp;
 mod hyperbolic;
+mod inverse_trig;
 mod lanes;
 mod library;
 mod log;
+mod power;
 mod rounding;
 mod trig;
 
-use cranelift::prelude::{Type, Value};
+use cranelift::prelude::Value;
 
-pub(super) use lanes::{Shape, Target};
+pub(super) use lanes::{Real, Shape, Target, on_vectors};
 pub(super) use library::{Function, place, register};
 
 use super::scalar::Emit;
-use crate::loops::{Binary, Unary};
-use lanes::Real;
+use crate::loops::{Binary, Instr, Unary};
 
-/// How a function is computed.
-enum Way {
-    Inline(for<'l> fn(Real<'l>) -> Real<'l>),
+/// How a function of so many numbers is computed.
+pub(super) enum Way<const N: usize> {
+    Inline(for<'l> fn([Real<'l>; N]) -> Real<'l>),
+    /// Inline where multiply-adds are fused, else by a call.
+    Fused(for<'l> fn([Real<'l>; N]) -> Real<'l>, Function),
     Call(Function),
     /// By the processor, or not at all.
     Nothing,
 }
 
-fn way(f: Unary) -> Way {
+pub(super) fn way(f: Unary) -> Way<1> {
     match f {
-        Unary::Exp => Way::Inline(exp::exp),
-        Unary::Expm1 => Way::Inline(exp::expm1),
-        Unary::Tanh => Way::Inline(hyperbolic::tanh),
-        Unary::Sinh => Way::Inline(hyperbolic::sinh),
-        Unary::Cosh => Way::Inline(hyperbolic::cosh),
-        Unary::Log => Way::Inline(log::log),
-        Unary::Log1p => Way::Inline(log::log1p),
-        Unary::Sin => Way::Inline(trig::sin),
-        Unary::Cos => Way::Inline(trig::cos),
-        Unary::Erf => Way::Inline(error_function::erf),
-        Unary::Floor => Way::Inline(rounding::floor),
-        Unary::Ceil => Way::Inline(rounding::ceil),
-        Unary::Round => Way::Inline(rounding::round),
-        Unary::Tan => Way::Call(Function::Tan),
-        Unary::Asin => Way::Call(Function::Asin),
-        Unary::Acos => Way::Call(Function::Acos),
-        Unary::Atan => Way::Call(Function::Atan),
-        Unary::ErfInv => Way::Call(Function::ErfInv),
+        Unary::Exp => Way::Inline(|[x]| exp::exp(x)),
+        Unary::Expm1 => Way::Inline(|[x]| exp::expm1(x)),
+        Unary::Tanh => Way::Inline(|[x]| hyperbolic::tanh(x)),
+        Unary::Sinh => Way::Inline(|[x]| hyperbolic::sinh(x)),
+        Unary::Cosh => Way::Inline(|[x]| hyperbolic::cosh(x)),
+        Unary::Log => Way::Inline(|[x]| log::log(x)),
+        Unary::Log1p => Way::Inline(|[x]| log::log1p(x)),
+        Unary::Sin => Way::Inline(|[x]| trig::sin(x)),
+        Unary::Cos => Way::Inline(|[x]| trig::cos(x)),
+        Unary::Tan => Way::Inline(|[x]| trig::tan(x)),
+        Unary::Asin => Way::Inline(|[x]| inverse_trig::asin(x)),
+        Unary::Acos => Way::Inline(|[x]| inverse_trig::acos(x)),
+        Unary::Atan => Way::Inline(|[x]| inverse_trig::atan(x)),
+        Unary::Erf => Way::Inline(|[x]| error_function::erf(x)),
+        Unary::ErfInv => Way::Inline(|[x]| error_function::erf_inv(x)),
+        Unary::Floor => Way::Inline(|[x]| rounding::floor(x)),
+        Unary::Ceil => Way::Inline(|[x]| rounding::ceil(x)),
+        Unary::Round => Way::Inline(|[x]| rounding::round(x)),
         Unary::Neg | Unary::Abs | Unary::Sign | Unary::Sqrt | Unary::Not => Way::Nothing,
     }
 }
 
-/// Whether a function of floats is written out.
-pub(super) fn is_inline(f: Unary) -> bool {
-    matches!(way(f), Way::Inline(_))
-}
-
-/// Emits a function of floats, on a scalar or on all lanes of a vector.
-pub(super) fn unary(emit: &mut Emit<'_, '_>, f: Unary, x: Value) -> Value {
-    match way(f) {
-        Way::Inline(formula) => lanes::evaluate(emit, [x], |[x]| formula(x)),
-        Way::Call(function) => library::call(emit, function, &[x]),
-        Way::Nothing => x,
-    }
-}
-
-/// As [`unary`], on vectors of whoever takes the instructions; nothing if the function is not written out.
-pub(super) fn unary_inline(target: &mut dyn Target, f: Unary, x: Value, ty: Type) -> Option<Value> {
-    match way(f) {
-        Way::Inline(formula) => Some(lanes::on_vectors(target, x, ty, formula)),
-        Way::Call(_) | Way::Nothing => None,
-    }
-}
-
-/// As [`unary`], for functions of two numbers.
-pub(super) fn binary(emit: &mut Emit<'_, '_>, f: Binary, a: Value, b: Value) -> Value {
-    called_with_two(f).map_or(a, |function| library::call(emit, function, &[a, b]))
-}
-
-/// The function of the library that computes a function of one number, if it is not written out.
-pub(super) fn called(f: Unary) -> Option<Function> {
-    match way(f) {
-        Way::Call(function) => Some(function),
-        Way::Inline(_) | Way::Nothing => None,
-    }
-}
-
-/// As [`called`], for functions of two numbers. Powers inline, in f64 for f32, were slower than the library's.
-pub(super) fn called_with_two(f: Binary) -> Option<Function> {
+pub(super) fn way_of_two(f: Binary) -> Way<2> {
     match f {
-        Binary::Rem => Some(Function::Rem),
-        Binary::Atan2 => Some(Function::Atan2),
-        Binary::Pow => Some(Function::Pow),
-        _ => None,
+        Binary::Atan2 => Way::Inline(|[y, x]| inverse_trig::atan2(y, x)),
+        Binary::Pow => Way::Fused(|[x, y]| power::pow(x, y), Function::Pow),
+        Binary::Rem => Way::Call(Function::Rem),
+        _ => Way::Nothing,
+    }
+}
+
+/// Whether an instruction on floats is written out.
+pub(super) fn is_inline(instr: &Instr) -> bool {
+    match instr {
+        Instr::Unary(f, _) => matches!(way(*f), Way::Inline(_)),
+        Instr::Binary(f, ..) => matches!(way_of_two(*f), Way::Inline(_) | Way::Fused(..)),
+        _ => false,
+    }
+}
+
+/// Emits a function of floats, on scalars or on all lanes of vectors.
+pub(super) fn emit<const N: usize>(emit: &mut Emit<'_, '_>, way: Way<N>, operands: [Value; N]) -> Value {
+    match way {
+        Way::Fused(formula, _) if emit.features.fma => lanes::evaluate(emit, operands, formula),
+        Way::Inline(formula) => lanes::evaluate(emit, operands, formula),
+        Way::Fused(_, function) | Way::Call(function) => library::call(emit, function, &operands),
+        Way::Nothing => operands[0],
     }
 }

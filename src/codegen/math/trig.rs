@@ -1,4 +1,4 @@
-//! Sine and cosine: `x = n·π/2 + r` with r as a sum of two numbers, a polynomial in each quadrant, and the
+//! Sine, cosine and tangent: `x = n·π/2 + r` with r as a sum of two numbers, a polynomial in each quadrant, and the
 //! library for the huge angles that the reduction would not be exact for.
 
 use super::lanes::{Bits, Real};
@@ -89,23 +89,23 @@ fn reduce(x: Real<'_>) -> Reduced<'_> {
 }
 
 impl<'l> Reduced<'l> {
-    /// fdlibm's k_sin.c.
-    fn sine(&self) -> Real<'l> {
+    /// fdlibm's k_sin.c: a number less a smaller one.
+    fn sine(&self) -> [Real<'l>; 2] {
         let (r, low) = (self.high, self.low);
         let z = r * r;
         let v = z * r;
-        let [first, ref rest @ ..] = *table(r).sine else { return r };
-        let rest = z.polynomial(rest);
-        r - (z.mul_add(low * 0.5 - v * rest, -low) - v * first)
+        let series = table(r).sine;
+        let rest = z.polynomial(&series[1..]);
+        [r, z.mul_add(low * 0.5 - v * rest, -low) - v * series[0]]
     }
 
-    /// fdlibm's k_cos.c.
-    fn cosine(&self) -> Real<'l> {
+    /// fdlibm's k_cos.c: as above.
+    fn cosine(&self) -> [Real<'l>; 2] {
         let (r, low) = (self.high, self.low);
         let z = r * r;
         let half = z * 0.5;
         let w = 1.0 - half;
-        w + (((1.0 - w) - half) + (z * z.polynomial(table(r).cosine) * z - r * low))
+        [w, (r * low - z * z.polynomial(table(r).cosine) * z) - ((1.0 - w) - half)]
     }
 
     /// The value in each quadrant: `even` in quadrants 0 and 2 and `odd` in the others, negative in the second pair.
@@ -119,14 +119,35 @@ fn with_library<'l>(x: Real<'l>, function: Function, result: Real<'l>) -> Real<'
     result.patched(is_huge, function, x)
 }
 
+/// The number that two stand for.
+fn joined<'l>([a, b]: [Real<'l>; 2]) -> Real<'l> {
+    a - b
+}
+
 /// `sin x`.
 pub fn sin(x: Real<'_>) -> Real<'_> {
     let r = reduce(x);
-    with_library(x, Function::Sin, r.by_quadrant(r.quadrant, r.sine(), r.cosine()))
+    with_library(x, Function::Sin, r.by_quadrant(r.quadrant, joined(r.sine()), joined(r.cosine())))
 }
 
 /// `cos x`: the sine one quadrant further.
 pub fn cos(x: Real<'_>) -> Real<'_> {
     let r = reduce(x);
-    with_library(x, Function::Cos, r.by_quadrant(r.quadrant + 1, r.sine(), r.cosine()))
+    with_library(x, Function::Cos, r.by_quadrant(r.quadrant + 1, joined(r.sine()), joined(r.cosine())))
+}
+
+/// `tan x`: sine by cosine, or minus cosine by sine, and what the quotient leaves of them.
+pub fn tan(x: Real<'_>) -> Real<'_> {
+    let r = reduce(x);
+    let is_even = r.quadrant.is_even();
+    let [sine, cosine] = [r.sine(), r.cosine()].map(|[a, b]| {
+        let high = a - b;
+        [high, (a - high) - b]
+    });
+    let above: [_; 2] = std::array::from_fn(|part| is_even.select(sine[part], -cosine[part]));
+    let below: [_; 2] = std::array::from_fn(|part| is_even.select(cosine[part], sine[part]));
+    let inverse = 1.0 / below[0];
+    let quotient = above[0] * inverse;
+    let excess = quotient.mul_add(below[0], -above[0]) + (quotient * below[1] - above[1]);
+    with_library(x, Function::Tan, quotient - excess * inverse)
 }

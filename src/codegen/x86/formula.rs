@@ -2,12 +2,12 @@
 //! held in registers.
 
 use cranelift::codegen::ir::Opcode;
-use cranelift::prelude::{FloatCC, Type, Value};
+use cranelift::prelude::{FloatCC, Type, Value, types};
 
 use super::call::Call;
 use super::lanes::{EQUAL, Held, LESS, LESS_OR_EQUAL, Lanes, UNORDERED};
 use super::machine::{Class, Inst, Reg, Writes};
-use crate::codegen::math::{Function, Shape, Target};
+use crate::codegen::math::{self, Function, Shape, Target, Way};
 use crate::loops::{Binary, Unary};
 use crate::types::DType;
 
@@ -19,6 +19,20 @@ impl Lanes {
 
     pub(super) fn held(&self, x: Value) -> Held {
         self.values[x.as_u32() as usize]
+    }
+
+    /// A function that the processor lacks.
+    pub(super) fn function<const N: usize>(&mut self, way: Way<N>, operands: [Held; N]) -> Held {
+        match way {
+            Way::Inline(formula) | Way::Fused(formula, _) => {
+                let ty = if self.width == 4 { types::F32X4 } else { types::F64X2 };
+                let operands = operands.map(|x| self.handle(x));
+                let result = math::on_vectors(self, operands, ty, formula);
+                self.held(result)
+            }
+            Way::Call(function) => self.called(function, [operands[0], operands[N - 1]], None),
+            Way::Nothing => self.unsupported(),
+        }
     }
 
     /// A function of the library, in the lanes of a mask, with the value of the others, or in all lanes.
@@ -45,6 +59,7 @@ impl Target for Lanes {
         let result = match opcode {
             Opcode::Fneg => self.unary_float(Unary::Neg, x, dtype),
             Opcode::Nearest => self.round(x, 8),
+            Opcode::Sqrt => self.unary_float(Unary::Sqrt, x, dtype),
             _ => self.inverted(x),
         };
         self.handle(result)

@@ -1,8 +1,6 @@
 //! One scalar instruction of the loop IR on all lanes of vectors. What is the same in every lane is held in lanes too;
 //! truth values are masks.
 
-use cranelift::prelude::types;
-
 use super::build::Builder;
 use super::isa::Isa;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
@@ -233,17 +231,7 @@ impl Lanes {
                 let rest = self.select(below, number(-1.0), x);
                 self.select(above, number(1.0), rest)
             }
-            f => {
-                if let Some(function) = math::called(f) {
-                    return self.called(function, [x, x], None);
-                }
-                let ty = if self.width == 4 { types::F32X4 } else { types::F64X2 };
-                let x = self.handle(x);
-                match math::unary_inline(self, f, x, ty) {
-                    Some(result) => self.values[result.as_u32() as usize],
-                    None => self.unsupported(),
-                }
-            }
+            f => self.function(math::way(f), [x]),
         }
     }
 
@@ -266,10 +254,8 @@ impl Lanes {
         match f {
             Binary::Max => self.extremum(a, b, MAXIMUM),
             Binary::Min => self.extremum(a, b, MINIMUM),
-            f => match math::called_with_two(f) {
-                Some(function) => self.called(function, [a, b], None),
-                None => self.arithmetic(f, a, b, true),
-            },
+            Binary::Pow | Binary::Atan2 | Binary::Rem => self.function(math::way_of_two(f), [a, b]),
+            f => self.arithmetic(f, a, b, true),
         }
     }
 

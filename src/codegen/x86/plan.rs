@@ -116,7 +116,7 @@ fn instr_cost(instr: &Instr, vector: Option<LoopVar>) -> f64 {
         Instr::LoadWithin(access, ranges) => access_cost(&access.index, vector) + 3.0 * ranges.len() as f64,
         Instr::Within(ranges) => 3.0 * ranges.len() as f64,
         Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => DIVISION,
-        Instr::Unary(f, _) if math::is_inline(*f) => FUNCTION,
+        instr if math::is_inline(instr) => FUNCTION,
         _ => 1.0,
     }
 }
