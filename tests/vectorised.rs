@@ -315,3 +315,29 @@ fn special_values_of_the_library() {
         }
     }
 }
+
+/// Long columns, of which several vectors are summed in one pass: whole blocks of them, some left over, and too few; sums
+/// beside each other, values that columns share, and what becomes of the sums. Whole numbers, so that nothing is rounded.
+#[test]
+fn columns_are_summed_side_by_side() {
+    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 5] = [
+        |x, _| x.sum(0),
+        |x, y| x.sum(0) * y.sum(0) + x.max(0),
+        |x, y| (x * y.slice(1, 0..1)).sum(0) - y.index(0, 3),
+        |x, _| x.slice(0, 1..200).min(0),
+        |x, y| (x.reverse(1) * y).sum(0),
+    ];
+    for (dtype, columns) in [(F32, 128), (F32, 77), (F32, 20), (F64, 77), (F64, 64)] {
+        for body in bodies {
+            let g = Graph::new();
+            let shape = [260, columns];
+            let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
+            let z = body(x, y);
+            let given = |seed| {
+                let whole = values(seed, 260 * columns).into_iter().map(|x| (x * 4.0).round());
+                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
+            };
+            assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
+        }
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+use super::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
 
 /// Replaces every scalar value and loop variable.
-pub(super) fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
+pub(crate) fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
     rewrite(stmt, value, variable, &|index| index.replaced(|var| Affine::var(variable(var))));
 }
 
@@ -48,7 +48,7 @@ fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loop
 }
 
 /// Whether statements can be copied: there is no library call among them.
-pub(super) fn is_copyable(body: &[Stmt]) -> bool {
+pub(crate) fn is_copyable(body: &[Stmt]) -> bool {
     let mut found = false;
     body.iter().for_each(|stmt| {
         stmt.each(&mut |stmt| found |= matches!(stmt, Stmt::Contract(_) | Stmt::Sort { .. }));
@@ -57,7 +57,7 @@ pub(super) fn is_copyable(body: &[Stmt]) -> bool {
 }
 
 /// A copy of a loop's body.
-pub(super) struct Copy {
+pub(crate) struct Copy {
     pub body: Vec<Stmt>,
     /// The values of the body that the copy has its own of.
     values: HashMap<Var, Var>,
@@ -93,19 +93,19 @@ impl Copy {
 }
 
 /// A value of the same type.
-pub(super) fn new_value(kernel: &mut Kernel, like: Var) -> Var {
+pub(crate) fn new_value(kernel: &mut Kernel, like: Var) -> Var {
     kernel.dtypes.push(kernel.dtype(like));
     Var(kernel.dtypes.len() as u32 - 1)
 }
 
 /// A loop variable, which counts behind all others: loops inside have larger numbers.
-pub(super) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
+pub(crate) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
     kernel.extents.push(extent);
     LoopVar(kernel.extents.len() as u16 - 1)
 }
 
 /// Puts the results of several reductions together, part by part.
-pub(super) fn joined(kernel: &mut Kernel, parts: &[Part], sums: &[Vec<Var>]) -> Vec<Stmt> {
+pub(crate) fn joined(kernel: &mut Kernel, parts: &[Part], sums: &[Vec<Var>]) -> Vec<Stmt> {
     let mut stmts = Vec::new();
     for (number, part) in parts.iter().enumerate() {
         let mut sum = sums[0][number];

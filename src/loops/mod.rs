@@ -3,6 +3,7 @@
 
 mod affine;
 mod contraction;
+pub(crate) mod copy;
 mod display;
 mod parallel;
 mod scalar;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::copy::renumber;
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW, LANES, instructions};
+use crate::loops::copy::renumber;
 use crate::loops::{
     Access, BufferId, Instr, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Unary, Var, around_loop,
     reads_and_writes,

@@ -5,7 +5,6 @@
 mod arena;
 mod collapse;
 mod contract;
-mod copy;
 mod cost;
 mod forward;
 mod fusion;

@@ -1,9 +1,9 @@
 //! Shares large kernels out among threads: their outermost loop, cut into pieces where it would run on vectors or sums
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
-use super::copy::{joined, new_loop, new_value};
 use super::cost::{LANES, LONG_BODY, PARALLEL, PIECE, PIECES, WASTED, instructions};
 use super::forward::drop_unused;
+use crate::loops::copy::{joined, new_loop, new_value};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
 };

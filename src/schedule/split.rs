@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::copy::{Copy, is_copyable, joined, new_loop, new_value};
 use super::cost::SPLIT_STATEMENTS;
+use crate::loops::copy::{Copy, is_copyable, joined, new_loop, new_value};
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var};
 
 /// Cuts the loops of every kernel; returns whether there were some to be cut.

@@ -1,9 +1,9 @@
 //! Writes small loops out, as those over the places of a window are. What is left are long loops over straight lines,
 //! which run on vectors, and several places share what they load.
 
-use super::copy::{Copy, is_copyable, joined};
 use super::cost::{UNROLLED, UNROLLED_STATEMENTS};
 use super::loop_fusion::fuse_inside;
+use crate::loops::copy::{Copy, is_copyable, joined};
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Program, Stmt, Var};
 
 /// Writes out the small loops of every kernel; loops that come to stand side by side are fused. Returns whether there

@@ -20,6 +20,7 @@ mod machine;
 mod nest;
 mod plan;
 mod reductions;
+mod side_by_side;
 mod strided;
 mod turns;
 
@@ -42,10 +43,13 @@ pub struct Assembly {
 /// The code of a kernel, if it is one for vectors and all it does is done here.
 pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> {
     let width = width(kernel)?;
-    let vectors = plan::plan(kernel, isa.bytes() / width);
+    let lanes = isa.bytes() / width;
+    let mut vectors = plan::plan(kernel, lanes);
     if vectors.is_empty() || kernel.repeats + 4 > ARGUMENTS.len() {
         return None;
     }
+    let cut = side_by_side::side_by_side(kernel, &mut vectors, lanes);
+    let kernel = cut.as_ref().unwrap_or(kernel);
     let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
     nest.body(&kernel.body);
     if nest.lanes.is_unsupported {

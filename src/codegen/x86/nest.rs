@@ -185,7 +185,7 @@ impl<'n> Nest<'n> {
         if self.kernel.extent(var) == 0 {
             return self.reduce_nothing(parts);
         }
-        let chains = Nest::chains(body, self.whole_turns(var));
+        let chains = self.chains(body, parts.len(), self.whole_turns(var));
         let chain = |nest: &mut Self| parts.iter().map(|part| nest.identity(part)).collect();
         let sums = Sums { parts, chains: (0..chains).map(|_| chain(self)).collect() };
         self.along(var, |nest| nest.run_turns(var, body, &sums));

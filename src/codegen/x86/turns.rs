@@ -3,7 +3,7 @@
 use super::interleave::{Straight, interleaved};
 use super::isa::Isa;
 use super::lanes::Held;
-use super::machine::{Bound, Reg};
+use super::machine::{Bound, Class, Reg};
 use super::nest::{Nest, Position, Rest};
 use crate::codegen::cost::{self, CHAINS, FEW_TURNS, UNROLL_BODY, WRITTEN_OUT, WRITTEN_TWICE};
 use crate::loops::{Access, Affine, Binary, LoopVar, Part, Stmt};
@@ -209,18 +209,22 @@ impl Nest<'_> {
         step == 2 || !has_mask
     }
 
-    /// How many partial results there are.
-    pub(super) fn chains(body: &[Stmt], turns: i64) -> i64 {
+    /// How many partial results of each part there are: half the registers at most.
+    pub(super) fn chains(&self, body: &[Stmt], parts: usize, turns: i64) -> i64 {
         let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop) && !is_long(body);
-        if is_small { turns.clamp(1, CHAINS as i64) } else { 1 }
+        let registers = self.lanes.isa.registers(Class::Vector).0.len();
+        let most = CHAINS.min(registers / 2 / parts.max(1)).max(1);
+        if is_small { turns.clamp(1, most as i64) } else { 1 }
     }
 
     /// Whether no loop is left in the code of a body.
     fn is_straight(&self, body: &[Stmt]) -> bool {
         body.iter().all(|stmt| match stmt.loop_var() {
             Some(var) => {
-                let is_sum = matches!(stmt, Stmt::Reduce { .. });
-                let chains = if is_sum { Nest::chains(stmt.inner(), self.whole_turns(var)) } else { 1 };
+                let chains = match stmt {
+                    Stmt::Reduce { body, parts, .. } => self.chains(body, parts.len(), self.whole_turns(var)),
+                    _ => 1,
+                };
                 self.is_straight(stmt.inner()) && self.is_written_out(var, stmt.inner(), chains, true)
             }
             None => true,
