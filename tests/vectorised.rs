@@ -341,3 +341,35 @@ fn columns_are_summed_side_by_side() {
         }
     }
 }
+
+/// Transposes, which are read in square blocks: whole ones, some rows or columns left over, loops between, several
+/// operands across, neighbours of neighbours, and on threads.
+#[test]
+fn transposes_are_read_in_blocks() {
+    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 6] = [
+        |x, _| x.permute(&[2, 1, 0]) * 2.0,
+        |x, y| x.permute(&[0, 2, 1]) + y.permute(&[0, 2, 1]),
+        |x, y| x.permute(&[2, 0, 1]) * y.permute(&[2, 0, 1]).slice(1, 0..1),
+        |x, _| {
+            let z = x.permute(&[0, 2, 1]);
+            let last = z.shape().extents()[1];
+            z.slice(1, 1..last) - z.slice(1, 0..last - 1)
+        },
+        |x, y| x.permute(&[2, 1, 0]).less(y.permute(&[2, 1, 0])).select(1.0, x.permute(&[2, 1, 0])),
+        |x, y| (x.permute(&[1, 2, 0]) - y.index(0, 0).unsqueeze(2)).maximum(0.0),
+    ];
+    for shape in [[3, 32, 48], [2, 37, 53], [17, 5, 40], [64, 3, 16], [2, 300, 1000]] {
+        for dtype in [F32, F64, I32] {
+            for body in bodies {
+                let g = Graph::new();
+                let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
+                let z = body(x, y);
+                let given = |seed| {
+                    let whole = values(seed, shape.iter().product()).into_iter().map(|x| (x * 9.0).round());
+                    Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
+                };
+                assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
+            }
+        }
+    }
+}

@@ -150,3 +150,13 @@ pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<B
     body.iter().for_each(|stmt| stmt.each(&mut collect));
     (reads, writes)
 }
+
+/// The variables of loops that hold nothing but the next loop, and what the last one holds.
+pub(crate) fn perfect_nest(stmt: &Stmt) -> (Vec<LoopVar>, &[Stmt]) {
+    let (mut loops, mut body) = (Vec::new(), std::slice::from_ref(stmt));
+    while let [Stmt::For { var, body: inner }] = body {
+        loops.push(*var);
+        body = inner;
+    }
+    (loops, body)
+}

@@ -4,7 +4,7 @@
 use super::cost::CONTRACTION;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Place,
-    Program, Stmt, Unary, Var,
+    Program, Stmt, Unary, Var, perfect_nest,
 };
 use crate::types::DType;
 
@@ -45,16 +45,6 @@ fn recognised(kernel: &Kernel, scratch: BufferId) -> Option<(Kernel, Contraction
     let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
     body.extend(roles.batch.iter().rev().fold(vec![Stmt::Contract(contraction.clone())], around));
     Some((Kernel { body, ..kernel }, contraction))
-}
-
-/// The variables of loops that hold nothing but the next loop, and what the last one holds.
-fn perfect_nest(stmt: &Stmt) -> (Vec<LoopVar>, &[Stmt]) {
-    let (mut loops, mut body) = (Vec::new(), std::slice::from_ref(stmt));
-    while let [Stmt::For { var, body: inner }] = body {
-        loops.push(*var);
-        body = inner;
-    }
-    (loops, body)
 }
 
 /// A sum of products of two loads.

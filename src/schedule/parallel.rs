@@ -6,6 +6,7 @@ use super::forward::drop_unused;
 use crate::loops::copy::{joined, new_loop, new_value};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
+    perfect_nest,
 };
 
 /// Marks what may run in parallel, and cuts loops into pieces for it.
@@ -37,10 +38,18 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
         return vec![kernel];
     }
     let has_loops = body.iter().any(|stmt| matches!(stmt, Stmt::For { .. }));
-    if has_loops && parts.is_empty() && after.is_empty() {
+    let is_in_blocks = is_across(stmt, var);
+    let leaves_some = is_in_blocks && !kernel.extent(var).is_multiple_of(LANES);
+    if has_loops && parts.is_empty() && after.is_empty() && !leaves_some {
         return vec![Kernel { is_parallel: true, ..kernel }];
     }
-    let Some(pieces) = Pieces::of(kernel.extent(var), has_loops) else { return vec![kernel] };
+    // Whole vectors where the loop is the innermost, whole blocks where it is across them.
+    let unit = match has_loops {
+        true if is_in_blocks => LANES,
+        true => 1,
+        false => PIECE,
+    };
+    let Some(pieces) = Pieces::of(kernel.extent(var), unit) else { return vec![kernel] };
     let is_long =
         !body.iter().any(Stmt::is_loop) && kernel.work(&instructions) > LONG_BODY * kernel.extent(var);
     let even = Pieces::even(kernel.extent(var)).filter(|_| is_long && pieces.rest > 0);
@@ -54,6 +63,17 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
     vec![kernel]
 }
 
+/// Whether the innermost loop reads elements that lie far apart, of which those of the loop over `var` are neighbours.
+fn is_across(stmt: &Stmt, var: LoopVar) -> bool {
+    let (vars, body) = perfect_nest(stmt);
+    let is_read_across = |stmt: &Stmt| {
+        stmt.read().zip(vars.last()).is_some_and(|((access, _), innermost)| {
+            access.index.coefficient(var) == 1 && access.index.coefficient(*innermost) >= LANES as i64
+        })
+    };
+    body.iter().any(is_read_across)
+}
+
 /// How a loop is cut.
 #[derive(Clone, Copy)]
 struct Pieces {
@@ -65,9 +85,8 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn of(extent: usize, has_loops: bool) -> Option<Pieces> {
-        // Whole vectors where the loop is the innermost.
-        let unit = if has_loops { 1 } else { PIECE };
+    /// Each of a multiple of so many iterations.
+    fn of(extent: usize, unit: usize) -> Option<Pieces> {
         let length = (extent / PIECES).max(1).next_multiple_of(unit);
         let count = extent / length;
         (count > 1).then_some(Pieces { count, length, rest: extent - count * length })

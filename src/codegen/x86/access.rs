@@ -7,6 +7,11 @@ use super::nest::{Nest, Rest};
 use crate::loops::{Access, Affine};
 use crate::types::DType;
 
+/// Whether values of a type lie in memory as they do in lanes.
+pub(super) fn is_lane(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64 | DType::I32)
+}
+
 impl Nest<'_> {
     /// Where the element lies, or that of the first lane. What outer loops contribute is computed in them.
     pub(super) fn address(&mut self, access: &Access) -> Address {
@@ -57,6 +62,10 @@ impl Nest<'_> {
     }
 
     pub fn load(&mut self, access: &Access, guard: Option<Reg>, dtype: DType) -> Held {
+        let is_plain = guard.is_none() && is_lane(dtype) && dtype.size() == self.lanes.width;
+        if is_plain && let Some(column) = self.load_of_block(access) {
+            return column;
+        }
         let address = self.address(access);
         self.load_from(address, self.step(access), guard, dtype)
     }

@@ -5,6 +5,7 @@
 //! written as bytes ([`encode`]); functions of the library are called ([`call`]). What is not done here stays Cranelift's.
 
 mod access;
+mod across;
 mod allocate;
 mod avx2;
 mod bools;
@@ -23,6 +24,8 @@ mod reductions;
 mod side_by_side;
 mod strided;
 mod turns;
+
+use std::collections::HashSet;
 
 use crate::loops::{Kernel, Program};
 use crate::types::DType;
@@ -50,12 +53,15 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     }
     let cut = side_by_side::side_by_side(kernel, &mut vectors, lanes);
     let kernel = cut.as_ref().unwrap_or(kernel);
+    let crossed = across::across(program, kernel, &mut vectors, lanes);
+    let kernel = crossed.as_ref().map_or(kernel, |crossed| &crossed.kernel);
     let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
+    nest.crossed = crossed.as_ref().map_or(HashSet::new(), |crossed| crossed.loops.clone());
     nest.body(&kernel.body);
     if nest.lanes.is_unsupported {
         return None;
     }
-    let group = nest.group;
+    let group = nest.group * crossed.as_ref().map_or(1, |crossed| crossed.group);
     let (mut items, mut constants) = nest.lanes.build.finish();
     if isa == Isa::Avx2 {
         items = avx2::rewritten(items, &mut constants)?;

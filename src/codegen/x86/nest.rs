@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::across::Blocks;
 use super::lanes::{Held, Lanes};
 use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::turns::Sums;
@@ -28,6 +29,9 @@ pub struct Nest<'n> {
     arguments: HashMap<usize, Reg>,
     /// How many turns of the loop that threads share are counted as one.
     pub group: usize,
+    /// Loops on vectors whose bodies hold blocks to be transposed, and the blocks of the turn that is being written.
+    pub crossed: HashSet<LoopVar>,
+    pub(super) blocks: Blocks,
 }
 
 /// The lanes that exist.
@@ -82,6 +86,8 @@ impl<'n> Nest<'n> {
             rest: Rest::Full,
             arguments: HashMap::new(),
             group: 1,
+            crossed: HashSet::new(),
+            blocks: Blocks::default(),
         };
         for turn in 0..kernel.repeats {
             nest.loops[turn].counter = Some((nest.argument(4 + turn), 1));

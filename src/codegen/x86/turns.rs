@@ -1,5 +1,6 @@
 //! The turns of a loop: written out if they are few, and several at once where each would wait for its own results.
 
+use super::across::Blocks;
 use super::interleave::{Straight, interleaved};
 use super::isa::Isa;
 use super::lanes::Held;
@@ -111,6 +112,9 @@ impl Nest<'_> {
     fn turn(&mut self, turns: &Turns<'_>, counter: Option<(Reg, i64)>, number: i64) -> Turn {
         self.loops[turns.var.index()] = Position { counter, offset: number * turns.step };
         self.lanes.build.open_copy();
+        if self.crossed.contains(&turns.var) {
+            self.blocks = Blocks::of(turns.body);
+        }
         self.body(turns.body);
         let mut terms: Vec<Term> = turns.sums.parts.iter().map(|part| self.summand(part)).collect();
         let mask = self.mask(None);

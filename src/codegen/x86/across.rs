@@ -1,0 +1,276 @@
+//! Loops across the order of memory: where neighbours along the vectors lie far apart, and neighbours along a loop further
+//! out side by side, as in a transpose. As many turns of that loop as a vector has lanes are taken at once, so that
+//! square blocks are read row by row and transposed in registers.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::access::is_lane;
+use super::isa::Isa;
+use super::lanes::{HALVES, Held, Lanes};
+use super::machine::{Address, Class, Code, Inst, Operand, Reg};
+use super::nest::{Nest, Rest};
+use crate::loops::copy::{Copy, new_loop};
+use crate::loops::{Access, Affine, BufferId, Instr, Kernel, LoopVar, Program, Stmt, perfect_nest};
+
+/// The longest body, in statements, that is written once for each lane.
+const LONGEST: usize = 12;
+
+/// A kernel whose loops are cut, and how many turns of its outermost loop are one of the new one's.
+pub struct Crossed {
+    pub kernel: Kernel,
+    pub group: usize,
+    /// The loops on vectors whose bodies hold such blocks.
+    pub loops: HashSet<LoopVar>,
+}
+
+/// The kernel with such loops cut, if it has some. The new loops are added to those that run on vectors.
+pub fn across(
+    program: &Program,
+    kernel: &Kernel,
+    vectors: &mut HashSet<LoopVar>,
+    lanes: usize,
+) -> Option<Crossed> {
+    let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: HashSet::new() };
+    let mut cutter = Cutter { program, crossed, vectors, lanes };
+    let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
+    let Crossed { kernel, group, loops } = cutter.crossed;
+    (!loops.is_empty()).then_some(Crossed { kernel: Kernel { body, ..kernel }, group, loops })
+}
+
+struct Cutter<'c> {
+    program: &'c Program,
+    crossed: Crossed,
+    vectors: &'c mut HashSet<LoopVar>,
+    lanes: usize,
+}
+
+impl Cutter<'_> {
+    fn stmt(&mut self, stmt: &Stmt, is_shared: bool) -> Vec<Stmt> {
+        let nest = perfect_nest(stmt);
+        if let Some(turns) = self.turns_to_take(&nest, is_shared) {
+            if is_shared && nest.0.first() == Some(&turns) {
+                self.crossed.group = self.lanes;
+            }
+            return self.cut(stmt, &nest, turns);
+        }
+        match stmt {
+            Stmt::For { var, body } => {
+                let body = body.iter().flat_map(|stmt| self.stmt(stmt, false)).collect();
+                vec![Stmt::For { var: *var, body }]
+            }
+            other => vec![other.clone()],
+        }
+    }
+
+    /// The loop to take several turns of, if the innermost runs on vectors across it.
+    fn turns_to_take(&self, (vars, body): &(Vec<LoopVar>, &[Stmt]), is_shared: bool) -> Option<LoopVar> {
+        let (&vector, outer) = vars.split_last()?;
+        let is_short = body.len() <= LONGEST && !body.iter().any(Stmt::is_loop);
+        if !is_short || !self.vectors.contains(&vector) || self.extent(vector) < self.lanes {
+            return None;
+        }
+        // No thread is to begin in the middle of a block.
+        let may_leave_some = |var: &LoopVar| !is_shared || vars.first() != Some(var);
+        let fits = |var: &LoopVar| {
+            let extent = self.extent(*var);
+            extent >= self.lanes && (extent.is_multiple_of(self.lanes) || may_leave_some(var))
+        };
+        let is_across = |var: &LoopVar| body.iter().any(|stmt| self.is_across(stmt, *var, vector));
+        outer.iter().copied().find(|var| fits(var) && is_across(var))
+    }
+
+    fn extent(&self, var: LoopVar) -> usize {
+        self.crossed.kernel.extent(var)
+    }
+
+    fn is_across(&self, stmt: &Stmt, turns: LoopVar, vector: LoopVar) -> bool {
+        let Stmt::Let { instr: Instr::Load(access), .. } = stmt else { return false };
+        let dtype = self.program.buffers[access.buffer.index()].dtype;
+        access.index.coefficient(turns) == 1
+            && access.index.coefficient(vector) >= self.lanes as i64
+            && is_lane(dtype)
+    }
+
+    /// The nest with so many turns at once, and the turns that are left.
+    fn cut(&mut self, stmt: &Stmt, (vars, body): &(Vec<LoopVar>, &[Stmt]), turns: LoopVar) -> Vec<Stmt> {
+        let (extent, lanes) = (self.extent(turns), self.lanes);
+        let kernel = &mut self.crossed.kernel;
+        let block = new_loop(kernel, extent / lanes);
+        let start = Affine::var(block).scaled(lanes as i64);
+        let mut copies = Vec::with_capacity(lanes * body.len());
+        for turn in 0..lanes {
+            copies.extend(Copy::of(kernel, body, turns, &start.plus(&Affine::constant(turn as i64))).body);
+        }
+        let (vector, outer) = (vars[vars.len() - 1], &vars[..vars.len() - 1]);
+        let around =
+            |body, var: &LoopVar| vec![Stmt::For { var: if *var == turns { block } else { *var }, body }];
+        let mut stmts = outer.iter().rev().fold(self.in_whole_vectors(&copies, vector), around);
+        if !extent.is_multiple_of(lanes) {
+            stmts.push(self.rest(stmt, turns, extent / lanes * lanes));
+        }
+        stmts
+    }
+
+    /// A body for whole vectors, and for the lanes that are left.
+    fn in_whole_vectors(&mut self, body: &[Stmt], vector: LoopVar) -> Vec<Stmt> {
+        let extent = self.extent(vector);
+        let whole = extent / self.lanes * self.lanes;
+        let parts = [(0, whole), (whole, extent - whole)];
+        let mut loops = Vec::new();
+        for (start, length) in parts.into_iter().filter(|part| part.1 > 0) {
+            let own = new_loop(&mut self.crossed.kernel, length);
+            let place = Affine::var(own).plus(&Affine::constant(start as i64));
+            let body = Copy::of(&mut self.crossed.kernel, body, vector, &place).body;
+            loops.push(Stmt::For { var: own, body });
+            self.vectors.insert(own);
+            self.crossed.loops.insert(own);
+        }
+        loops
+    }
+
+    /// The nest for the turns from `start` on.
+    fn rest(&mut self, stmt: &Stmt, turns: LoopVar, start: usize) -> Stmt {
+        let kernel = &mut self.crossed.kernel;
+        let own = new_loop(kernel, kernel.extent(turns) - start);
+        let place = Affine::var(own).plus(&Affine::constant(start as i64));
+        let mut stmt = stmt.clone();
+        stmt.each_mut(&mut |stmt| {
+            let by = |var| if var == turns { place.clone() } else { Affine::var(var) };
+            stmt.map_affines(|index| index.replaced(by));
+            match stmt {
+                Stmt::For { var, .. } if *var == turns => *var = own,
+                _ => {}
+            }
+        });
+        stmt
+    }
+}
+
+/// The blocks of one turn: where loads lie, but for what is the same in all, and the blocks read so far.
+#[derive(Default)]
+pub struct Blocks {
+    offsets: HashMap<Place, BTreeSet<i64>>,
+    read: HashMap<(Place, i64), Vec<Reg>>,
+}
+
+type Place = (BufferId, Affine);
+
+/// An access as a place, and its distance from it.
+fn placed(access: &Access) -> (Place, i64) {
+    let offset = access.index.offset();
+    ((access.buffer, access.index.plus(&Affine::constant(-offset))), offset)
+}
+
+impl Blocks {
+    /// Of a body that writes none of what its blocks read.
+    pub fn of(body: &[Stmt]) -> Blocks {
+        let written: HashSet<BufferId> =
+            body.iter().filter_map(|stmt| stmt.write()).map(|(access, _)| access.buffer).collect();
+        let mut blocks = Blocks::default();
+        for stmt in body {
+            if let Stmt::Let { instr: Instr::Load(access), .. } = stmt
+                && !written.contains(&access.buffer)
+            {
+                let (place, offset) = placed(access);
+                blocks.offsets.entry(place).or_default().insert(offset);
+            }
+        }
+        blocks
+    }
+
+    /// The first offset of the block that a load is in: all of it is read somewhere.
+    fn start(&self, place: &Place, offset: i64, lanes: i64) -> Option<i64> {
+        let offsets = self.offsets.get(place)?;
+        let known =
+            (offset - lanes + 1..=offset).find(|&start| self.read.contains_key(&(place.clone(), start)));
+        known.or_else(|| (offset..offset + lanes).all(|at| offsets.contains(&at)).then_some(offset))
+    }
+}
+
+impl Nest<'_> {
+    /// Lanes that lie apart, if they are a row of a block.
+    pub(super) fn load_of_block(&mut self, access: &Access) -> Option<Held> {
+        let (step, lanes) = (self.step(access), self.lanes.count());
+        let (place, offset) = placed(access);
+        let furthest = (step * (lanes * self.lanes.width) as i64).checked_mul(2)?;
+        if !self.vector.is_some_and(|var| self.crossed.contains(&var)) {
+            return None;
+        }
+        if step < lanes as i64 || furthest > i32::MAX.into() || matches!(self.rest, Rest::Masked(_)) {
+            return None;
+        }
+        let start = self.blocks.start(&place, offset, lanes as i64)?;
+        let key = (place, start);
+        if !self.blocks.read.contains_key(&key) {
+            let index = access.index.plus(&Affine::constant(start - offset));
+            let address = self.address(&Access { buffer: access.buffer, index });
+            let columns = self.block_at(address, step);
+            self.blocks.read.insert(key.clone(), columns);
+        }
+        self.blocks.read.get(&key).map(|columns| Held::Lanes(columns[(offset - start) as usize]))
+    }
+
+    /// The columns of a block whose rows are so many elements apart. Rows that do not exist are read as the last one.
+    fn block_at(&mut self, address: Address, step: i64) -> Vec<Reg> {
+        let bytes = step as i32 * self.lanes.width as i32;
+        let (lanes, code) = (self.lanes.count(), self.lanes.whole());
+        let mut rows = Vec::with_capacity(lanes);
+        for row in 0..self.rest.count(lanes) as i32 {
+            let from = Operand::Memory(Address { offset: address.offset + row * bytes, ..address });
+            rows.push(self.lanes.build.loaded(Class::Vector, |d| Inst::new(code, d, None, from)));
+        }
+        rows.extend(rows.last().copied().into_iter().cycle().take(lanes - rows.len()));
+        self.lanes.transposed(rows)
+    }
+}
+
+impl Lanes {
+    /// The columns of a square block, given its rows: neighbours change places within quarters of 128 bits, then quarters.
+    fn transposed(&mut self, rows: Vec<Reg>) -> Vec<Reg> {
+        let pairs = self.interleaved(rows, 1, self.width);
+        let (quarters, group) = match self.width {
+            4 => (self.interleaved(pairs, 2, 8), 4),
+            _ => (pairs, 2),
+        };
+        let mut columns = quarters.clone();
+        for column in 0..group {
+            let of: Vec<Reg> = quarters.iter().copied().skip(column).step_by(group).collect();
+            for (quarter, gathered) in self.gathered_quarters(&of).into_iter().enumerate() {
+                columns[quarter * group + column] = gathered;
+            }
+        }
+        columns
+    }
+
+    /// Each vector and the one `distance` further, in turn by elements of so many bytes: the lower half, and the upper.
+    fn interleaved(&mut self, vectors: Vec<Reg>, distance: usize, bytes: usize) -> Vec<Reg> {
+        let [low, high] =
+            [("vunpckl", 0x14), ("vunpckh", 0x15)].map(|(name, byte)| Code::float(name, 1, byte, bytes));
+        let mut result = Vec::with_capacity(vectors.len());
+        for group in vectors.chunks(2 * distance) {
+            for at in 0..distance {
+                for code in [low, high] {
+                    result.push(self.two_registers(code, group[at], group[at + distance], None));
+                }
+            }
+        }
+        result
+    }
+
+    /// The first quarters of all vectors, the second ones, and so on.
+    fn gathered_quarters(&mut self, of: &[Reg]) -> Vec<Reg> {
+        if self.isa == Isa::Avx2 {
+            return [0x20, 0x31].map(|which| self.two_registers(HALVES, of[0], of[1], Some(which))).to_vec();
+        }
+        let suffix = if self.width == 4 { "f32x4" } else { "f64x2" };
+        let code = Code { suffix, ..self.float("vshuf", 3, 0x23) };
+        let mut halves =
+            |a: Reg, b: Reg, which: [i32; 2]| which.map(|which| self.two_registers(code, a, b, Some(which)));
+        let ([a, b], [c, d]) = (halves(of[0], of[1], [0x44, 0xee]), halves(of[2], of[3], [0x44, 0xee]));
+        [halves(a, c, [0x88, 0xdd]), halves(b, d, [0x88, 0xdd])].concat()
+    }
+
+    fn two_registers(&mut self, code: Code, a: Reg, b: Reg, immediate: Option<i32>) -> Reg {
+        self.build.pure(Class::Vector, |d| Inst { immediate, ..Inst::new(code, d, a, Operand::Reg(b)) })
+    }
+}
