@@ -43,6 +43,12 @@ const BODIES: &[(&str, Body)] = &[
         let chosen = i.less(j).select(i.maximum(3.0), !j & i);
         (chosen.cast(Bool) ^ j.sign().equal(-1.0)).select(chosen.cast(I32).cast(o.x.dtype()), o.x)
     }),
+    ("positions of extrema in columns", |o| o.x.argmax(0)),
+    ("numbers that fit, stored", |o| {
+        let (i, j) = (o.i.cast(I32), o.j.cast(I32));
+        o.x.less(o.y).select(i, i.maximum(j)).cast(I64)
+    }),
+    ("numbers that are the same, stored", |o| o.x.less(o.y).select(o.x, 0.0).cast(Bool).cast(I64)),
     ("random numbers", |o| o.x + o.x.graph().random_key("key", 3).uniform(o.x.shape(), o.x.dtype())),
     ("comparison of integers", |o| o.i.less(o.j).select(o.i + 1.0, o.j - 1.0)),
     ("comparison into bools", |o| o.i.greater_equal(o.j)),
@@ -173,7 +179,7 @@ fn bodies_without(cpu: Cpu, text: &str) -> Vec<&'static str> {
 fn all_but_scattered_rows_and_mixed_widths_run_on_vectors() {
     let picked =
         ["picked columns", "picked by others", "picked from columns", "picked integers", "sums of picked"];
-    let scattered = [&["numbers that fit"], &picked[..]].concat();
+    let scattered = [&["numbers that fit", "numbers that fit, stored"], &picked[..]].concat();
     assert_eq!(bodies_without(Cpu::Baseline, "x4"), scattered);
 }
 

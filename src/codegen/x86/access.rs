@@ -112,6 +112,9 @@ impl Nest<'_> {
                 let number = self.lanes.one_number(value);
                 self.lanes.build.here(Inst::store(number, address));
             }
+            (DType::I64, 1) if self.lanes.width == 4 && !matches!(self.rest, Rest::Masked(_)) => {
+                self.store_wide(address, value);
+            }
             (DType::I64, _) if self.lanes.width == 4 => {
                 self.lanes.unsupported();
             }
@@ -120,6 +123,22 @@ impl Nest<'_> {
                 self.lanes.unsupported();
             }
             _ => self.store_lanes(address, step, value),
+        }
+    }
+
+    /// Numbers of 64 bits from lanes of 32: those in the lanes fit them.
+    fn store_wide(&mut self, address: Address, value: Held) {
+        let halves = match value {
+            Held::Lanes(x) => [x, self.lanes.upper_half(x)].map(|half| self.lanes.widened(half)),
+            same => [self.lanes.in_wide_lanes(|lanes| lanes.register(same)); 2],
+        };
+        let (lanes, half) = (self.lanes.count(), self.lanes.count() / 2);
+        for (number, value) in halves.into_iter().enumerate() {
+            let taken = self.rest.count(lanes).saturating_sub(number * half).min(half);
+            if taken > 0 {
+                let mask = (taken < half).then(|| self.lanes.first(2 * taken));
+                self.store_whole(self.vector_from(address, number as i32), value, mask);
+            }
         }
     }
 

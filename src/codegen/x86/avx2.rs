@@ -22,7 +22,7 @@ pub fn rewritten(items: Vec<Item>, constants: &mut Constants) -> Option<Vec<Item
 }
 
 /// Instructions that are there under the same name, with the same number.
-const SAME: [&str; 35] = [
+const SAME: [&str; 36] = [
     "vadd",
     "vsub",
     "vmul",
@@ -45,6 +45,7 @@ const SAME: [&str; 35] = [
     "vpsub",
     "vpsllv",
     "vpsrlv",
+    "vpmovsx",
     "vpmovzxb",
     "vshuf",
     "vunpckl",

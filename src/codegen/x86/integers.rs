@@ -158,11 +158,17 @@ impl Lanes {
         Held::Number(self.first_lane(result))
     }
 
-    fn in_wide_lanes(&mut self, compute: impl FnOnce(&mut Lanes) -> Reg) -> Reg {
+    pub(super) fn in_wide_lanes(&mut self, compute: impl FnOnce(&mut Lanes) -> Reg) -> Reg {
         let width = std::mem::replace(&mut self.width, 8);
         let result = compute(self);
         self.width = width;
         result
+    }
+
+    /// The lower half of all lanes of 32 bits, as lanes of 64.
+    pub(super) fn widened(&mut self, x: Reg) -> Reg {
+        let code = Code { suffix: "dq", ..Code::integer("vpmovsx", 2, 0x25, 4) };
+        self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(x)))
     }
 
     fn first_lane(&mut self, x: Reg) -> Reg {

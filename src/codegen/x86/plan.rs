@@ -8,6 +8,8 @@ use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Stmt, Unary};
 /// Instructions of reading or writing lanes that lie apart, and those that lie two apart or the other way round.
 const APART: f64 = 24.0;
 const NEAR: f64 = 3.0;
+/// Instructions of reading a vector of a block that is transposed.
+const OF_BLOCK: f64 = 6.0;
 /// Instructions of a function that is written out, and what a division or a root costs.
 const FUNCTION: f64 = 25.0;
 const DIVISION: f64 = 10.0;
@@ -18,16 +20,19 @@ const TURN: f64 = 1.0;
 
 /// The loops of the kernel that run on vectors, of so many lanes; empty if none can. The loop that threads share is none.
 pub fn plan(kernel: &Kernel, lanes: usize) -> HashSet<LoopVar> {
-    let body = match kernel.body.last() {
-        Some(Stmt::For { body, .. }) if kernel.is_parallel => body,
-        _ => &kernel.body,
-    };
-    Planner { kernel, lanes }.body(body, None).vectors
+    let planner = Planner { kernel, lanes, turns: vec![] };
+    match kernel.body.last() {
+        Some(Stmt::For { var, body }) if kernel.is_parallel => planner.inside(*var, body).body(body, None),
+        _ => planner.body(&kernel.body, None),
+    }
+    .vectors
 }
 
 struct Planner<'k> {
     kernel: &'k Kernel,
     lanes: usize,
+    /// The loops around, as far as each holds nothing but the next.
+    turns: Vec<LoopVar>,
 }
 
 /// A way to run statements.
@@ -52,7 +57,16 @@ impl Way {
     }
 }
 
-impl Planner<'_> {
+impl<'k> Planner<'k> {
+    /// The planner for a loop's body.
+    fn inside(&self, var: LoopVar, body: &[Stmt]) -> Planner<'k> {
+        let turns = match body {
+            [Stmt::For { .. }] => [&self.turns[..], &[var]].concat(),
+            _ => vec![],
+        };
+        Planner { turns, ..*self }
+    }
+
     fn body(&self, body: &[Stmt], vector: Option<LoopVar>) -> Way {
         body.iter().fold(Way::default(), |mut sum, stmt| {
             let way = self.stmt(stmt, vector);
@@ -64,19 +78,24 @@ impl Planner<'_> {
 
     fn stmt(&self, stmt: &Stmt, vector: Option<LoopVar>) -> Way {
         match stmt {
+            Stmt::Let { instr: Instr::Load(access), .. } if self.is_of_block(&access.index, vector) => {
+                Way { cost: OF_BLOCK, ..Way::default() }
+            }
             Stmt::Let { instr, .. } => Way { cost: instr_cost(instr, vector), ..Way::default() },
             Stmt::Store { access, .. } => Way { cost: access_cost(&access.index, vector), ..Way::default() },
             Stmt::For { var, body } => {
-                let plain = self.body(body, vector).times(self.kernel.extent(*var), 0.0);
+                let inside = self.inside(*var, body);
+                let plain = inside.body(body, vector).times(self.kernel.extent(*var), 0.0);
                 match vector.is_none() && can_run_along(body, *var) {
                     true => plain.or(self.along(*var, body, 0.0)),
                     false => plain,
                 }
             }
             Stmt::Reduce { var, body, parts } => {
-                let plain = self.body(body, vector).times(self.kernel.extent(*var), 0.0);
+                let inside = Planner { turns: vec![], ..*self };
+                let plain = inside.body(body, vector).times(self.kernel.extent(*var), 0.0);
                 match vector.is_none() && !body.iter().any(Stmt::is_loop) {
-                    true => plain.or(self.along(*var, body, COMBINE * parts.len() as f64)),
+                    true => plain.or(inside.along(*var, body, COMBINE * parts.len() as f64)),
                     false => plain,
                 }
             }
@@ -84,6 +103,14 @@ impl Planner<'_> {
                 Way::default()
             }
         }
+    }
+
+    /// Whether the element is of a block that is transposed in registers ([`super::across`]).
+    fn is_of_block(&self, index: &Affine, vector: Option<LoopVar>) -> bool {
+        let is_side_by_side =
+            |var: &LoopVar| index.coefficient(*var) == 1 && self.kernel.extent(*var) >= self.lanes;
+        vector.is_some_and(|var| index.coefficient(var) >= self.lanes as i64)
+            && self.turns.iter().any(is_side_by_side)
     }
 
     fn along(&self, var: LoopVar, body: &[Stmt], more: f64) -> Way {

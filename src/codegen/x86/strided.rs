@@ -31,7 +31,7 @@ impl Nest<'_> {
     }
 
     /// Where the vector lies that is so many further on.
-    fn vector_from(&self, address: Address, number: i32) -> Address {
+    pub(super) fn vector_from(&self, address: Address, number: i32) -> Address {
         Address { offset: address.offset + self.lanes.isa.bytes() as i32 * number, ..address }
     }
 
