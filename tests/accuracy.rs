@@ -246,13 +246,16 @@ where
         );
         for (cpu, z) in results.into_iter().enumerate() {
             let few = run(&scalars[cpu], &x[..FEW], &y[..FEW]);
+            // Powers of single numbers are the library's.
             assert!(
-                few.iter().zip(&z).all(|(a, b)| a.bits() == b.bits() || a.to_f64().is_nan()),
+                case.name == "pow"
+                    || few.iter().zip(&z).all(|(a, b)| a.bits() == b.bits() || a.to_f64().is_nan()),
                 "{}: a scalar differs from a lane near {:e}",
                 case.name,
                 x[0].to_f64()
             );
-            for ((&x, &y), z) in x.iter().zip(&y).zip(z) {
+            let all = x.iter().zip(&y).zip(z).chain(x.iter().zip(&y).zip(few));
+            for ((&x, &y), z) in all {
                 let error = z.error(case, x, y);
                 if error > worst[cpu].0 {
                     worst[cpu] = (error, x.to_f64());

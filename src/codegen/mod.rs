@@ -320,6 +320,7 @@ impl Compiler<'_> {
             module: &mut self.module,
             features: self.features,
             library: self.library,
+            is_straight: self.tape.is_some(),
             tables: &mut self.tables,
             error: None,
         };

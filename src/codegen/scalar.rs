@@ -25,6 +25,8 @@ pub(super) struct Emit<'e, 'f> {
     /// Their address in this function.
     pub constants_base: Value,
     pub library: Library,
+    /// Whether all code is of single numbers, without loops over elements.
+    pub is_straight: bool,
     /// What calls of library kernels refer to by address: each behind a pointer of its own, so that it stays there.
     pub tables: &'e mut Vec<Arc<Tables>>,
     /// The first failure; code emitted after it is not used.

@@ -23,7 +23,7 @@ use crate::loops::{Binary, Instr, Unary};
 /// How a function of so many numbers is computed.
 pub(super) enum Way<const N: usize> {
     Inline(for<'l> fn([Real<'l>; N]) -> Real<'l>),
-    /// Inline where multiply-adds are fused, else by a call.
+    /// Inline in loops where multiply-adds are fused; else by a call, which takes less time for a single number.
     Fused(for<'l> fn([Real<'l>; N]) -> Real<'l>, Function),
     Call(Function),
     /// By the processor, or not at all.
@@ -75,7 +75,9 @@ pub(super) fn is_inline(instr: &Instr) -> bool {
 /// Emits a function of floats, on scalars or on all lanes of vectors.
 pub(super) fn emit<const N: usize>(emit: &mut Emit<'_, '_>, way: Way<N>, operands: [Value; N]) -> Value {
     match way {
-        Way::Fused(formula, _) if emit.features.fma => lanes::evaluate(emit, operands, formula),
+        Way::Fused(formula, _) if emit.features.fma && !emit.is_straight => {
+            lanes::evaluate(emit, operands, formula)
+        }
         Way::Inline(formula) => lanes::evaluate(emit, operands, formula),
         Way::Fused(_, function) | Way::Call(function) => library::call(emit, function, &operands),
         Way::Nothing => operands[0],

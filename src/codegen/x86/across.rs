@@ -30,11 +30,20 @@ pub fn across(
     vectors: &mut HashSet<LoopVar>,
     lanes: usize,
 ) -> Option<Crossed> {
+    let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && vectors.contains(&var);
+    if !reads(&kernel.body, &|access| access.index.terms().iter().any(is_apart)) {
+        return None;
+    }
     let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: HashSet::new() };
     let mut cutter = Cutter { program, crossed, vectors, lanes };
     let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
     let Crossed { kernel, group, loops } = cutter.crossed;
     (!loops.is_empty()).then_some(Crossed { kernel: Kernel { body, ..kernel }, group, loops })
+}
+
+/// Whether there is such a read.
+fn reads(body: &[Stmt], is_such: &impl Fn(&Access) -> bool) -> bool {
+    body.iter().any(|stmt| stmt.read().is_some_and(|read| is_such(read.0)) || reads(stmt.inner(), is_such))
 }
 
 struct Cutter<'c> {
