@@ -56,11 +56,11 @@ struct Cutter<'c> {
 impl Cutter<'_> {
     fn stmt(&mut self, stmt: &Stmt, is_shared: bool) -> Vec<Stmt> {
         let nest = perfect_nest(stmt);
-        if let Some(turns) = self.turns_to_take(&nest, is_shared) {
-            if is_shared && nest.0.first() == Some(&turns) {
+        if self.takes_turns(&nest, is_shared) {
+            if is_shared {
                 self.crossed.group = self.lanes;
             }
-            return self.cut(stmt, &nest, turns);
+            return self.cut(stmt, &nest);
         }
         match stmt {
             Stmt::For { var, body } => {
@@ -71,21 +71,18 @@ impl Cutter<'_> {
         }
     }
 
-    /// The loop to take several turns of, if the innermost runs on vectors across it.
-    fn turns_to_take(&self, (vars, body): &(Vec<LoopVar>, &[Stmt]), is_shared: bool) -> Option<LoopVar> {
-        let (&vector, outer) = vars.split_last()?;
+    /// Whether to take several turns of the outermost loop at once: the innermost runs on vectors across it.
+    fn takes_turns(&self, (vars, body): &(Vec<LoopVar>, &[Stmt]), is_shared: bool) -> bool {
+        let [turns, .., vector] = vars[..] else { return false };
         let is_short = body.len() <= LONGEST && !body.iter().any(Stmt::is_loop);
-        if !is_short || !self.vectors.contains(&vector) || self.extent(vector) < self.lanes {
-            return None;
-        }
+        let are_long = [turns, vector].iter().all(|&var| self.extent(var) >= self.lanes);
         // No thread is to begin in the middle of a block.
-        let may_leave_some = |var: &LoopVar| !is_shared || vars.first() != Some(var);
-        let fits = |var: &LoopVar| {
-            let extent = self.extent(*var);
-            extent >= self.lanes && (extent.is_multiple_of(self.lanes) || may_leave_some(var))
-        };
-        let is_across = |var: &LoopVar| body.iter().any(|stmt| self.is_across(stmt, *var, vector));
-        outer.iter().copied().find(|var| fits(var) && is_across(var))
+        let leaves_none = self.extent(turns).is_multiple_of(self.lanes);
+        is_short
+            && are_long
+            && (leaves_none || !is_shared)
+            && self.vectors.contains(&vector)
+            && body.iter().any(|stmt| self.is_across(stmt, turns, vector))
     }
 
     fn extent(&self, var: LoopVar) -> usize {
@@ -100,8 +97,9 @@ impl Cutter<'_> {
             && is_lane(dtype)
     }
 
-    /// The nest with so many turns at once, and the turns that are left.
-    fn cut(&mut self, stmt: &Stmt, (vars, body): &(Vec<LoopVar>, &[Stmt]), turns: LoopVar) -> Vec<Stmt> {
+    /// The nest with so many turns of its outermost loop at once, and with the turns that are left.
+    fn cut(&mut self, stmt: &Stmt, (vars, body): &(Vec<LoopVar>, &[Stmt])) -> Vec<Stmt> {
+        let (turns, vector) = (vars[0], vars[vars.len() - 1]);
         let (extent, lanes) = (self.extent(turns), self.lanes);
         let kernel = &mut self.crossed.kernel;
         let block = new_loop(kernel, extent / lanes);
@@ -110,10 +108,10 @@ impl Cutter<'_> {
         for turn in 0..lanes {
             copies.extend(Copy::of(kernel, body, turns, &start.plus(&Affine::constant(turn as i64))).body);
         }
-        let (vector, outer) = (vars[vars.len() - 1], &vars[..vars.len() - 1]);
-        let around =
-            |body, var: &LoopVar| vec![Stmt::For { var: if *var == turns { block } else { *var }, body }];
-        let mut stmts = outer.iter().rev().fold(self.in_whole_vectors(&copies, vector), around);
+        let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
+        let between = vars[1..vars.len() - 1].iter().rev();
+        let body = between.fold(self.in_whole_vectors(&copies, vector), around);
+        let mut stmts = vec![Stmt::For { var: block, body }];
         if !extent.is_multiple_of(lanes) {
             stmts.push(self.rest(stmt, turns, extent / lanes * lanes));
         }
@@ -159,7 +157,13 @@ impl Cutter<'_> {
 #[derive(Default)]
 pub struct Blocks {
     offsets: HashMap<Place, BTreeSet<i64>>,
-    read: HashMap<(Place, i64), Vec<Reg>>,
+    read: HashMap<Place, Vec<Block>>,
+}
+
+/// A block from this offset on, and its columns.
+struct Block {
+    start: i64,
+    columns: Vec<Reg>,
 }
 
 type Place = (BufferId, Affine);
@@ -187,36 +191,42 @@ impl Blocks {
         blocks
     }
 
-    /// The first offset of the block that a load is in: all of it is read somewhere.
-    fn start(&self, place: &Place, offset: i64, lanes: i64) -> Option<i64> {
-        let offsets = self.offsets.get(place)?;
-        let known =
-            (offset - lanes + 1..=offset).find(|&start| self.read.contains_key(&(place.clone(), start)));
-        known.or_else(|| (offset..offset + lanes).all(|at| offsets.contains(&at)).then_some(offset))
+    /// The column that a load is, if its block is read already.
+    fn column(&self, place: &Place, offset: i64) -> Option<Reg> {
+        let blocks = self.read.get(place)?;
+        blocks
+            .iter()
+            .find_map(|block| block.columns.get(usize::try_from(offset - block.start).ok()?).copied())
+    }
+
+    /// Whether all columns of a block are read somewhere: no others need exist.
+    fn is_whole(&self, place: &Place, start: i64, lanes: i64) -> bool {
+        let offsets = self.offsets.get(place);
+        offsets.is_some_and(|offsets| (start..start + lanes).all(|offset| offsets.contains(&offset)))
     }
 }
 
 impl Nest<'_> {
-    /// Lanes that lie apart, if they are a row of a block.
+    /// Lanes that lie apart, if they are a column of a block.
     pub(super) fn load_of_block(&mut self, access: &Access) -> Option<Held> {
+        self.vector.filter(|var| self.crossed.contains(var))?;
         let (step, lanes) = (self.step(access), self.lanes.count());
-        let (place, offset) = placed(access);
-        let furthest = (step * (lanes * self.lanes.width) as i64).checked_mul(2)?;
-        if !self.vector.is_some_and(|var| self.crossed.contains(&var)) {
-            return None;
-        }
+        let furthest = 2 * step * (lanes * self.lanes.width) as i64;
         if step < lanes as i64 || furthest > i32::MAX.into() || matches!(self.rest, Rest::Masked(_)) {
             return None;
         }
-        let start = self.blocks.start(&place, offset, lanes as i64)?;
-        let key = (place, start);
-        if !self.blocks.read.contains_key(&key) {
-            let index = access.index.plus(&Affine::constant(start - offset));
-            let address = self.address(&Access { buffer: access.buffer, index });
-            let columns = self.block_at(address, step);
-            self.blocks.read.insert(key.clone(), columns);
+        let (place, start) = placed(access);
+        if let Some(column) = self.blocks.column(&place, start) {
+            return Some(Held::Lanes(column));
         }
-        self.blocks.read.get(&key).map(|columns| Held::Lanes(columns[(offset - start) as usize]))
+        if !self.blocks.is_whole(&place, start, lanes as i64) {
+            return None;
+        }
+        let address = self.address(access);
+        let columns = self.block_at(address, step);
+        let column = columns[0];
+        self.blocks.read.entry(place).or_default().push(Block { start, columns });
+        Some(Held::Lanes(column))
     }
 
     /// The columns of a block whose rows are so many elements apart. Rows that do not exist are read as the last one.
