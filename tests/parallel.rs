@@ -16,6 +16,8 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("rows", &[700, 1001], |x, y| (x * y).softmax(1)),
     ("sums of rows", &[700, 1001], |x, y| (x * y).tanh().sum(1)),
     ("sums of columns", &[700, 1001], |x, y| (x * y).tanh().sum(0)),
+    ("means of long columns", &[1600, 700], |x, y| (x * y).tanh().mean(0) + y.index(0, 3)),
+    ("extrema of long columns", &[1600, 700], |x, y| x.max(0) - (x - y).min(0) + x.mean(0)),
     ("transposed", &[700, 1001], |x, y| (x.transpose() * 2.0).tanh() * y.transpose()),
     ("windows", &[1000, 700], |x, y| (x.pad(1, 1, 1).slice(1, 0..700) + y).tanh()),
     ("running sums", &[3000, 300], |x, y| (x * y).tanh().cumsum(1)),

@@ -55,6 +55,12 @@ pub(super) const PIECES: usize = 32;
 /// Iterations of a loop without others in it, of which a piece is a multiple: several chains of the widest vectors.
 pub(super) const PIECE: usize = 64;
 
+/// Columns are summed in blocks of so many rows or up to twice as many, where rows are so many bytes apart, pages or nearly,
+/// and there are as many bytes of rows as no second cache holds.
+pub(super) const BLOCK: usize = 64;
+pub(super) const FAR: usize = 2 << 10;
+pub(super) const TALL: usize = 4 << 20;
+
 /// A body of more scalar instructions is not to be compiled once more for the iterations after the last piece: pieces have
 /// one length then, if those that do leave no more than one in so many lanes of the widest vectors empty.
 pub(super) const LONG_BODY: usize = 512;

@@ -15,6 +15,7 @@ mod memory;
 mod order;
 mod parallel;
 mod repeat;
+mod rows;
 mod split;
 mod unroll;
 
@@ -120,6 +121,7 @@ const PASSES: &[fn(&mut Program)] = &[
     collapse::collapse,
     straighten,
     collapse::collapse,
+    rows::in_blocks,
     parallel::parallel,
     arena::pack,
 ];

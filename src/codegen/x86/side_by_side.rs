@@ -6,11 +6,13 @@ use std::collections::{HashMap, HashSet};
 use crate::loops::copy::{Copy, new_loop, renumber};
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
 
-/// The most sums at once.
+/// The most sums at once: each with fewer chains, which are to be short then.
 const SUMS: usize = 4;
+const SHORT_SUMS: usize = 8;
+const SHORT: usize = 128;
 
 /// A pass down fewer rows leaves the lines it reads in the first cache, where the next one finds the rest of them.
-const LONG: usize = 128;
+const LONG: usize = 64;
 
 /// The kernel with such loops cut, or nothing if it has none. The new loops are added to those that run on vectors.
 pub fn side_by_side(kernel: &Kernel, vectors: &mut HashSet<LoopVar>, lanes: usize) -> Option<Kernel> {
@@ -71,12 +73,14 @@ impl Cutter<'_> {
 
     /// How many vectors of columns go side by side.
     fn count(&self, var: LoopVar, column: &Column<'_>) -> usize {
-        let count = (SUMS / column.parts.len().max(1)).min(self.kernel.extent(var) / self.lanes);
+        let rows = self.kernel.extent(column.var);
+        let most = if rows <= SHORT { SHORT_SUMS } else { SUMS };
+        let count = (most / column.parts.len().max(1)).min(self.kernel.extent(var) / self.lanes);
         let is_far = column.body.iter().filter_map(|stmt| stmt.read()).any(|(access, _)| {
             let step = |var| access.index.coefficient(var);
             step(var) == 1 && step(column.var) >= (count * self.lanes) as i64
         });
-        if is_far && self.kernel.extent(column.var) >= LONG { count } else { 1 }
+        if is_far && rows >= LONG { count } else { 1 }
     }
 
     /// The loop for so many vectors at a time, and that for what is left.

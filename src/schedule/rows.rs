@@ -1,0 +1,127 @@
+//! Sums down the columns of arrays that no cache holds, in blocks of rows: each gives a row of partial sums, which a small
+//! kernel puts together. Memory is read nearly in the order it lies in, and threads share the blocks.
+
+use super::cost::{BLOCK, FAR, TALL};
+use super::forward::drop_unused;
+use crate::loops::copy::{new_loop, new_value};
+use crate::loops::{
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
+};
+
+/// Cuts such sums of every kernel that is not repeated.
+pub(super) fn in_blocks(program: &mut Program) {
+    let mut tasks = Vec::with_capacity(program.tasks.len());
+    for task in std::mem::take(&mut program.tasks) {
+        match task {
+            Task::Run(kernel) => match Columns::of(&kernel, &program.buffers) {
+                Some(columns) => {
+                    let [blocks, end] = columns.kernels(&mut program.buffers);
+                    tasks.extend([Task::Run(blocks), Task::Run(end)]);
+                }
+                None => tasks.push(Task::Run(kernel)),
+            },
+            repeat @ Task::Repeat(_) => tasks.push(repeat),
+        }
+    }
+    program.tasks = tasks;
+}
+
+/// A kernel that is one loop over columns, each with one sum down the rows.
+struct Columns<'k> {
+    kernel: &'k Kernel,
+    /// What comes before the loop.
+    before: &'k [Stmt],
+    column: LoopVar,
+    /// What comes in the loop before the sum.
+    head: &'k [Stmt],
+    row: LoopVar,
+    body: &'k [Stmt],
+    parts: &'k [Part],
+    tail: &'k [Stmt],
+    /// Rows of a block.
+    height: usize,
+}
+
+impl<'k> Columns<'k> {
+    /// The columns of a kernel, if they are long, far from row to row, and can be cut in equal blocks.
+    fn of(kernel: &'k Kernel, buffers: &[Buffer]) -> Option<Columns<'k>> {
+        let Some((before, Stmt::For { var, body }, [])) = around_loop(&kernel.body) else { return None };
+        let Some((head, Stmt::Reduce { var: row, body: inner, parts }, tail)) = around_loop(body) else {
+            return None;
+        };
+        let (column, row) = (*var, *row);
+        let are_lets = |stmts: &[Stmt]| stmts.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+        if kernel.repeats > 0 || !are_lets(before) || !are_lets(head) || !are_lets(inner) {
+            return None;
+        }
+        let rows = kernel.extent(row);
+        let is_far = inner.iter().filter_map(|stmt| stmt.read()).any(|(access, _)| {
+            let size = buffers[access.buffer.index()].dtype.size();
+            let bytes = access.index.coefficient(row).unsigned_abs() as usize * size;
+            access.index.coefficient(column) == 1 && bytes >= FAR && bytes * rows >= TALL
+        });
+        let height = (BLOCK..=2 * BLOCK).find(|&height| rows.is_multiple_of(height))?;
+        is_far.then_some(Columns { kernel, before, column, head, row, body: inner, parts, tail, height })
+    }
+
+    fn kernels(&self, buffers: &mut Vec<Buffer>) -> [Kernel; 2] {
+        let (columns, blocks) = (self.kernel.extent(self.column), self.kernel.extent(self.row) / self.height);
+        let mut sums = Vec::with_capacity(self.parts.len());
+        for part in self.parts {
+            let (dtype, place) = (self.kernel.dtype(part.dst), Place::Arena { offset: 0 });
+            buffers.push(Buffer { name: "sums of blocks".into(), dtype, elements: columns * blocks, place });
+            sums.push(BufferId(buffers.len() as u32 - 1));
+        }
+        [self.blocks(blocks, &sums), self.end(blocks, &sums)]
+    }
+
+    /// The sum of a block and a column.
+    fn sum(&self, buffer: BufferId, block: LoopVar) -> Access {
+        let columns = self.kernel.extent(self.column) as i64;
+        Access { buffer, index: Affine::var(block).scaled(columns).plus(&Affine::var(self.column)) }
+    }
+
+    fn blocks(&self, count: usize, sums: &[BufferId]) -> Kernel {
+        let mut kernel = Kernel { name: format!("{}: blocks", self.kernel.name), ..self.kernel.clone() };
+        let block = new_loop(&mut kernel, count);
+        kernel.extents[self.row.index()] = self.height;
+        let row = Affine::var(block).scaled(self.height as i64).plus(&Affine::var(self.row));
+        let mut body = self.body.to_vec();
+        for stmt in &mut body {
+            stmt.map_affines(|index| {
+                index.replaced(|var| if var == self.row { row.clone() } else { Affine::var(var) })
+            });
+        }
+        let mut inside = self.head.to_vec();
+        inside.push(Stmt::Reduce { var: self.row, body, parts: self.parts.to_vec() });
+        inside.extend(
+            self.parts
+                .iter()
+                .zip(sums)
+                .map(|(part, &buffer)| Stmt::Store { access: self.sum(buffer, block), value: part.dst }),
+        );
+        kernel.body = self.before.to_vec();
+        let columns = Stmt::For { var: self.column, body: inside };
+        kernel.body.push(Stmt::For { var: block, body: vec![columns] });
+        drop_unused(&mut kernel);
+        kernel
+    }
+
+    fn end(&self, count: usize, sums: &[BufferId]) -> Kernel {
+        let mut kernel = self.kernel.clone();
+        let block = self.row;
+        kernel.extents[block.index()] = count;
+        let (mut body, mut parts) = (Vec::new(), self.parts.to_vec());
+        for (part, &buffer) in parts.iter_mut().zip(sums) {
+            part.value = new_value(&mut kernel, part.dst);
+            body.push(Stmt::Let { dst: part.value, instr: Instr::Load(self.sum(buffer, block)) });
+        }
+        let mut inside = self.head.to_vec();
+        inside.push(Stmt::Reduce { var: block, body, parts });
+        inside.extend_from_slice(self.tail);
+        kernel.body = self.before.to_vec();
+        kernel.body.push(Stmt::For { var: self.column, body: inside });
+        drop_unused(&mut kernel);
+        kernel
+    }
+}
