@@ -1,7 +1,7 @@
 //! The thresholds of code generation, with the measurements that justify them.
 
 use super::math;
-use crate::loops::Instr;
+use crate::loops::{Binary, Instr};
 
 /// Programs of at most this many instructions become straight-line code with tensors in registers.
 /// Cranelift takes 0.5–0.9 µs for an instruction with short live ranges, twice (one step, many steps):
@@ -18,6 +18,11 @@ pub fn instructions(instr: &Instr) -> usize {
         instr if math::is_inline(instr) => FUNCTION,
         _ => 1,
     }
+}
+
+/// The same in straight-line code, where powers are calls.
+pub fn straight_line(instr: &Instr) -> usize {
+    if matches!(instr, Instr::Binary(Binary::Pow, ..)) { 1 } else { instructions(instr) }
 }
 
 /// The most state elements carried in registers from step to step. There are 16 vector registers; register

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::loops::copy::{Copy, new_loop, renumber};
-use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var, around_loop};
 
 /// The most sums at once: each with fewer chains, which are to be short then.
 const SUMS: usize = 4;
@@ -39,22 +39,19 @@ struct Cutter<'v> {
     is_any: bool,
 }
 
-/// A loop's body: what comes before its only sum, the sum, and what comes after.
+/// A loop's body: what comes before its only sum, and the sum.
 struct Column<'s> {
     before: &'s [Stmt],
     var: LoopVar,
     body: &'s [Stmt],
     parts: &'s [Part],
-    after: &'s [Stmt],
 }
 
 impl<'s> Column<'s> {
     fn of(body: &'s [Stmt]) -> Option<Column<'s>> {
-        let at = body.iter().position(Stmt::is_loop)?;
-        let Stmt::Reduce { var, body: inner, parts } = &body[at] else { return None };
-        let column = Column { before: &body[..at], var: *var, body: inner, parts, after: &body[at + 1..] };
-        let is_only = !column.after.iter().chain(inner).any(Stmt::is_loop);
-        is_only.then_some(column)
+        let Some((before, Stmt::Reduce { var, body, parts }, _)) = around_loop(body) else { return None };
+        let is_innermost = !body.iter().any(Stmt::is_loop);
+        is_innermost.then_some(Column { before, var: *var, body, parts })
     }
 }
 
