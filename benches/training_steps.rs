@@ -5,29 +5,15 @@
 //! many threads as `--threads` says, one by default. Code is for this processor with all it can do, or for lesser ones:
 //! `--cpu without-avx512` or `--cpu baseline`. `benches/peers/compare.py` runs other systems on the same work.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hitofude::prelude::*;
 use hitofude::{Cache, Cpu, Options};
+use timing::median;
 use workloads::{WORKLOADS, Workload};
 
+mod timing;
 mod workloads;
-
-/// The median time of one call of `run`, which runs `inner` steps.
-fn median(inner: u64, mut run: impl FnMut()) -> f64 {
-    let started = Instant::now();
-    run();
-    let batch = (0.02 / started.elapsed().as_secs_f64().max(1e-9)).ceil().min(1e7) as u32;
-    let mut times = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(1);
-    while times.len() < 5 || Instant::now() < deadline {
-        let started = Instant::now();
-        (0..batch).for_each(|_| run());
-        times.push(started.elapsed().as_secs_f64() / f64::from(batch) / inner as f64);
-    }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
 
 /// Where the time of a step goes.
 fn profile(workload: &Workload, cpu: Cpu) -> Result<()> {
@@ -45,10 +31,10 @@ fn measure(workload: &Workload, cpu: Cpu, json: bool) -> Result<()> {
     let compile_ms = started.elapsed().as_secs_f64() * 1e3;
     let (mut state, inputs, _) = workloads::start(&step)?;
     let report = step.compile_report();
-    let call = median(1, || {
+    let call = median(1, 1.0, || {
         let _ = step.run(&mut state, &inputs);
     });
-    let looped = median(1000, || {
+    let looped = median(1000, 1.0, || {
         let _ = step.run_many(&mut state, &inputs, if call < 1e-4 { 1000 } else { 1 });
     });
     let looped = if call < 1e-4 { looped } else { looped * 1000.0 };

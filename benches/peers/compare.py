@@ -162,4 +162,5 @@ def main():
         print(f"Not installed: {', '.join(missing)}")
 
 
-main()
+if __name__ == "__main__":
+    main()
