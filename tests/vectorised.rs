@@ -43,6 +43,13 @@ const BODIES: &[(&str, Body)] = &[
         let chosen = i.less(j).select(i.maximum(3.0), !j & i);
         (chosen.cast(Bool) ^ j.sign().equal(-1.0)).select(chosen.cast(I32).cast(o.x.dtype()), o.x)
     }),
+    ("every third and every eighth", |o| {
+        let columns = o.x.shape().extents()[1];
+        let positions = |step| 1..(columns - 1) * step + 2;
+        let (x, y, i) = (o.x.tile(1, 8), o.y.tile(1, 8), o.i.tile(1, 8));
+        let product = x.slice_step(1, positions(3), 3) * y.slice_step(1, positions(8), 8);
+        product + i.slice_step(1, positions(5), 5).cast(x.dtype())
+    }),
     ("positions of extrema in columns", |o| o.x.argmax(0)),
     ("numbers that fit, stored", |o| {
         let (i, j) = (o.i.cast(I32), o.j.cast(I32));

@@ -90,6 +90,9 @@ impl Nest<'_> {
             }
             (2, _) if guard.is_none() => self.load_every_second(address),
             (-1, _) if guard.is_none() && self.rest.is_full() => self.load_reversed(address),
+            (3.., _) if guard.is_none() && self.is_nearby(step) => {
+                self.load_every_nth(address, step as usize)
+            }
             _ => self.gather(address, step, guard),
         }
     }

@@ -7,6 +7,9 @@ use super::nest::Nest;
 use crate::loops::{Access, Affine, Binary};
 use crate::types::DType;
 
+/// Lanes up to so many elements apart are read with all that lies between.
+const NEARBY: i64 = 8;
+
 /// Puts quarters of a vector of 256 bits in another order.
 const QUARTERS: Code = Code::float("vperm", 3, 0x01, 8);
 
@@ -71,6 +74,35 @@ impl Nest<'_> {
         };
         let (low, high) = (self.lanes.register(low), self.lanes.register(high));
         Held::Lanes(self.every_second(low, high))
+    }
+
+    /// Lanes a few elements apart, from as many neighbouring vectors. Only what exists is read.
+    pub(super) fn load_every_nth(&mut self, address: Address, step: usize) -> Held {
+        let (lanes, code) = (self.lanes.count(), self.lanes.whole());
+        let elements = (self.rest.count(lanes) - 1) * step + 1;
+        let mut vectors = Vec::with_capacity(step);
+        for (number, start) in (0..elements).step_by(lanes).enumerate() {
+            let mask = (elements - start < lanes).then(|| self.lanes.first(elements - start));
+            let vector = self.load_by(code, self.vector_from(address, number as i32), mask);
+            vectors.push(self.lanes.register(vector));
+        }
+        let mut found = vectors[0];
+        for number in 1..vectors.len().max(2) {
+            let next = vectors.get(number).copied().unwrap_or(found);
+            // Lanes that are found stay; those of the first vector are still where they were read.
+            let order = self.lanes.series(|lane| match (lane as usize * step).checked_sub(number * lanes) {
+                Some(at) => ((lanes + at) % (2 * lanes)) as u64,
+                None if number == 1 => lane * step as u64,
+                None => lane,
+            });
+            found = self.permuted(order, found, next);
+        }
+        Held::Lanes(found)
+    }
+
+    /// Whether lanes so far apart are read as neighbouring vectors.
+    pub(super) fn is_nearby(&self, step: i64) -> bool {
+        self.lanes.isa == Isa::Avx512 && (3..=NEARBY).contains(&step)
     }
 
     /// Every second lane of two vectors.

@@ -210,7 +210,7 @@ impl Nest<'_> {
         let step = access.index.coefficient(var);
         let is_bool = self.program.buffers[access.buffer.index()].dtype == DType::Bool;
         let has_mask = self.lanes.isa == Isa::Avx512 || step == 0 || !is_bool && (step == 1 || !is_store);
-        step == 2 || !has_mask
+        step == 2 || !is_store && self.is_nearby(step) || !has_mask
     }
 
     /// How many partial results of each part there are: half the registers at most.
