@@ -356,10 +356,10 @@ fn columns_are_summed_side_by_side() {
 }
 
 /// Transposes, which are read in square blocks: whole ones, some rows or columns left over, loops between, several
-/// operands across, neighbours of neighbours, and on threads.
+/// operands across, neighbours of neighbours, sums, and on threads.
 #[test]
 fn transposes_are_read_in_blocks() {
-    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 6] = [
+    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 9] = [
         |x, _| x.permute(&[2, 1, 0]) * 2.0,
         |x, y| x.permute(&[0, 2, 1]) + y.permute(&[0, 2, 1]),
         |x, y| x.permute(&[2, 0, 1]) * y.permute(&[2, 0, 1]).slice(1, 0..1),
@@ -370,6 +370,19 @@ fn transposes_are_read_in_blocks() {
         },
         |x, y| x.permute(&[2, 1, 0]).less(y.permute(&[2, 1, 0])).select(1.0, x.permute(&[2, 1, 0])),
         |x, y| (x.permute(&[1, 2, 0]) - y.index(0, 0).unsqueeze(2)).maximum(0.0),
+        |x, y| {
+            let y = y.permute(&[0, 2, 1]);
+            (x.reshape(y.shape()) * y).clamp(-1.0, 1.0).sum(..)
+        },
+        |x, y| {
+            let y = y.permute(&[2, 1, 0]);
+            let x = x.reshape(y.shape());
+            (x * y).max(..) - (x + y).min(..)
+        },
+        |x, y| {
+            let y = y.permute(&[0, 2, 1]);
+            (x.reshape(y.shape()) - y).max([1, 2])
+        },
     ];
     for shape in [[3, 32, 48], [2, 37, 53], [17, 5, 40], [64, 3, 16], [2, 300, 1000]] {
         for dtype in [F32, F64, I32] {

@@ -9,8 +9,10 @@ use super::isa::Isa;
 use super::lanes::{HALVES, Held, Lanes};
 use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::nest::{Nest, Rest};
-use crate::loops::copy::{Copy, new_loop};
-use crate::loops::{Access, Affine, BufferId, Instr, Kernel, LoopVar, Program, Stmt, perfect_nest};
+use crate::loops::copy::{Copy, joined, new_loop, new_value};
+use crate::loops::{
+    Access, Affine, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest,
+};
 
 /// The longest body, in statements, that is written once for each lane.
 const LONGEST: usize = 12;
@@ -67,22 +69,60 @@ impl Cutter<'_> {
                 let body = body.iter().flat_map(|stmt| self.stmt(stmt, false)).collect();
                 vec![Stmt::For { var: *var, body }]
             }
+            Stmt::Reduce { var, body, parts } => {
+                let cut = if let [Stmt::Reduce { .. }] = &body[..] {
+                    self.sum(*var, &body[0], parts)
+                } else {
+                    None
+                };
+                vec![cut.unwrap_or_else(|| stmt.clone())]
+            }
             other => vec![other.clone()],
         }
+    }
+
+    /// A sum of sums, of which so many are taken at once, if the inner ones run across the outer.
+    fn sum(&mut self, turns: LoopVar, inner: &Stmt, parts: &[Part]) -> Option<Stmt> {
+        let Stmt::Reduce { var: vector, body, parts: sums } = inner else { return None };
+        let lanes = self.lanes;
+        let are_sums_of = parts.iter().zip(sums).all(|(a, b)| a.value == b.dst && a.combine == b.combine);
+        let are_same = parts.len() == sums.len() && are_sums_of;
+        let leaves_none = self.extent(turns).is_multiple_of(lanes);
+        if !are_same || !leaves_none || !self.is_body_across(body, turns, *vector) {
+            return None;
+        }
+        let kernel = &mut self.crossed.kernel;
+        let block = new_loop(kernel, kernel.extent(turns) / lanes);
+        let start = Affine::var(block).scaled(lanes as i64);
+        let (mut copies, mut terms) = (Vec::with_capacity(lanes * body.len()), Vec::with_capacity(lanes));
+        for turn in 0..lanes {
+            let copy = Copy::of(kernel, body, turns, &start.plus(&Affine::constant(turn as i64)));
+            terms.push(sums.iter().map(|sum| copy.value(sum.value)).collect::<Vec<Var>>());
+            copies.extend(copy.body);
+        }
+        let own: Vec<Part> =
+            sums.iter().map(|sum| Part { dst: new_value(kernel, sum.value), ..sum.clone() }).collect();
+        copies.extend(joined(kernel, &own, &terms));
+        let sums = sums.iter().zip(&own).map(|(sum, own)| Part { value: own.dst, ..sum.clone() }).collect();
+        self.crossed.loops.insert(*vector);
+        let inner = Stmt::Reduce { var: *vector, body: copies, parts: sums };
+        Some(Stmt::Reduce { var: block, body: vec![inner], parts: parts.to_vec() })
     }
 
     /// Whether to take several turns of the outermost loop at once: the innermost runs on vectors across it.
     fn takes_turns(&self, (vars, body): &(Vec<LoopVar>, &[Stmt]), is_shared: bool) -> bool {
         let [turns, .., vector] = vars[..] else { return false };
+        // No thread is to begin in the middle of a block.
+        let may_begin = !is_shared || self.extent(turns).is_multiple_of(self.lanes);
+        may_begin && self.is_body_across(body, turns, vector)
+    }
+
+    /// Whether a body is short enough, and reads across the vectors' loop.
+    fn is_body_across(&self, body: &[Stmt], turns: LoopVar, vector: LoopVar) -> bool {
         let is_short = body.len() <= LONGEST && !body.iter().any(Stmt::is_loop);
         let are_long = [turns, vector].iter().all(|&var| self.extent(var) >= self.lanes);
-        // No thread is to begin in the middle of a block.
-        let leaves_none = self.extent(turns).is_multiple_of(self.lanes);
-        is_short
-            && are_long
-            && (leaves_none || !is_shared)
-            && self.vectors.contains(&vector)
-            && body.iter().any(|stmt| self.is_across(stmt, turns, vector))
+        let is_across = |stmt| self.is_across(stmt, turns, vector);
+        is_short && are_long && self.vectors.contains(&vector) && body.iter().any(is_across)
     }
 
     fn extent(&self, var: LoopVar) -> usize {
