@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::across::Blocks;
+use super::blocks::Blocks;
 use super::lanes::{Held, Lanes};
 use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::turns::Sums;

@@ -105,7 +105,7 @@ impl<'k> Planner<'k> {
         }
     }
 
-    /// Whether the element is of a block that is transposed in registers ([`super::across`]).
+    /// Whether the element is of a block that is transposed in registers ([`super::blocks`]).
     fn is_of_block(&self, index: &Affine, vector: Option<LoopVar>) -> bool {
         let is_side_by_side =
             |var: &LoopVar| index.coefficient(*var) == 1 && self.kernel.extent(*var) >= self.lanes;

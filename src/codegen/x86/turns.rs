@@ -1,6 +1,6 @@
 //! The turns of a loop: written out if they are few, and several at once where each would wait for its own results.
 
-use super::across::Blocks;
+use super::blocks::Blocks;
 use super::interleave::{Straight, interleaved};
 use super::isa::Isa;
 use super::lanes::Held;
