@@ -105,16 +105,12 @@ fn main() -> Result<()> {
         match &argument[..] {
             "--bench" => {} // Cargo's own
             "--json" => json = true,
-            "--threads" => {
-                let number = arguments.next().and_then(|number| number.parse().ok());
-                threads = number.ok_or_else(|| Error::Value("--threads wants a number".into()))?;
-            }
+            "--threads" => threads = timing::threads(arguments.next())?,
             name if CASES.iter().any(|case| case.0 == name) => names.push(argument),
             other => return Err(Error::Value(format!("no operator `{other}`"))),
         }
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    pool.map_err(|error| Error::Value(error.to_string()))?;
+    timing::use_threads(threads)?;
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     for (name, build) in CASES.iter().filter(|case| is_wanted(case.0)) {
         let us = measure(*build)?;

@@ -70,10 +70,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
             "--bench" => {} // Cargo's own
             "--json" => settings.json = true,
             "--profile" => settings.profile = true,
-            "--threads" => {
-                let number = arguments.next().and_then(|number| number.parse().ok());
-                settings.threads = number.ok_or_else(|| Error::Value("--threads wants a number".into()))?;
-            }
+            "--threads" => settings.threads = timing::threads(arguments.next())?,
             "--cpu" => {
                 settings.cpu = match arguments.next().as_deref() {
                     Some("native") => Cpu::Native,
@@ -94,8 +91,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> Result<Settings> {
 
 fn main() -> Result<()> {
     let Settings { json, profile: profiled, threads, cpu, names } = settings(std::env::args().skip(1))?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    pool.map_err(|error| Error::Value(error.to_string()))?;
+    timing::use_threads(threads)?;
     let wanted = |workload: &&Workload| names.is_empty() || names.iter().any(|name| name == workload.name);
     WORKLOADS.iter().filter(wanted).try_for_each(|workload| match profiled {
         true => profile(workload, cpu),

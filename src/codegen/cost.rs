@@ -1,7 +1,7 @@
 //! The thresholds of code generation, with the measurements that justify them.
 
 use super::math;
-use crate::loops::{Binary, Instr};
+use crate::loops::Instr;
 
 /// Programs of at most this many instructions become straight-line code with tensors in registers.
 /// Cranelift takes 0.5–0.9 µs for an instruction with short live ranges, twice (one step, many steps):
@@ -12,17 +12,9 @@ pub const STRAIGHT_LINE: usize = 512;
 /// neurons compiles in 0.7 ms as loops instead of 5 ms (dev profile), and runs in 84 ns instead of 91.
 const FUNCTION: usize = 40;
 
-/// The instructions that a scalar instruction becomes.
-pub fn instructions(instr: &Instr) -> usize {
-    match instr {
-        instr if math::is_inline(instr) => FUNCTION,
-        _ => 1,
-    }
-}
-
-/// The same in straight-line code, where powers are calls.
-pub fn straight_line(instr: &Instr) -> usize {
-    if matches!(instr, Instr::Binary(Binary::Pow, ..)) { 1 } else { instructions(instr) }
+/// The instructions that a scalar instruction becomes, in loops or in straight-line code.
+pub fn instructions(instr: &Instr, is_straight: bool) -> usize {
+    if math::is_inline(instr, is_straight) { FUNCTION } else { 1 }
 }
 
 /// The most state elements carried in registers from step to step. There are 16 vector registers; register

@@ -128,7 +128,7 @@ fn check_size(program: &Program) -> Result<()> {
 
 /// Whether the program is to become straight-line code.
 fn is_tiny(program: &Program) -> bool {
-    program.work(&cost::straight_line) <= cost::STRAIGHT_LINE && program.is_fixed()
+    program.work(&|instr| cost::instructions(instr, true)) <= cost::STRAIGHT_LINE && program.is_fixed()
 }
 
 struct Compiler<'p> {

@@ -59,6 +59,11 @@ impl Affine {
         self.terms.iter().fold(Affine::constant(self.constant), moved)
     }
 
+    /// Whether elements that are neighbours along `vector` lie so far apart or further, and those along `turns` side by side.
+    pub(crate) fn is_across(&self, vector: LoopVar, apart: usize, turns: LoopVar) -> bool {
+        self.coefficient(turns) == 1 && self.coefficient(vector) >= apart as i64
+    }
+
     pub fn scaled(&self, factor: i64) -> Affine {
         if factor == 0 {
             return Affine::default();

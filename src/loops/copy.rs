@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var};
+use super::{Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Stmt, Var};
+use crate::types::DType;
 
 /// Replaces every scalar value and loop variable.
 pub(crate) fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
@@ -49,11 +50,18 @@ fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loop
 
 /// Whether statements can be copied: there is no library call among them.
 pub(crate) fn is_copyable(body: &[Stmt]) -> bool {
-    let mut found = false;
-    body.iter().for_each(|stmt| {
-        stmt.each(&mut |stmt| found |= matches!(stmt, Stmt::Contract(_) | Stmt::Sort { .. }));
-    });
-    !found
+    let is_call = |stmt: &Stmt| matches!(stmt, Stmt::Contract(_) | Stmt::Sort { .. });
+    !body.iter().any(|stmt| stmt.any(&is_call))
+}
+
+/// Statements with another value of a variable that no loop of theirs counts.
+pub(crate) fn moved(body: &[Stmt], var: LoopVar, at: &Affine) -> Vec<Stmt> {
+    let by = |other| if other == var { at.clone() } else { Affine::var(other) };
+    let mut body = body.to_vec();
+    for stmt in &mut body {
+        stmt.each_mut(&mut |stmt| stmt.map_affines(|index| index.replaced(by)));
+    }
+    body
 }
 
 /// A copy of a loop's body.
@@ -102,6 +110,12 @@ pub(crate) fn new_value(kernel: &mut Kernel, like: Var) -> Var {
 pub(crate) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
     kernel.extents.push(extent);
     LoopVar(kernel.extents.len() as u16 - 1)
+}
+
+/// Scratch memory.
+pub(crate) fn new_buffer(buffers: &mut Vec<Buffer>, name: &str, dtype: DType, elements: usize) -> BufferId {
+    buffers.push(Buffer { name: name.into(), dtype, elements, place: Place::Arena { offset: 0 } });
+    BufferId(buffers.len() as u32 - 1)
 }
 
 /// Puts the results of several reductions together, part by part.

@@ -43,12 +43,9 @@ impl Program {
     /// Whether any kernel may be shared out among threads, as a whole or by the contraction in it.
     pub fn uses_threads(&self) -> bool {
         self.kernels().into_iter().any(|kernel| {
-            let mut is_large = kernel.is_parallel;
-            let mut look = |stmt: &Stmt| {
-                is_large |= matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(kernel));
-            };
-            kernel.body.iter().for_each(|stmt| stmt.each(&mut look));
-            is_large
+            let is_large =
+                |stmt: &Stmt| matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(kernel));
+            kernel.is_parallel || kernel.body.iter().any(|stmt| stmt.any(&is_large))
         })
     }
 

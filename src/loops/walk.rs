@@ -43,6 +43,11 @@ impl Stmt {
         self.inner().iter().for_each(|stmt| stmt.each(f));
     }
 
+    /// Whether this statement or any inside it is such a one.
+    pub fn any(&self, is_such: &impl Fn(&Stmt) -> bool) -> bool {
+        is_such(self) || self.inner().iter().any(|stmt| stmt.any(is_such))
+    }
+
     /// Calls `f` with this statement and all inside it, inner ones first.
     pub fn each_mut(&mut self, f: &mut impl FnMut(&mut Stmt)) {
         if let Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } = self {

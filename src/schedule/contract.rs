@@ -2,9 +2,10 @@
 //! kernel computes in tiles.
 
 use super::cost::CONTRACTION;
+use crate::loops::copy::new_buffer;
 use crate::loops::{
-    Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Place,
-    Program, Stmt, Unary, Var, perfect_nest,
+    Access, Affine, Binary, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt,
+    Unary, Var, perfect_nest,
 };
 use crate::types::DType;
 
@@ -15,8 +16,7 @@ pub(super) fn contract(program: &mut Program) {
         let scratch = BufferId(buffers.len() as u32);
         let Some((contracted, contraction)) = recognised(kernel, scratch) else { return };
         let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&contracted));
-        let place = Place::Arena { offset: 0 };
-        buffers.push(Buffer { name: "packed operand".into(), dtype, elements, place });
+        new_buffer(&mut buffers, "packed operand", dtype, elements);
         *kernel = contracted;
     });
     program.buffers = buffers;

@@ -94,11 +94,7 @@ fn split(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
 
 /// Whether the statement holds what stays a loop of its own: library calls, or rows added in order.
 fn is_apart(stmt: &Stmt) -> bool {
-    let mut found = false;
-    stmt.each(&mut |stmt| {
-        found |= matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. });
-    });
-    found
+    stmt.any(&|stmt| matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. }))
 }
 
 /// Both kernels as one, if their loops can be one loop.

@@ -3,9 +3,9 @@
 
 use super::cost::{LANES, LONG_BODY, PARALLEL, PIECE, PIECES, WASTED, instructions};
 use super::forward::drop_unused;
-use crate::loops::copy::{joined, new_loop, new_value};
+use crate::loops::copy::{joined, moved, new_buffer, new_loop, new_value};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, around_loop,
     perfect_nest,
 };
 
@@ -66,12 +66,9 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
 /// Whether the innermost loop reads elements that lie far apart, of which those of the loop over `var` are neighbours.
 fn is_across(stmt: &Stmt, var: LoopVar) -> bool {
     let (vars, body) = perfect_nest(stmt);
-    let is_read_across = |stmt: &Stmt| {
-        stmt.read().zip(vars.last()).is_some_and(|((access, _), innermost)| {
-            access.index.coefficient(var) == 1 && access.index.coefficient(*innermost) >= LANES as i64
-        })
-    };
-    body.iter().any(is_read_across)
+    let Some(&innermost) = vars.last() else { return false };
+    let accesses = body.iter().filter_map(|stmt| stmt.read());
+    accesses.map(|(access, _)| &access.index).any(|index| index.is_across(innermost, LANES, var))
 }
 
 /// How a loop is cut.
@@ -122,19 +119,12 @@ impl Cut<'_> {
 
     /// One partial result a piece.
     fn buffer(&self, part: &Part, buffers: &mut Vec<Buffer>) -> BufferId {
-        let (dtype, place) = (self.kernel.dtype(part.dst), Place::Arena { offset: 0 });
-        buffers.push(Buffer { name: "sums of pieces".into(), dtype, elements: self.pieces.count, place });
-        BufferId(buffers.len() as u32 - 1)
+        new_buffer(buffers, "sums of pieces", self.kernel.dtype(part.dst), self.pieces.count)
     }
 
     /// The loop's body for the iterations from `start` on.
     fn moved(&self, start: Affine) -> Vec<Stmt> {
-        let index = Affine::var(self.var).plus(&start);
-        let mut body = self.body.to_vec();
-        let by = |var| if var == self.var { index.clone() } else { Affine::var(var) };
-        let moved = |stmt: &mut Stmt| stmt.map_affines(|old| old.replaced(by));
-        body.iter_mut().for_each(|stmt| stmt.each_mut(&mut { moved }));
-        body
+        moved(self.body, self.var, &Affine::var(self.var).plus(&start))
     }
 
     /// A loop over some iterations, which sums up what the kernel does.

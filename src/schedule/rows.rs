@@ -3,9 +3,9 @@
 
 use super::cost::{BLOCK, FAR, TALL};
 use super::forward::drop_unused;
-use crate::loops::copy::{new_loop, new_value};
+use crate::loops::copy::{moved, new_buffer, new_loop, new_value};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Task, around_loop,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, around_loop,
 };
 
 /// Cuts such sums of every kernel that is not repeated.
@@ -66,12 +66,10 @@ impl<'k> Columns<'k> {
 
     fn kernels(&self, buffers: &mut Vec<Buffer>) -> [Kernel; 2] {
         let (columns, blocks) = (self.kernel.extent(self.column), self.kernel.extent(self.row) / self.height);
-        let mut sums = Vec::with_capacity(self.parts.len());
-        for part in self.parts {
-            let (dtype, place) = (self.kernel.dtype(part.dst), Place::Arena { offset: 0 });
-            buffers.push(Buffer { name: "sums of blocks".into(), dtype, elements: columns * blocks, place });
-            sums.push(BufferId(buffers.len() as u32 - 1));
-        }
+        let mut buffer = |part: &Part| {
+            new_buffer(buffers, "sums of blocks", self.kernel.dtype(part.dst), columns * blocks)
+        };
+        let sums: Vec<BufferId> = self.parts.iter().map(&mut buffer).collect();
         [self.blocks(blocks, &sums), self.end(blocks, &sums)]
     }
 
@@ -86,12 +84,7 @@ impl<'k> Columns<'k> {
         let block = new_loop(&mut kernel, count);
         kernel.extents[self.row.index()] = self.height;
         let row = Affine::var(block).scaled(self.height as i64).plus(&Affine::var(self.row));
-        let mut body = self.body.to_vec();
-        for stmt in &mut body {
-            stmt.map_affines(|index| {
-                index.replaced(|var| if var == self.row { row.clone() } else { Affine::var(var) })
-            });
-        }
+        let body = moved(self.body, self.row, &row);
         let mut inside = self.head.to_vec();
         inside.push(Stmt::Reduce { var: self.row, body, parts: self.parts.to_vec() });
         inside.extend(

@@ -33,9 +33,7 @@ fn guards(stmt: &Stmt) -> &[(Affine, i64)] {
 }
 
 fn has_guards(stmt: &Stmt) -> bool {
-    let mut found = false;
-    stmt.each(&mut |stmt| found |= !guards(stmt).is_empty());
-    found
+    stmt.any(&|stmt| !guards(stmt).is_empty())
 }
 
 struct Splitter<'k> {

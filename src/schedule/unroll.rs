@@ -28,13 +28,7 @@ pub(super) fn unroll(program: &mut Program) -> bool {
 }
 
 fn has_small(kernel: &Kernel, stmt: &Stmt) -> bool {
-    let mut found = false;
-    stmt.each(&mut |stmt| {
-        if let Stmt::For { var, .. } | Stmt::Reduce { var, .. } = stmt {
-            found |= is_small(kernel, *var);
-        }
-    });
-    found
+    stmt.any(&|stmt| stmt.loop_var().is_some_and(|var| is_small(kernel, var)))
 }
 
 fn is_small(kernel: &Kernel, var: LoopVar) -> bool {

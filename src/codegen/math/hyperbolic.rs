@@ -57,6 +57,12 @@ fn table(x: Real<'_>) -> &'static Table {
     x.pick(&F32, &F64)
 }
 
+/// `x + x³·(c₀ + c₁x² + …)`.
+fn odd<'l>(x: Real<'l>, coefficients: &[f64]) -> Real<'l> {
+    let square = x * x;
+    (square * square.polynomial(coefficients)).mul_add(x, x)
+}
+
 /// With `e = e^(2|x|) − 1`: `e/(e + 2)`; near 0, where that adds up roundings, a polynomial.
 pub fn tanh(x: Real<'_>) -> Real<'_> {
     let Table { near, tanh, saturated, .. } = *table(x);
@@ -65,8 +71,7 @@ pub fn tanh(x: Real<'_>) -> Real<'_> {
     let (q, scale) = exp::factors(bounded + bounded, 0);
     let e = q.mul_add(scale, scale - 1.0);
     let far = e / (e + 2.0);
-    let square = x * x;
-    let close = (square * square.polynomial(tanh)).mul_add(magnitude, magnitude);
+    let close = odd(magnitude, tanh);
     magnitude.less(near).select(close, far).flipped(x.sign())
 }
 
@@ -77,8 +82,7 @@ pub fn sinh(x: Real<'_>) -> Real<'_> {
     let h = quarter + quarter;
     let bounded = h.at_most(table(x).large);
     let far = h + bounded / (bounded + bounded + 1.0);
-    let square = x * x;
-    let close = (square * square.polynomial(table(x).sinh)).mul_add(magnitude, magnitude);
+    let close = odd(magnitude, table(x).sinh);
     magnitude.less(1.0).select(close, far).flipped(x.sign())
 }
 

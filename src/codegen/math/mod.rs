@@ -63,11 +63,17 @@ pub(super) fn way_of_two(f: Binary) -> Way<2> {
     }
 }
 
-/// Whether an instruction on floats is written out.
-pub(super) fn is_inline(instr: &Instr) -> bool {
+impl<const N: usize> Way<N> {
+    fn is_inline(&self, is_straight: bool) -> bool {
+        matches!(self, Way::Inline(_)) || matches!(self, Way::Fused(..)) && !is_straight
+    }
+}
+
+/// Whether an instruction on floats is written out, in loops or in straight-line code.
+pub(super) fn is_inline(instr: &Instr, is_straight: bool) -> bool {
     match instr {
-        Instr::Unary(f, _) => matches!(way(*f), Way::Inline(_)),
-        Instr::Binary(f, ..) => matches!(way_of_two(*f), Way::Inline(_) | Way::Fused(..)),
+        Instr::Unary(f, _) => way(*f).is_inline(is_straight),
+        Instr::Binary(f, ..) => way_of_two(*f).is_inline(is_straight),
         _ => false,
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use super::access::is_lane;
-use crate::loops::copy::{Copy, joined, new_loop, new_value};
-use crate::loops::{Access, Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest};
+use crate::loops::copy::{Copy, joined, moved, new_loop, new_value};
+use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest};
 
 /// The longest body, in statements, that is written once for each lane.
 const LONGEST: usize = 12;
@@ -27,7 +27,8 @@ pub fn across(
     lanes: usize,
 ) -> Option<Crossed> {
     let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && vectors.contains(&var);
-    if !reads(&kernel.body, &|access| access.index.terms().iter().any(is_apart)) {
+    let reads_apart = |stmt: &Stmt| stmt.read().is_some_and(|read| read.0.index.terms().iter().any(is_apart));
+    if !kernel.body.iter().any(|stmt| stmt.any(&reads_apart)) {
         return None;
     }
     let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: HashSet::new() };
@@ -35,11 +36,6 @@ pub fn across(
     let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
     let Crossed { kernel, group, loops } = cutter.crossed;
     (!loops.is_empty()).then_some(Crossed { kernel: Kernel { body, ..kernel }, group, loops })
-}
-
-/// Whether there is such a read.
-fn reads(body: &[Stmt], is_such: &impl Fn(&Access) -> bool) -> bool {
-    body.iter().any(|stmt| stmt.read().is_some_and(|read| is_such(read.0)) || reads(stmt.inner(), is_such))
 }
 
 struct Cutter<'c> {
@@ -64,42 +60,32 @@ impl Cutter<'_> {
                 vec![Stmt::For { var: *var, body }]
             }
             Stmt::Reduce { var, body, parts } => {
-                let cut = if let [Stmt::Reduce { .. }] = &body[..] {
-                    self.sum(*var, &body[0], parts)
-                } else {
-                    None
-                };
-                vec![cut.unwrap_or_else(|| stmt.clone())]
+                vec![self.sum(*var, body, parts).unwrap_or_else(|| stmt.clone())]
             }
             other => vec![other.clone()],
         }
     }
 
     /// A sum of sums, of which so many are taken at once, if the inner ones run across the outer.
-    fn sum(&mut self, turns: LoopVar, inner: &Stmt, parts: &[Part]) -> Option<Stmt> {
-        let Stmt::Reduce { var: vector, body, parts: sums } = inner else { return None };
-        let lanes = self.lanes;
+    fn sum(&mut self, turns: LoopVar, body: &[Stmt], parts: &[Part]) -> Option<Stmt> {
+        let [Stmt::Reduce { var: vector, body, parts: sums }] = body else { return None };
         let are_sums_of = parts.iter().zip(sums).all(|(a, b)| a.value == b.dst && a.combine == b.combine);
         let are_same = parts.len() == sums.len() && are_sums_of;
-        let leaves_none = self.extent(turns).is_multiple_of(lanes);
+        let leaves_none = self.extent(turns).is_multiple_of(self.lanes);
         if !are_same || !leaves_none || !self.is_body_across(body, turns, *vector) {
             return None;
         }
+        let (block, copies) = self.at_once(turns, body);
+        let values = |copy: &Copy| sums.iter().map(|sum| copy.value(sum.value)).collect();
+        let terms: Vec<Vec<Var>> = copies.iter().map(values).collect();
+        let mut body: Vec<Stmt> = copies.into_iter().flat_map(|copy| copy.body).collect();
         let kernel = &mut self.crossed.kernel;
-        let block = new_loop(kernel, kernel.extent(turns) / lanes);
-        let start = Affine::var(block).scaled(lanes as i64);
-        let (mut copies, mut terms) = (Vec::with_capacity(lanes * body.len()), Vec::with_capacity(lanes));
-        for turn in 0..lanes {
-            let copy = Copy::of(kernel, body, turns, &start.plus(&Affine::constant(turn as i64)));
-            terms.push(sums.iter().map(|sum| copy.value(sum.value)).collect::<Vec<Var>>());
-            copies.extend(copy.body);
-        }
         let own: Vec<Part> =
             sums.iter().map(|sum| Part { dst: new_value(kernel, sum.value), ..sum.clone() }).collect();
-        copies.extend(joined(kernel, &own, &terms));
+        body.extend(joined(kernel, &own, &terms));
         let sums = sums.iter().zip(&own).map(|(sum, own)| Part { value: own.dst, ..sum.clone() }).collect();
         self.crossed.loops.insert(*vector);
-        let inner = Stmt::Reduce { var: *vector, body: copies, parts: sums };
+        let inner = Stmt::Reduce { var: *vector, body, parts: sums };
         Some(Stmt::Reduce { var: block, body: vec![inner], parts: parts.to_vec() })
     }
 
@@ -126,30 +112,32 @@ impl Cutter<'_> {
     fn is_across(&self, stmt: &Stmt, turns: LoopVar, vector: LoopVar) -> bool {
         let Stmt::Let { instr: Instr::Load(access), .. } = stmt else { return false };
         let dtype = self.program.buffers[access.buffer.index()].dtype;
-        access.index.coefficient(turns) == 1
-            && access.index.coefficient(vector) >= self.lanes as i64
-            && is_lane(dtype)
+        access.index.is_across(vector, self.lanes, turns) && is_lane(dtype)
     }
 
     /// The nest with so many turns of its outermost loop at once, and with the turns that are left.
     fn cut(&mut self, stmt: &Stmt, (vars, body): &(Vec<LoopVar>, &[Stmt])) -> Vec<Stmt> {
         let (turns, vector) = (vars[0], vars[vars.len() - 1]);
         let (extent, lanes) = (self.extent(turns), self.lanes);
-        let kernel = &mut self.crossed.kernel;
-        let block = new_loop(kernel, extent / lanes);
-        let start = Affine::var(block).scaled(lanes as i64);
-        let mut copies = Vec::with_capacity(lanes * body.len());
-        for turn in 0..lanes {
-            copies.extend(Copy::of(kernel, body, turns, &start.plus(&Affine::constant(turn as i64))).body);
-        }
+        let (block, copies) = self.at_once(turns, body);
+        let copies: Vec<Stmt> = copies.into_iter().flat_map(|copy| copy.body).collect();
         let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
         let between = vars[1..vars.len() - 1].iter().rev();
         let body = between.fold(self.in_whole_vectors(&copies, vector), around);
         let mut stmts = vec![Stmt::For { var: block, body }];
         if !extent.is_multiple_of(lanes) {
-            stmts.push(self.rest(stmt, turns, extent / lanes * lanes));
+            stmts.push(self.rest(turns, stmt.inner(), extent / lanes * lanes));
         }
         stmts
+    }
+
+    /// A loop over blocks of turns, and its body for each turn of a block.
+    fn at_once(&mut self, turns: LoopVar, body: &[Stmt]) -> (LoopVar, Vec<Copy>) {
+        let (kernel, lanes) = (&mut self.crossed.kernel, self.lanes);
+        let block = new_loop(kernel, kernel.extent(turns) / lanes);
+        let start = Affine::var(block).scaled(lanes as i64);
+        let place = |turn: usize| start.plus(&Affine::constant(turn as i64));
+        (block, (0..lanes).map(|turn| Copy::of(kernel, body, turns, &place(turn))).collect())
     }
 
     /// A body for whole vectors, and for the lanes that are left.
@@ -169,20 +157,11 @@ impl Cutter<'_> {
         loops
     }
 
-    /// The nest for the turns from `start` on.
-    fn rest(&mut self, stmt: &Stmt, turns: LoopVar, start: usize) -> Stmt {
+    /// The loop over its turns from `start` on.
+    fn rest(&mut self, turns: LoopVar, body: &[Stmt], start: usize) -> Stmt {
         let kernel = &mut self.crossed.kernel;
         let own = new_loop(kernel, kernel.extent(turns) - start);
         let place = Affine::var(own).plus(&Affine::constant(start as i64));
-        let mut stmt = stmt.clone();
-        stmt.each_mut(&mut |stmt| {
-            let by = |var| if var == turns { place.clone() } else { Affine::var(var) };
-            stmt.map_affines(|index| index.replaced(by));
-            match stmt {
-                Stmt::For { var, .. } if *var == turns => *var = own,
-                _ => {}
-            }
-        });
-        stmt
+        Stmt::For { var: own, body: moved(body, turns, &place) }
     }
 }

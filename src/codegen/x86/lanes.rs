@@ -254,8 +254,10 @@ impl Lanes {
         match f {
             Binary::Max => self.extremum(a, b, MAXIMUM),
             Binary::Min => self.extremum(a, b, MINIMUM),
-            Binary::Pow | Binary::Atan2 | Binary::Rem => self.function(math::way_of_two(f), [a, b]),
-            f => self.arithmetic(f, a, b, true),
+            f => match math::way_of_two(f) {
+                math::Way::Nothing => self.arithmetic(f, a, b, true),
+                way => self.function(way, [a, b]),
+            },
         }
     }
 

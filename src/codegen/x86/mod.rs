@@ -52,7 +52,9 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     let lanes = isa.bytes() / width;
     let mut vectors = plan::plan(kernel, lanes);
     // What formulas there are for one element are written faster here, too.
-    if vectors.is_empty() && !has_formula(&kernel.body) || kernel.repeats + 4 > ARGUMENTS.len() {
+    let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false));
+    let has_formula = kernel.body.iter().any(|stmt| stmt.any(&is_formula));
+    if vectors.is_empty() && !has_formula || kernel.repeats + 4 > ARGUMENTS.len() {
         return None;
     }
     let cut = side_by_side::side_by_side(kernel, &mut vectors, lanes);
@@ -74,11 +76,6 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     let (items, saved) = (&allocated.items, &allocated.saved);
     let bytes = encode::Encoder::function(isa, items, allocated.frame, saved, &constants.bytes);
     Some(Assembly { bytes, isa, group, items: allocated.items })
-}
-
-fn has_formula(body: &[Stmt]) -> bool {
-    let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr));
-    body.iter().any(|stmt| is_formula(stmt) || has_formula(stmt.inner()))
 }
 
 /// The bytes of a lane: values of one width, beside truth values and, where lanes have 32 bits, what i64 need not lie in

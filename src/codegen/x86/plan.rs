@@ -107,10 +107,10 @@ impl<'k> Planner<'k> {
 
     /// Whether the element is of a block that is transposed in registers ([`super::blocks`]).
     fn is_of_block(&self, index: &Affine, vector: Option<LoopVar>) -> bool {
-        let is_side_by_side =
-            |var: &LoopVar| index.coefficient(*var) == 1 && self.kernel.extent(*var) >= self.lanes;
-        vector.is_some_and(|var| index.coefficient(var) >= self.lanes as i64)
-            && self.turns.iter().any(is_side_by_side)
+        let is_across = |vector, turns: LoopVar| {
+            index.is_across(vector, self.lanes, turns) && self.kernel.extent(turns) >= self.lanes
+        };
+        vector.is_some_and(|vector| self.turns.iter().any(|&turns| is_across(vector, turns)))
     }
 
     fn along(&self, var: LoopVar, body: &[Stmt], more: f64) -> Way {
@@ -143,7 +143,7 @@ fn instr_cost(instr: &Instr, vector: Option<LoopVar>) -> f64 {
         Instr::LoadWithin(access, ranges) => access_cost(&access.index, vector) + 3.0 * ranges.len() as f64,
         Instr::Within(ranges) => 3.0 * ranges.len() as f64,
         Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => DIVISION,
-        instr if math::is_inline(instr) => FUNCTION,
+        instr if math::is_inline(instr, false) => FUNCTION,
         _ => 1.0,
     }
 }

@@ -16,20 +16,13 @@ const LONG: usize = 64;
 
 /// The kernel with such loops cut, or nothing if it has none. The new loops are added to those that run on vectors.
 pub fn side_by_side(kernel: &Kernel, vectors: &mut HashSet<LoopVar>, lanes: usize) -> Option<Kernel> {
-    if !has_long_sums(&kernel.body, kernel, vectors) {
+    let is_long_sum = |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) >= LONG);
+    if !kernel.body.iter().any(|stmt| stmt.any(&is_long_sum)) {
         return None;
     }
     let mut cutter = Cutter { kernel: kernel.clone(), vectors, lanes, is_any: false };
     let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt)).collect();
     cutter.is_any.then_some(Kernel { body, ..cutter.kernel })
-}
-
-/// Whether there are long sums that do not run on vectors themselves.
-fn has_long_sums(body: &[Stmt], kernel: &Kernel, vectors: &HashSet<LoopVar>) -> bool {
-    body.iter().any(|stmt| match stmt {
-        Stmt::Reduce { var, .. } => kernel.extent(*var) >= LONG && !vectors.contains(var),
-        stmt => has_long_sums(stmt.inner(), kernel, vectors),
-    })
 }
 
 struct Cutter<'v> {

@@ -196,13 +196,11 @@ impl Nest<'_> {
         if self.whole_turns(var) == 0 || self.rest_of(var) == 0 || !is_long(body) {
             return false;
         }
-        let mut is_counted = false;
-        let mut each = |stmt: &Stmt| {
-            is_counted |= stmt.read().is_some_and(|(access, _)| self.counts_lanes(access, var, false));
-            is_counted |= stmt.write().is_some_and(|(access, _)| self.counts_lanes(access, var, true));
+        let is_counted = |stmt: &Stmt| {
+            stmt.read().is_some_and(|(access, _)| self.counts_lanes(access, var, false))
+                || stmt.write().is_some_and(|(access, _)| self.counts_lanes(access, var, true))
         };
-        body.iter().for_each(|stmt| stmt.each(&mut each));
-        !is_counted
+        !body.iter().any(|stmt| stmt.any(&is_counted))
     }
 
     /// Whether the code of an access depends on how many lanes there are: AVX2 has few masks.
@@ -253,7 +251,7 @@ fn instructions(body: &[Stmt]) -> usize {
     let mut sum = 0;
     let mut each = |stmt: &Stmt| {
         sum += match stmt {
-            Stmt::Let { instr, .. } => cost::instructions(instr),
+            Stmt::Let { instr, .. } => cost::instructions(instr, false),
             _ => 1,
         };
     };
