@@ -4,6 +4,8 @@ use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::{Nest, Rest};
+use super::strided::is_nearby;
+use crate::codegen::cost::FEW_WHOLE;
 use crate::loops::{Access, Affine};
 use crate::types::DType;
 
@@ -66,8 +68,11 @@ impl Nest<'_> {
         if is_plain && let Some(column) = self.load_of_block(access) {
             return column;
         }
-        let address = self.address(access);
-        self.load_from(address, self.step(access), guard, dtype)
+        let (address, step) = (self.address(access), self.step(access));
+        if step == 1 {
+            self.fetch_ahead(access, address, guard.is_some(), FEW_WHOLE);
+        }
+        self.load_from(address, step, guard, dtype)
     }
 
     fn load_from(&mut self, address: Address, step: i64, guard: Option<Reg>, dtype: DType) -> Held {
@@ -90,7 +95,7 @@ impl Nest<'_> {
             }
             (2, _) if guard.is_none() => self.load_every_second(address),
             (-1, _) if guard.is_none() && self.rest.is_full() => self.load_reversed(address),
-            (3.., _) if guard.is_none() && self.is_nearby(step) => {
+            (3.., _) if guard.is_none() && is_nearby(self.lanes.isa, step) => {
                 self.load_every_nth(address, step as usize)
             }
             _ => self.gather(address, step, guard),
@@ -125,7 +130,12 @@ impl Nest<'_> {
             (DType::Bool, _) => {
                 self.lanes.unsupported();
             }
-            _ => self.store_lanes(address, step, value),
+            _ => {
+                if step == 1 {
+                    self.fetch_ahead(access, address, false, 0);
+                }
+                self.store_lanes(address, step, value);
+            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! Kernels for x86-64 processors with vectors wider than the 128 bits of Cranelift: 512 bits with AVX-512, 256 with AVX2.
 //! Masks stand for remainders, guards and branches. Loops are chosen to run on vectors ([`plan`]) and cut where memory wants
 //! another order ([`side_by_side`], [`across`], [`blocks`]). Statements become instructions with virtual registers ([`nest`],
-//! [`access`], [`lanes`], [`integers`], [`formula`], by way of [`build`]), those of several iterations in turn ([`turns`],
+//! [`access`], [`ahead`], [`lanes`], [`integers`], [`formula`], by way of [`build`]), those of several iterations in turn ([`turns`],
 //! [`interleave`]), and, where there is no AVX-512, those of AVX2 ([`avx2`]). They are given registers ([`allocate`]) and
 //! written as bytes ([`encode`]); functions of the library are called ([`call`]). What is not done here stays Cranelift's.
 
 mod access;
 mod across;
+mod ahead;
 mod allocate;
 mod avx2;
 mod blocks;
@@ -50,7 +51,7 @@ pub struct Assembly {
 pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> {
     let width = width(kernel)?;
     let lanes = isa.bytes() / width;
-    let mut vectors = plan::plan(kernel, lanes);
+    let mut vectors = plan::plan(kernel, isa, lanes);
     // What formulas there are for one element are written faster here, too.
     let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false));
     let has_formula = kernel.body.iter().any(|stmt| stmt.any(&is_formula));

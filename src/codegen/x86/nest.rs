@@ -32,6 +32,8 @@ pub struct Nest<'n> {
     /// Loops on vectors whose bodies hold blocks to be transposed, and the blocks of the turn that is being written.
     pub crossed: HashSet<LoopVar>,
     pub(super) blocks: Blocks,
+    /// What was asked for already.
+    pub(super) fetched: HashSet<Address>,
 }
 
 /// The lanes that exist.
@@ -88,6 +90,7 @@ impl<'n> Nest<'n> {
             group: 1,
             crossed: HashSet::new(),
             blocks: Blocks::default(),
+            fetched: HashSet::new(),
         };
         for turn in 0..kernel.repeats {
             nest.loops[turn].counter = Some((nest.argument(4 + turn), 1));

@@ -2,12 +2,17 @@
 
 use std::collections::HashSet;
 
+use super::isa::Isa;
+use super::strided::is_nearby;
 use crate::codegen::math;
 use crate::loops::{Affine, Binary, Instr, Kernel, LoopVar, Stmt, Unary};
 
-/// Instructions of reading or writing lanes that lie apart, and those that lie two apart or the other way round.
-const APART: f64 = 24.0;
+/// Instructions of reading or writing a lane that lies apart from the others, with AVX-512 and with AVX2; all that lie two
+/// apart or the other way round; of reading what lies between those that are a few elements apart, for each of these.
+const APART: f64 = 2.5;
+const APART_AVX2: f64 = 5.0;
 const NEAR: f64 = 3.0;
+const BETWEEN: f64 = 4.0;
 /// Instructions of reading a vector of a block that is transposed.
 const OF_BLOCK: f64 = 6.0;
 /// Instructions of a function that is written out, and what a division or a root costs.
@@ -19,8 +24,8 @@ const COMBINE: f64 = 10.0;
 const TURN: f64 = 1.0;
 
 /// The loops of the kernel that run on vectors, of so many lanes; empty if none can. The loop that threads share is none.
-pub fn plan(kernel: &Kernel, lanes: usize) -> HashSet<LoopVar> {
-    let planner = Planner { kernel, lanes, turns: vec![] };
+pub fn plan(kernel: &Kernel, isa: Isa, lanes: usize) -> HashSet<LoopVar> {
+    let planner = Planner { kernel, isa, lanes, turns: vec![] };
     match kernel.body.last() {
         Some(Stmt::For { var, body }) if kernel.is_parallel => planner.inside(*var, body).body(body, None),
         _ => planner.body(&kernel.body, None),
@@ -30,6 +35,7 @@ pub fn plan(kernel: &Kernel, lanes: usize) -> HashSet<LoopVar> {
 
 struct Planner<'k> {
     kernel: &'k Kernel,
+    isa: Isa,
     lanes: usize,
     /// The loops around, as far as each holds nothing but the next.
     turns: Vec<LoopVar>,
@@ -81,8 +87,8 @@ impl<'k> Planner<'k> {
             Stmt::Let { instr: Instr::Load(access), .. } if self.is_of_block(&access.index, vector) => {
                 Way { cost: OF_BLOCK, ..Way::default() }
             }
-            Stmt::Let { instr, .. } => Way { cost: instr_cost(instr, vector), ..Way::default() },
-            Stmt::Store { access, .. } => Way { cost: access_cost(&access.index, vector), ..Way::default() },
+            Stmt::Let { instr, .. } => Way { cost: self.instr(instr, vector), ..Way::default() },
+            Stmt::Store { access, .. } => Way { cost: self.access(&access.index, vector), ..Way::default() },
             Stmt::For { var, body } => {
                 let inside = self.inside(*var, body);
                 let plain = inside.body(body, vector).times(self.kernel.extent(*var), 0.0);
@@ -117,6 +123,35 @@ impl<'k> Planner<'k> {
         let turns = self.kernel.extent(var).div_ceil(self.lanes);
         self.body(body, Some(var)).times(turns, more).along(var)
     }
+
+    fn instr(&self, instr: &Instr, vector: Option<LoopVar>) -> f64 {
+        match instr {
+            Instr::Load(access) | Instr::LoadRow { access, .. } => self.read(&access.index, vector),
+            Instr::LoadWithin(access, ranges) => {
+                self.access(&access.index, vector) + 3.0 * ranges.len() as f64
+            }
+            Instr::Within(ranges) => 3.0 * ranges.len() as f64,
+            Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => DIVISION,
+            instr if math::is_inline(instr, false) => FUNCTION,
+            _ => 1.0,
+        }
+    }
+
+    fn read(&self, index: &Affine, vector: Option<LoopVar>) -> f64 {
+        match vector.map_or(0, |var| index.coefficient(var)) {
+            step if is_nearby(self.isa, step) => BETWEEN * step as f64,
+            _ => self.access(index, vector),
+        }
+    }
+
+    fn access(&self, index: &Affine, vector: Option<LoopVar>) -> f64 {
+        match vector.map_or(0, |var| index.coefficient(var)) {
+            0 | 1 => 1.0,
+            2 | -1 => NEAR,
+            _ if self.isa == Isa::Avx2 => APART_AVX2 * self.lanes as f64,
+            _ => APART * self.lanes as f64,
+        }
+    }
 }
 
 /// Whether every iteration writes elements of its own, and no loop but reductions is inside.
@@ -127,23 +162,4 @@ fn can_run_along(body: &[Stmt], var: LoopVar) -> bool {
         Stmt::Reduce { body, .. } => can_run_along(body, var),
         _ => false,
     })
-}
-
-fn access_cost(index: &Affine, vector: Option<LoopVar>) -> f64 {
-    match vector.map_or(0, |var| index.coefficient(var)) {
-        0 | 1 => 1.0,
-        2 | -1 => NEAR,
-        _ => APART,
-    }
-}
-
-fn instr_cost(instr: &Instr, vector: Option<LoopVar>) -> f64 {
-    match instr {
-        Instr::Load(access) | Instr::LoadRow { access, .. } => access_cost(&access.index, vector),
-        Instr::LoadWithin(access, ranges) => access_cost(&access.index, vector) + 3.0 * ranges.len() as f64,
-        Instr::Within(ranges) => 3.0 * ranges.len() as f64,
-        Instr::Unary(Unary::Sqrt, _) | Instr::Binary(Binary::Div, ..) => DIVISION,
-        instr if math::is_inline(instr, false) => FUNCTION,
-        _ => 1.0,
-    }
 }

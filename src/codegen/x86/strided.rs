@@ -13,6 +13,11 @@ const NEARBY: i64 = 8;
 /// Puts quarters of a vector of 256 bits in another order.
 const QUARTERS: Code = Code::float("vperm", 3, 0x01, 8);
 
+/// Whether lanes so far apart are read as neighbouring vectors.
+pub fn is_nearby(isa: Isa, step: i64) -> bool {
+    isa == Isa::Avx512 && (3..=NEARBY).contains(&step)
+}
+
 impl Nest<'_> {
     /// Lanes of two vectors in turn, as two neighbouring vectors: `offset` is that of the first from the access.
     pub(super) fn store_pair(&mut self, access: &Access, offset: i64, first: Held, second: Held) {
@@ -98,11 +103,6 @@ impl Nest<'_> {
             found = self.permuted(order, found, next);
         }
         Held::Lanes(found)
-    }
-
-    /// Whether lanes so far apart are read as neighbouring vectors.
-    pub(super) fn is_nearby(&self, step: i64) -> bool {
-        self.lanes.isa == Isa::Avx512 && (3..=NEARBY).contains(&step)
     }
 
     /// Every second lane of two vectors.

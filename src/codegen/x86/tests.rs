@@ -15,6 +15,7 @@ use crate::loops::{
 use crate::prelude::*;
 use crate::{Options, Scalar};
 
+mod ahead;
 mod masks;
 mod turns;
 

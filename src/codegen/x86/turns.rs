@@ -6,6 +6,7 @@ use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Bound, Class, Reg};
 use super::nest::{Nest, Position, Rest};
+use super::strided::is_nearby;
 use crate::codegen::cost::{self, CHAINS, FEW_TURNS, UNROLL_BODY, WRITTEN_OUT, WRITTEN_TWICE};
 use crate::loops::{Access, Affine, Binary, LoopVar, Part, Stmt};
 use crate::types::DType;
@@ -208,7 +209,7 @@ impl Nest<'_> {
         let step = access.index.coefficient(var);
         let is_bool = self.program.buffers[access.buffer.index()].dtype == DType::Bool;
         let has_mask = self.lanes.isa == Isa::Avx512 || step == 0 || !is_bool && (step == 1 || !is_store);
-        step == 2 || !is_store && self.is_nearby(step) || !has_mask
+        step == 2 || !is_store && is_nearby(self.lanes.isa, step) || !has_mask
     }
 
     /// How many partial results of each part there are: half the registers at most.

@@ -63,7 +63,7 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
                 }
                 let end = (start + V::LANES).min(run_end).min(share.columns.end);
                 let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
-                strip.push(from, &columns.out[start..end], true);
+                strip.push(from, &columns.out[start..end], true, end == start + V::LANES);
                 start = end;
             }
             if start == first + width && (start - 1) / columns.run == first / columns.run {
@@ -177,7 +177,7 @@ impl<T: Real> Panel<T> {
                 let columns = &columns_out[number * width..];
                 for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
                     let is_contiguous = is_one_run || is_run(lanes);
-                    strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous);
+                    strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous, true);
                 }
                 let times = if is_one_run { (columns.len() / width).max(1) } else { 1 };
                 strip.repeat(times, self.strip_elements::<V>());

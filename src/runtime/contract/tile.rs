@@ -47,6 +47,8 @@ pub(super) struct Strip<'a, T> {
     pub count: usize,
     /// Whether each vector's columns lie side by side in the result.
     is_contiguous: bool,
+    /// Whether all lanes of each vector can be read.
+    is_whole: bool,
     /// How many strips there are, the columns of each beside those of the one before it.
     times: usize,
     /// From one to the next in the right operand.
@@ -61,6 +63,7 @@ impl<T> Default for Strip<'_, T> {
             columns: [&[]; 4],
             count: 0,
             is_contiguous: true,
+            is_whole: true,
             times: 1,
             right_step: 0,
         }
@@ -69,8 +72,9 @@ impl<T> Default for Strip<'_, T> {
 
 impl<'a, T> Strip<'a, T> {
     #[inline(always)]
-    pub(super) fn push(&mut self, right: *const T, columns: &'a [i32], is_contiguous: bool) {
+    pub(super) fn push(&mut self, right: *const T, columns: &'a [i32], is_contiguous: bool, is_whole: bool) {
         self.is_contiguous &= is_contiguous;
+        self.is_whole &= is_whole;
         self.right[self.count] = right;
         self.columns[self.count] = columns;
         self.count += 1;
@@ -282,7 +286,11 @@ unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
             if is_contiguous && tile.right.len() >= DEEP {
                 places.each(|_, _, to| V::prefetch(to));
             }
-            let sums = sums(tile, &places);
+            // The processor does not fetch ahead what is read under masks.
+            let sums = match V::MASKS && !tile.strip.is_whole {
+                true => sums::<V, MOST, ROWS, VECTORS, true>(tile, &places),
+                false => sums::<V, MOST, ROWS, VECTORS, false>(tile, &places),
+            };
             match tile.ending {
                 _ if !is_contiguous => {
                     places.each(|row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
@@ -300,7 +308,7 @@ unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
 
 #[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
 #[inline(always)]
-unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     tile: &Tile<'_, V::Element, MOST>,
     places: &Places<'_, V, MOST, ROWS, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
@@ -312,8 +320,7 @@ unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: u
             let mut vectors = [V::splat(V::Element::default()); VECTORS];
             for vector in 0..VECTORS {
                 let at = places.rights[vector].offset(right_offset);
-                // Without fast masks, all lanes of a strip are there.
-                vectors[vector] = if V::MASKS { places.lanes[vector].load(at) } else { V::load(at) };
+                vectors[vector] = if MASKED { places.lanes[vector].load(at) } else { V::load(at) };
             }
             for row in 0..ROWS {
                 let left = V::broadcast_in_turn(places.lefts[row], left_offset);
