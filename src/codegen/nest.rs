@@ -98,8 +98,8 @@ impl Nest<'_, '_, '_> {
                 Stmt::Store { access, value } => self.store(access, *value),
                 Stmt::Contract(contraction) => self.contract(contraction),
                 Stmt::Sort { keys, positions, sorting } => self.sort(keys, positions, *sorting),
-                Stmt::Accumulate { access, row, stride, bound, value } => {
-                    self.accumulate_row(access, (*row, *stride, *bound), *value);
+                Stmt::StoreRow { access, row, stride, bound, value, adds } => {
+                    self.store_row(access, (*row, *stride, *bound), *value, *adds);
                 }
                 Stmt::For { var, body } => self.run_for(*var, body),
                 Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
@@ -557,7 +557,7 @@ impl Nest<'_, '_, '_> {
             match stmt {
                 Stmt::Let { instr: Instr::Load(access) | Instr::LoadRow { access, .. }, .. }
                 | Stmt::Store { access, .. }
-                | Stmt::Accumulate { access, .. } => {
+                | Stmt::StoreRow { access, .. } => {
                     let terms = access.index.terms().iter();
                     let fixed = terms
                         .take_while(|term| term.0 < var)

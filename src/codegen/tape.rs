@@ -165,7 +165,7 @@ impl Recorder<'_> {
                 // Too large to be written out.
                 Stmt::Contract(_) => {}
                 // No program that is written out has rows picked at run time.
-                Stmt::Accumulate { .. } | Stmt::Sort { .. } => {}
+                Stmt::StoreRow { .. } | Stmt::Sort { .. } => {}
                 Stmt::For { var, body } => {
                     for i in 0..frame.kernel.extent(*var) {
                         frame.loops[var.index()] = i as i64;

@@ -64,7 +64,7 @@ impl Check<'_> {
                 }
             }
             // Lanes add to elements of their own where they move along the row.
-            Stmt::Accumulate { access, row, value, .. } => {
+            Stmt::StoreRow { access, row, value, .. } => {
                 let is_along = access.index.coefficient(self.var) == 1 && !self.varies(*row);
                 (is_along && self.fits(self.kernel.dtype(*value))).then_some(())?;
                 self.count(Mode::Lanes)

@@ -32,7 +32,7 @@ fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loop
             *instr = instr.clone().map_operands(value);
         }
         Stmt::Store { value: stored, .. } => *stored = value(*stored),
-        Stmt::Accumulate { row, value: added, .. } => (*row, *added) = (value(*row), value(*added)),
+        Stmt::StoreRow { row, value: added, .. } => (*row, *added) = (value(*row), value(*added)),
         Stmt::For { var, .. } => *var = variable(*var),
         Stmt::Recur { var, carry, next, .. } => {
             *var = variable(*var);

@@ -75,8 +75,9 @@ impl Kernel {
                 Stmt::Let { dst, instr } => writeln!(f, "{indent}{dst}: {} = {instr}", self.dtype(*dst))?,
                 Stmt::Store { access, value } => writeln!(f, "{indent}store {access} = {value}")?,
                 Stmt::Contract(contraction) => writeln!(f, "{indent}contract {contraction}")?,
-                Stmt::Accumulate { access, row, stride, bound, value } => {
-                    writeln!(f, "{indent}add {access} + {stride}·{row} (below {bound}) += {value}")?;
+                Stmt::StoreRow { access, row, stride, bound, value, adds } => {
+                    let (name, sign) = if *adds { ("add", "+=") } else { ("store", "=") };
+                    writeln!(f, "{indent}{name} {access} + {stride}·{row} (below {bound}) {sign} {value}")?;
                 }
                 Stmt::Sort { keys, positions, sorting: Sorting { count, first, order } } => {
                     let first = if first == count { String::new() } else { format!("first {first} ") };

@@ -99,9 +99,9 @@ pub enum Stmt {
     Store { access: Access, value: Var },
     /// Computes a contraction by a library kernel.
     Contract(Contraction),
-    /// Adds to the element at the access plus `row · stride`, with `row` held between 0 and `bound - 1`. The iterations of
-    /// loops around it may meet at one element, and run in order.
-    Accumulate { access: Access, row: Var, stride: i64, bound: i64, value: Var },
+    /// Writes the element at the access plus `row · stride`, with `row` held between 0 and `bound - 1`, or adds to it. The
+    /// iterations of loops around it may meet at one element, and run in order.
+    StoreRow { access: Access, row: Var, stride: i64, bound: i64, value: Var, adds: bool },
     /// Writes, for the elements from `keys` on, their positions in order (i64) from `positions` on. Equal elements
     /// stay in the order they stand in.
     Sort { keys: Access, positions: Access, sorting: Sorting },
@@ -276,7 +276,7 @@ impl Kernel {
                 Stmt::Let { instr, .. } => !matches!(instr, Instr::LoadRow { .. }),
                 Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => fixed(body),
                 Stmt::Store { .. } => true,
-                Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } => false,
+                Stmt::Contract(_) | Stmt::StoreRow { .. } | Stmt::Sort { .. } => false,
             })
         }
         fixed(&self.body)
@@ -288,7 +288,7 @@ impl Kernel {
             body.iter().fold(0usize, |sum, stmt| {
                 sum.saturating_add(match stmt {
                     Stmt::Let { instr, .. } => cost(instr),
-                    Stmt::Store { .. } | Stmt::Accumulate { .. } => 1,
+                    Stmt::Store { .. } | Stmt::StoreRow { .. } => 1,
                     Stmt::Contract(contraction) => contraction.work(kernel),
                     Stmt::Sort { sorting: Sorting { count, first, .. }, .. } => {
                         count.saturating_mul(1 + first.ilog2() as usize)

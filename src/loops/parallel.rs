@@ -39,7 +39,7 @@ impl Kernel {
         let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
         let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
         let mut check = |stmt: &Stmt| {
-            is_apart &= !matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. });
+            is_apart &= !matches!(stmt, Stmt::Contract(_) | Stmt::StoreRow { .. } | Stmt::Sort { .. });
             for (access, beyond) in [stmt.read(), stmt.write()].into_iter().flatten() {
                 if written.contains(&access.buffer) {
                     let section = if beyond == 0 { self.section(access, var) } else { None };

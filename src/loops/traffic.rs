@@ -26,7 +26,7 @@ impl Kernel {
             Stmt::Let { dst, instr: Instr::Unary(..) | Instr::Binary(..) } => {
                 usize::from(self.dtype(*dst).is_float())
             }
-            Stmt::Accumulate { value, .. } => usize::from(self.dtype(*value).is_float()),
+            Stmt::StoreRow { value, adds, .. } => usize::from(*adds && self.dtype(*value).is_float()),
             Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort { .. } => 0,
             Stmt::For { var, body } | Stmt::Recur { var, body, .. } => {
                 self.extent(*var).saturating_mul(self.flops_of(body))
@@ -74,9 +74,11 @@ impl Kernel {
                     add(out, Passage::Read, self.distinct(out, &within));
                 }
             }
-            Stmt::Accumulate { access, .. } => {
+            Stmt::StoreRow { access, adds, .. } => {
                 let elements = self.iterations(&around[self.repeats..]);
-                add(access, Passage::Read, elements);
+                if *adds {
+                    add(access, Passage::Read, elements);
+                }
                 add(access, Passage::Write, elements);
             }
             Stmt::Sort { keys, positions, sorting: Sorting { count, first, .. } } => {

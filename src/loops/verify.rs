@@ -71,7 +71,7 @@ impl Checker<'_> {
                 }
                 self.access(access, 0)
             }
-            Stmt::Accumulate { access, row, stride, bound, value } => {
+            Stmt::StoreRow { access, row, stride, bound, value, .. } => {
                 self.used(*row)?;
                 self.used(*value)?;
                 self.access(access, stride * (bound - 1))

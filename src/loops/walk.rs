@@ -9,7 +9,7 @@ impl Stmt {
     pub fn inner(&self) -> &[Stmt] {
         match self {
             Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => body,
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => &[],
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::StoreRow { .. } => &[],
             Stmt::Contract(_) | Stmt::Sort { .. } => &[],
         }
     }
@@ -19,7 +19,7 @@ impl Stmt {
         match self {
             Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => true,
             Stmt::Contract(_) | Stmt::Sort { .. } => true,
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Accumulate { .. } => false,
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::StoreRow { .. } => false,
         }
     }
 
@@ -28,7 +28,7 @@ impl Stmt {
         match self {
             Stmt::For { var, .. } | Stmt::Reduce { var, .. } => Some(*var),
             Stmt::Let { .. } | Stmt::Store { .. } => None,
-            Stmt::Recur { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
+            Stmt::Recur { .. } | Stmt::StoreRow { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => None,
         }
     }
 
@@ -63,7 +63,7 @@ impl Stmt {
             Stmt::Let { instr: Instr::LoadRow { access, stride, bound, .. }, .. } => {
                 Some((access, stride * (bound - 1)))
             }
-            Stmt::Accumulate { .. } => self.write(),
+            Stmt::StoreRow { adds: true, .. } => self.write(),
             Stmt::Sort { keys, sorting, .. } => Some((keys, sorting.count as i64 - 1)),
             _ => None,
         }
@@ -73,7 +73,7 @@ impl Stmt {
     pub fn write(&self) -> Option<(&Access, i64)> {
         match self {
             Stmt::Store { access, .. } => Some((access, 0)),
-            Stmt::Accumulate { access, stride, bound, .. } => Some((access, stride * (bound - 1))),
+            Stmt::StoreRow { access, stride, bound, .. } => Some((access, stride * (bound - 1))),
             Stmt::Sort { positions, sorting, .. } => Some((positions, sorting.first as i64 - 1)),
             _ => None,
         }
@@ -88,7 +88,7 @@ impl Stmt {
                 ..
             }
             | Stmt::Store { access, .. }
-            | Stmt::Accumulate { access, .. } => change(access),
+            | Stmt::StoreRow { access, .. } => change(access),
             Stmt::Sort { keys, positions, .. } => [keys, positions].into_iter().for_each(change),
             Stmt::Contract(Contraction { lhs, rhs, out, scratch, .. }) => {
                 [lhs, rhs, out, scratch].into_iter().for_each(change);
@@ -101,7 +101,7 @@ impl Stmt {
     pub fn map_affines(&mut self, f: impl Fn(&Affine) -> Affine) {
         match self {
             Stmt::Let { instr, .. } => *instr = instr.clone().map_affines(f),
-            Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => access.index = f(&access.index),
+            Stmt::Store { access, .. } | Stmt::StoreRow { access, .. } => access.index = f(&access.index),
             Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
             Stmt::Contract(_) | Stmt::Sort { .. } => {}
         }
@@ -112,7 +112,7 @@ impl Stmt {
         match self {
             Stmt::Let { instr, .. } => instr.operands(),
             Stmt::Store { value, .. } => vec![*value],
-            Stmt::Accumulate { row, value, .. } => vec![*row, *value],
+            Stmt::StoreRow { row, value, .. } => vec![*row, *value],
             Stmt::Recur { next, .. } => vec![*next],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.value).collect(),
             Stmt::Contract(contraction) => contraction.scale.into_iter().collect(),
@@ -125,7 +125,7 @@ impl Stmt {
         match self {
             Stmt::Let { dst, .. } => vec![*dst],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.dst).collect(),
-            Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::Contract(_) => vec![],
+            Stmt::Store { .. } | Stmt::StoreRow { .. } | Stmt::Contract(_) => vec![],
             Stmt::For { .. } | Stmt::Recur { .. } | Stmt::Sort { .. } => vec![],
         }
     }
@@ -137,8 +137,8 @@ pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<B
     let mut collect = |stmt: &Stmt| match stmt {
         Stmt::Let { instr, .. } => reads.extend(instr.read()),
         Stmt::Store { access, .. } => drop(writes.insert(access.buffer)),
-        Stmt::Accumulate { access, .. } => {
-            reads.insert(access.buffer);
+        Stmt::StoreRow { access, adds, .. } => {
+            reads.extend(adds.then_some(access.buffer));
             writes.insert(access.buffer);
         }
         Stmt::Sort { keys, positions, .. } => {

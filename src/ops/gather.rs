@@ -416,7 +416,8 @@ impl<'g> Tensor<'g> {
     }
 
     /// The rows of this table `[n, d]` for integer indices `[…]`: `[…, d]`, as `torch.nn.functional.embedding`. Indices
-    /// out of range are treated as by [`Tensor::take`].
+    /// out of range are treated as by [`Tensor::take`]. A step of plain gradient descent reads and writes only the rows that
+    /// were looked up, if these are a few of many.
     #[track_caller]
     pub fn embedding(self, indices: Tensor<'g>) -> Tensor<'g> {
         self.take(0, indices)

@@ -55,7 +55,7 @@ fn walks_as_one(body: &[Stmt], outer: LoopVar, inner: LoopVar, extents: &[usize]
         |index: &Affine| index.coefficient(outer) == index.coefficient(inner) * extents[inner.index()] as i64;
     body.iter().all(|stmt| match stmt {
         Stmt::Let { instr, .. } => instr.affines().into_iter().all(fits),
-        Stmt::Store { access, .. } | Stmt::Accumulate { access, .. } => fits(&access.index),
+        Stmt::Store { access, .. } | Stmt::StoreRow { access, .. } => fits(&access.index),
         Stmt::For { body, .. } | Stmt::Reduce { body, .. } | Stmt::Recur { body, .. } => {
             walks_as_one(body, outer, inner, extents)
         }

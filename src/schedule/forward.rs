@@ -71,7 +71,7 @@ impl<'k> Numbering<'k> {
                 let dtype = self.kernel.dtype(*value);
                 self.known.insert((Instr::Load(access.clone()), dtype), *value);
             }
-            Stmt::Accumulate { access, row, value, .. } => {
+            Stmt::StoreRow { access, row, value, .. } => {
                 (*row, *value) = (same(row, &self.same), same(value, &self.same));
                 self.forget(&BTreeSet::from([access.buffer]));
             }
@@ -278,7 +278,7 @@ pub(super) fn drop_unused(kernel: &mut Kernel) {
                 Stmt::Let { dst, .. } => used[dst.0 as usize],
                 Stmt::For { body, .. } => !body.is_empty(),
                 Stmt::Reduce { .. } | Stmt::Recur { .. } | Stmt::Contract(_) => true,
-                Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::Sort { .. } => true,
+                Stmt::Store { .. } | Stmt::StoreRow { .. } | Stmt::Sort { .. } => true,
             };
             if is_wanted {
                 kept.push(stmt);

@@ -94,7 +94,7 @@ fn split(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
 
 /// Whether the statement holds what stays a loop of its own: library calls, or rows added in order.
 fn is_apart(stmt: &Stmt) -> bool {
-    stmt.any(&|stmt| matches!(stmt, Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. }))
+    stmt.any(&|stmt| matches!(stmt, Stmt::Contract(_) | Stmt::StoreRow { .. } | Stmt::Sort { .. }))
 }
 
 /// Both kernels as one, if their loops can be one loop.

@@ -311,7 +311,7 @@ impl Writer for At<'_, '_> {
     fn accumulate(&mut self, offset: Affine, row: Var, stride: i64, bound: i64, value: Var) {
         for Home { buffer, start } in self.destinations {
             let access = Access { buffer: *buffer, index: start.plus(&offset) };
-            self.lowering.push(Stmt::Accumulate { access, row, stride, bound, value });
+            self.lowering.push(Stmt::StoreRow { access, row, stride, bound, value, adds: true });
         }
     }
 

@@ -16,6 +16,7 @@ mod order;
 mod parallel;
 mod repeat;
 mod rows;
+mod sparse;
 mod split;
 mod unroll;
 
@@ -117,6 +118,7 @@ fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
 /// What is done to the kernels after they are lowered, in order.
 const PASSES: &[fn(&mut Program)] = &[
     contract::contract,
+    sparse::sparse,
     loop_fusion::fuse,
     collapse::collapse,
     straighten,

@@ -69,7 +69,7 @@ impl Nest<'_, '_, '_> {
                     self.splat_operands(body, defined);
                     defined.extend(parts.iter().map(|part| part.dst));
                 }
-                Stmt::Accumulate { value, .. } => self.splat_fixed(*value, defined),
+                Stmt::StoreRow { value, .. } => self.splat_fixed(*value, defined),
                 Stmt::Recur { carry, body, .. } => {
                     defined.insert(*carry);
                     self.splat_operands(body, defined);

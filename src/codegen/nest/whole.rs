@@ -47,20 +47,25 @@ impl Nest<'_, '_, '_> {
         });
     }
 
-    /// Reads the element, and writes it back with the value added.
-    pub(super) fn accumulate_row(
+    /// Writes the element, or the sum of what is there and the value.
+    pub(super) fn store_row(
         &mut self,
         access: &Access,
         (row, stride, bound): (Var, i64, i64),
         value: Var,
+        adds: bool,
     ) {
         let dtype = self.kernel.dtype(value);
         let (row, value) = (self.value(row), self.value(value));
         let value = self.widened(value, dtype);
         let (address, offset) = self.row_address(access, row, stride * dtype.size() as i64, bound);
-        let sum = self.load_at(access, address, offset, dtype);
-        let sum = self.emit.binary(Binary::Add, sum, value, dtype);
-        self.emit.store(sum, dtype, address, offset);
+        let stored = if adds {
+            let sum = self.load_at(access, address, offset, dtype);
+            self.emit.binary(Binary::Add, sum, value, dtype)
+        } else {
+            value
+        };
+        self.emit.store(stored, dtype, address, offset);
     }
 
     /// A call of the library's function for a row.

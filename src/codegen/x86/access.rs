@@ -6,7 +6,7 @@ use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::{Nest, Rest};
 use super::strided::is_nearby;
 use crate::codegen::cost::FEW_WHOLE;
-use crate::loops::{Access, Affine};
+use crate::loops::{Access, Affine, Binary};
 use crate::types::DType;
 
 /// Whether values of a type lie in memory as they do in lanes.
@@ -232,11 +232,40 @@ impl Nest<'_> {
             Held::Lanes(_) if self.vector.is_some() => return self.pick(access, row, [stride, bound], dtype),
             row => self.lanes.one_number(row),
         };
+        let address = self.row_address(access, row, [stride, bound], dtype);
+        self.load_from(address, self.step(access), None, dtype)
+    }
+
+    /// Lanes to a row, or added to what is there.
+    pub fn store_row(
+        &mut self,
+        access: &Access,
+        (row, [stride, bound]): (Held, [i64; 2]),
+        (value, dtype): (Held, DType),
+        adds: bool,
+    ) {
+        let is_along = self.step(access) == i64::from(self.vector.is_some());
+        if !is_along || !is_lane(dtype) || self.vector.is_some() && matches!(row, Held::Lanes(_)) {
+            self.lanes.unsupported();
+            return;
+        }
+        let row = self.lanes.one_number(row);
+        let address = self.row_address(access, row, [stride, bound], dtype);
+        let stored = match adds {
+            true => {
+                let sum = self.load_from(address, self.step(access), None, dtype);
+                self.lanes.binary(Binary::Add, sum, value, dtype)
+            }
+            false => value,
+        };
+        self.store_lanes(address, self.step(access), stored);
+    }
+
+    fn row_address(&mut self, access: &Access, row: Reg, [stride, bound]: [i64; 2], dtype: DType) -> Address {
         let row = self.lanes.held_between(row, bound - 1);
         let address = self.address(access);
         let base = self.pointer(address);
         let row = self.scaled(row, stride * dtype.size() as i64);
-        let address = Address { base: Base::Reg(base), index: Some((row, 1)), offset: 0 };
-        self.load_from(address, self.step(access), None, dtype)
+        Address { base: Base::Reg(base), index: Some((row, 1)), offset: 0 }
     }
 }

@@ -143,7 +143,11 @@ impl<'n> Nest<'n> {
                 },
                 Stmt::For { var, body } => self.run_for(*var, body),
                 Stmt::Reduce { var, body, parts } => self.run_reduce(*var, body, parts),
-                Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } | Stmt::Recur { .. } => {
+                Stmt::StoreRow { access, row, stride, bound, value, adds } => {
+                    let (row, value) = (self.value(*row), (self.value(*value), self.kernel.dtype(*value)));
+                    self.store_row(access, (row, [*stride, *bound]), value, *adds);
+                }
+                Stmt::Contract(_) | Stmt::Sort { .. } | Stmt::Recur { .. } => {
                     self.lanes.unsupported();
                 }
             }

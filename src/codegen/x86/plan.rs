@@ -105,9 +105,10 @@ impl<'k> Planner<'k> {
                     false => plain,
                 }
             }
-            Stmt::Contract(_) | Stmt::Accumulate { .. } | Stmt::Sort { .. } | Stmt::Recur { .. } => {
-                Way::default()
+            Stmt::StoreRow { access, .. } => {
+                Way { cost: 2.0 * self.access(&access.index, vector), ..Way::default() }
             }
+            Stmt::Contract(_) | Stmt::Sort { .. } | Stmt::Recur { .. } => Way::default(),
         }
     }
 
@@ -159,6 +160,11 @@ fn can_run_along(body: &[Stmt], var: LoopVar) -> bool {
     body.iter().all(|stmt| match stmt {
         Stmt::Let { .. } => true,
         Stmt::Store { access, .. } => access.index.coefficient(var) != 0,
+        // All in one row.
+        Stmt::StoreRow { access, row, .. } => {
+            let is_inside = |stmt: &Stmt| stmt.makes().contains(row);
+            access.index.coefficient(var) == 1 && !body.iter().any(is_inside)
+        }
         Stmt::Reduce { body, .. } => can_run_along(body, var),
         _ => false,
     })
