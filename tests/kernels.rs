@@ -63,6 +63,29 @@ fn a_softmax_and_its_loss_are_one_kernel() {
     assert_eq!(step.compile().unwrap().compile_report().kernels, 1);
 }
 
+/// Several sums of the same rows or columns read them once.
+#[test]
+fn sums_beside_each_other_are_one_loop() {
+    for axis in [0, 1] {
+        let g = Graph::new();
+        let x = g.input("x", [300, 200], F32);
+        let y = x.sum(axis) / (x * x).sum(axis) + x.max(axis) - x.min(axis);
+        let program = g.function().output("y", y).schedule(&Options::default()).unwrap().program;
+        let mut sums = Vec::new();
+        let mut collect = |stmt: &Stmt| {
+            if let Stmt::Reduce { parts, .. } = stmt {
+                sums.push(parts.len());
+            }
+        };
+        program
+            .kernels()
+            .into_iter()
+            .flat_map(|kernel| &kernel.body)
+            .for_each(|stmt| stmt.each(&mut collect));
+        assert!(!sums.is_empty() && sums.iter().all(|&parts| parts == 4), "{program}");
+    }
+}
+
 /// The factor of a mean does not keep the gradient of a convolution from being a convolution.
 #[test]
 fn the_gradient_of_a_convolution_folds_nothing() {

@@ -355,6 +355,33 @@ fn columns_are_summed_side_by_side() {
     }
 }
 
+/// Columns of large arrays, which are summed in blocks of rows: eight, seven or two rows at once, or column by column where a
+/// block's rows have no divisor; several sums, and what comes before and after them.
+#[test]
+fn large_columns_are_summed_in_blocks() {
+    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 5] = [
+        |x, _| x.sum(0) * 2.0,
+        |x, y| (x * y - y).sum(0),
+        |x, _| x.sum(0) - (x * x).sum(0),
+        |x, _| x.max(0) - x.min(0),
+        |x, y| (x - y.index(0, 0)).maximum(0.0).sum(0),
+    ];
+    for (shape, dtype) in [([2048, 520], F32), ([2050, 515], F32), ([1050, 512], F64), ([2117, 513], F32)] {
+        for body in bodies {
+            let g = Graph::new();
+            let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
+            let z = body(x, y);
+            let schedule = g.function().output("z", z).schedule(&Options::default()).unwrap();
+            assert!(schedule.program.to_string().contains(": blocks {"), "{shape:?} {}", schedule.program);
+            let given = |seed| {
+                let whole = values(seed, shape.iter().product()).into_iter().map(|x| (x * 4.0).round());
+                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
+            };
+            assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
+        }
+    }
+}
+
 /// Transposes, which are read in square blocks: whole ones, some rows or columns left over, loops between, several
 /// operands across, neighbours of neighbours, sums, and on threads.
 #[test]

@@ -23,7 +23,8 @@ fn fused_tasks(tasks: Vec<Task>) -> Vec<Task> {
                 let task = Task::Repeat(Repeat { tasks: fused_tasks(repeat.tasks), ..repeat });
                 done.push(Placed::of(task));
             }
-            Task::Run(kernel) => {
+            Task::Run(mut kernel) => {
+                fuse_inside(&mut kernel);
                 let kernel = Placed::of(Task::Run(kernel));
                 match partner(&done, &kernel) {
                     Some((at, fused)) => done[at] = Placed::of(Task::Run(fused)),

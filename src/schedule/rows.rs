@@ -1,11 +1,11 @@
 //! Sums down the columns of arrays that no cache holds, in blocks of rows: each gives a row of partial sums, which a small
 //! kernel puts together. Memory is read nearly in the order it lies in, and threads share the blocks.
 
-use super::cost::{BLOCK, FAR, TALL};
+use super::cost::{BLOCK, FAR, NEAR, ROWS_AT_ONCE, TALL, UNROLLED_STATEMENTS};
 use super::forward::drop_unused;
-use crate::loops::copy::{moved, new_buffer, new_loop, new_value};
+use crate::loops::copy::{Copy, joined, moved, new_buffer, new_loop, new_value};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, around_loop,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, Var, around_loop,
 };
 
 /// Cuts such sums of every kernel that is not repeated.
@@ -82,22 +82,90 @@ impl<'k> Columns<'k> {
     fn blocks(&self, count: usize, sums: &[BufferId]) -> Kernel {
         let mut kernel = Kernel { name: format!("{}: blocks", self.kernel.name), ..self.kernel.clone() };
         let block = new_loop(&mut kernel, count);
-        kernel.extents[self.row.index()] = self.height;
-        let row = Affine::var(block).scaled(self.height as i64).plus(&Affine::var(self.row));
-        let body = moved(self.body, self.row, &row);
-        let mut inside = self.head.to_vec();
-        inside.push(Stmt::Reduce { var: self.row, body, parts: self.parts.to_vec() });
-        inside.extend(
-            self.parts
-                .iter()
-                .zip(sums)
-                .map(|(part, &buffer)| Stmt::Store { access: self.sum(buffer, block), value: part.dst }),
-        );
+        let start = Affine::var(block).scaled(self.height as i64);
+        let inside = match self.at_once() {
+            1 => vec![self.down(&mut kernel, block, &start, sums)],
+            rows => self.along(&mut kernel, block, &start, rows, sums),
+        };
         kernel.body = self.before.to_vec();
-        let columns = Stmt::For { var: self.column, body: inside };
-        kernel.body.push(Stmt::For { var: block, body: vec![columns] });
+        kernel.body.push(Stmt::For { var: block, body: inside });
         drop_unused(&mut kernel);
         kernel
+    }
+
+    /// How many rows to add at once, all along: a divisor of the height, 1 if the sums of a row do not stay in the first
+    /// cache, or the body is long.
+    fn at_once(&self) -> usize {
+        let is_near = self.parts.len() * self.kernel.extent(self.column) <= NEAR;
+        let fits = |&rows: &usize| {
+            self.height.is_multiple_of(rows) && rows * self.body.len() <= UNROLLED_STATEMENTS && is_near
+        };
+        (2..=ROWS_AT_ONCE).rev().find(fits).unwrap_or(1)
+    }
+
+    /// Each column from the start of a block down to its end.
+    fn down(&self, kernel: &mut Kernel, block: LoopVar, start: &Affine, sums: &[BufferId]) -> Stmt {
+        kernel.extents[self.row.index()] = self.height;
+        let body = moved(self.body, self.row, &start.plus(&Affine::var(self.row)));
+        let mut inside = self.head.to_vec();
+        inside.push(Stmt::Reduce { var: self.row, body, parts: self.parts.to_vec() });
+        inside.extend(self.stores(self.parts, block, sums));
+        Stmt::For { var: self.column, body: inside }
+    }
+
+    /// The first rows of a block, so many at once, and then the next ones, which are added to what is there.
+    fn along(
+        &self,
+        kernel: &mut Kernel,
+        block: LoopVar,
+        start: &Affine,
+        rows: usize,
+        sums: &[BufferId],
+    ) -> Vec<Stmt> {
+        let first = self.rows(kernel, start, rows, vec![], (block, sums));
+        let group = new_loop(kernel, self.height / rows - 1);
+        let next = start.plus(&Affine::var(group).scaled(rows as i64)).plus(&Affine::constant(rows as i64));
+        let known: Vec<Var> = self.parts.iter().map(|part| new_value(kernel, part.dst)).collect();
+        let rest = self.rows(kernel, &next, rows, vec![known], (block, sums));
+        // A loop inside counts behind those around it.
+        let column = new_loop(kernel, kernel.extent(self.column));
+        let rest = Copy::of(kernel, &rest, self.column, &Affine::var(column)).body;
+        let rest = Stmt::For { var: group, body: vec![Stmt::For { var: column, body: rest }] };
+        vec![Stmt::For { var: self.column, body: first }, rest]
+    }
+
+    /// The terms of so many rows from the first on, added to what is known, which is loaded, and stored.
+    fn rows(
+        &self,
+        kernel: &mut Kernel,
+        first: &Affine,
+        count: usize,
+        mut terms: Vec<Vec<Var>>,
+        (block, sums): (LoopVar, &[BufferId]),
+    ) -> Vec<Stmt> {
+        let mut body = self.head.to_vec();
+        for (&dst, &buffer) in terms.iter().flatten().zip(sums) {
+            body.push(Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, block)) });
+        }
+        for row in 0..count {
+            let at = first.plus(&Affine::constant(row as i64));
+            let copy = Copy::of(kernel, self.body, self.row, &at);
+            terms.push(self.parts.iter().map(|part| copy.value(part.value)).collect());
+            body.extend(copy.body);
+        }
+        let parts = self.parts.iter().map(|part| Part { dst: new_value(kernel, part.dst), ..part.clone() });
+        let parts: Vec<Part> = parts.collect();
+        body.extend(joined(kernel, &parts, &terms));
+        body.extend(self.stores(&parts, block, sums));
+        body
+    }
+
+    fn stores(&self, parts: &[Part], block: LoopVar, sums: &[BufferId]) -> Vec<Stmt> {
+        let store = |(part, &buffer): (&Part, &BufferId)| Stmt::Store {
+            access: self.sum(buffer, block),
+            value: part.dst,
+        };
+        parts.iter().zip(sums).map(store).collect()
     }
 
     fn end(&self, count: usize, sums: &[BufferId]) -> Kernel {
