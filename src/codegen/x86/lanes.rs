@@ -1,6 +1,8 @@
 //! One scalar instruction of the loop IR on all lanes of vectors. What is the same in every lane is held in lanes too;
 //! truth values are masks.
 
+use std::collections::HashMap;
+
 use super::build::Builder;
 use super::isa::Isa;
 use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
@@ -31,6 +33,8 @@ pub struct Lanes {
     pub(super) values: Vec<Held>,
     /// The masks of `x < y`, of floats, and those.
     less: Vec<(Reg, [Held; 2])>,
+    /// Partial results that nothing was joined to yet, and the loops around each.
+    pub(super) begun: HashMap<Reg, usize>,
     /// Whether something came up that is not done here.
     pub is_unsupported: bool,
 }
@@ -53,7 +57,8 @@ pub(super) const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f",
 
 impl Lanes {
     pub fn new(isa: Isa, width: usize) -> Lanes {
-        Lanes { build: Builder::new(), isa, width, values: vec![], less: vec![], is_unsupported: false }
+        let (build, begun) = (Builder::new(), HashMap::new());
+        Lanes { build, isa, width, values: vec![], less: vec![], begun, is_unsupported: false }
     }
 
     pub fn count(&self) -> usize {

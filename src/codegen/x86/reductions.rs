@@ -36,6 +36,13 @@ impl Lanes {
 
     /// As [`Lanes::extremum`], where the code stands: the partial result changes.
     fn accumulate_extremum(&mut self, best: Reg, x: Held, mask: Option<Reg>, which: i32) {
+        if self.begun.remove(&best) == Some(self.build.depth()) {
+            // The first of all is the best.
+            let first = Operand::Reg(self.register(x));
+            let code = self.whole();
+            self.build.here(Inst::new(code, best, None, first).masked(mask));
+            return;
+        }
         let x = self.operand(x);
         let (range, add, compare) =
             (self.float("vrange", 3, 0x50), self.float("vadd", 1, 0x58), self.comparison());
