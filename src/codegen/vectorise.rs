@@ -63,7 +63,7 @@ impl Check<'_> {
                     _ => self.count(Mode::OneByOne),
                 }
             }
-            // Lanes add to elements of their own where they move along the row.
+            // Lanes write elements of their own where they move along the row.
             Stmt::StoreRow { access, row, value, .. } => {
                 let is_along = access.index.coefficient(self.var) == 1 && !self.varies(*row);
                 (is_along && self.fits(self.kernel.dtype(*value))).then_some(())?;

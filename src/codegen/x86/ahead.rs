@@ -26,7 +26,7 @@ impl Nest<'_> {
         if !is_masked || bytes == 0 || bytes.abs() > AHEAD {
             return;
         }
-        let offset = address.offset + (AHEAD / bytes * bytes) as i32;
+        let Some(offset) = address.offset.checked_add((AHEAD / bytes * bytes) as i32) else { return };
         let there = Address { offset, ..address };
         if self.fetched.insert(there) {
             self.lanes.build.here(Inst::new(FETCH, None, None, Operand::Memory(there)));
