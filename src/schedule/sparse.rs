@@ -55,7 +55,7 @@ fn is_load(stmt: &Stmt, of: BufferId) -> bool {
 }
 
 impl Kernel {
-    /// How often the statement adds to a row.
+    /// How many elements the statement adds to rows.
     fn additions(&self, stmt: &Stmt) -> usize {
         let inside = stmt.inner().iter().map(|stmt| self.additions(stmt)).sum::<usize>();
         match stmt {
@@ -84,7 +84,10 @@ impl<'k> Sum<'k> {
         let [Stmt::Store { access: Access { buffer: table, .. }, value: zero }] = *innermost else {
             return None;
         };
-        let is_zero = |stmt: &&Stmt| matches!(stmt, Stmt::Let { dst, instr: Instr::Constant(value) } if *dst == zero && value.to_f64() == 0.0);
+        let is_zero = |stmt: &&Stmt| match stmt {
+            Stmt::Let { dst, instr: Instr::Constant(value) } => *dst == zero && value.to_f64() == 0.0,
+            _ => false,
+        };
         let adds =
             |stmt: &Stmt| matches!(stmt, Stmt::StoreRow { access, adds: true, .. } if access.buffer == table);
         let writes = reads_and_writes(std::slice::from_ref(adding)).1;
