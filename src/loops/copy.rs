@@ -74,6 +74,16 @@ pub(crate) struct Copy {
 impl Copy {
     /// The body with the loop's variable at `at`. Values and loops inside are new ones of the kernel.
     pub fn of(kernel: &mut Kernel, body: &[Stmt], var: LoopVar, at: &Affine) -> Copy {
+        Copy::placed(kernel, body, |other| (other == var).then(|| at.clone()))
+    }
+
+    /// The same statements once more, in the loops that they are in.
+    pub fn again(kernel: &mut Kernel, body: &[Stmt]) -> Copy {
+        Copy::placed(kernel, body, |_| None)
+    }
+
+    /// The body with some variables of loops around it elsewhere.
+    fn placed(kernel: &mut Kernel, body: &[Stmt], at: impl Fn(LoopVar) -> Option<Affine>) -> Copy {
         let (mut values, mut loops) = (HashMap::new(), HashMap::new());
         let mut made = |stmt: &Stmt| {
             let carry = if let Stmt::Recur { carry, .. } = stmt { Some(*carry) } else { None };
@@ -87,7 +97,7 @@ impl Copy {
         body.iter().for_each(|stmt| stmt.each(&mut made));
         let variable = |var: LoopVar| loops.get(&var).copied().unwrap_or(var);
         let place =
-            |index: &Affine| index.replaced(|v| if v == var { at.clone() } else { Affine::var(variable(v)) });
+            |index: &Affine| index.replaced(|var| at(var).unwrap_or_else(|| Affine::var(variable(var))));
         let value = |var: Var| values.get(&var).copied().unwrap_or(var);
         let mut body = body.to_vec();
         body.iter_mut().for_each(|stmt| rewrite(stmt, &value, &variable, &place));

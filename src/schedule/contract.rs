@@ -2,10 +2,11 @@
 //! kernel computes in tiles.
 
 use super::cost::CONTRACTION;
+use super::in_place::InPlace;
 use crate::loops::copy::new_buffer;
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt,
-    Unary, Var, perfect_nest,
+    Access, Affine, Binary, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Var,
+    perfect_nest,
 };
 use crate::types::DType;
 
@@ -104,37 +105,13 @@ impl Ending {
     /// `store out = sum`, or `store out = (load out) ± scale · sum` with a scale that is computed before all loops.
     fn of(body: &[Stmt], sum: &Sum, kernel: &mut Kernel, prologue: &mut Vec<Stmt>) -> Option<Ending> {
         let Stmt::Store { access: out, value } = body.last()? else { return None };
-        let out = out.clone();
         if body.len() == 2 && *value == sum.value {
-            return Some(Ending { out, scale: None });
+            return Some(Ending { out: out.clone(), scale: None });
         }
-        let find = |var: &Var| {
-            body.iter().find_map(|stmt| match stmt {
-                Stmt::Let { dst, instr } if dst == var => Some(instr),
-                _ => None,
-            })
-        };
-        let Instr::Binary(f @ (Binary::Add | Binary::Sub), old, product) = find(value)? else { return None };
-        let is_old = matches!(find(old), Some(Instr::Load(from)) if *from == out);
-        let scale = match *find(product)? {
-            Instr::Binary(Binary::Mul, a, b) if b == sum.value => a,
-            Instr::Binary(Binary::Mul, a, b) if a == sum.value => b,
-            _ => return None,
-        };
-        if !is_old || body.len() != 5 || find(&scale).is_some() {
-            return None;
-        }
-        let scale = if *f == Binary::Sub { negated(scale, kernel, prologue) } else { scale };
-        Some(Ending { out, scale: Some(scale) })
+        let update = InPlace::of(body, sum.value)?;
+        let scale = update.factor(|var| var, kernel, prologue);
+        Some(Ending { out: update.out, scale: Some(scale) })
     }
-}
-
-/// Adds the negation of a value.
-fn negated(value: Var, kernel: &mut Kernel, body: &mut Vec<Stmt>) -> Var {
-    let dst = Var(kernel.dtypes.len() as u32);
-    kernel.dtypes.push(kernel.dtype(value));
-    body.push(Stmt::Let { dst, instr: Instr::Unary(Unary::Neg, value) });
-    dst
 }
 
 /// Which loop runs over what.

@@ -8,6 +8,7 @@ mod contract;
 mod cost;
 mod forward;
 mod fusion;
+mod in_place;
 mod interface;
 mod loop_fusion;
 mod lower;

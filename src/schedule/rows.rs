@@ -125,8 +125,8 @@ impl<'k> Columns<'k> {
         let first = self.rows(kernel, start, rows, vec![], (block, sums));
         let group = new_loop(kernel, self.height / rows - 1);
         let next = start.plus(&Affine::var(group).scaled(rows as i64)).plus(&Affine::constant(rows as i64));
-        let known: Vec<Var> = self.parts.iter().map(|part| new_value(kernel, part.dst)).collect();
-        let rest = self.rows(kernel, &next, rows, vec![known], (block, sums));
+        let (mut rest, known) = self.loads(kernel, block, sums);
+        rest.extend(self.rows(kernel, &next, rows, vec![known], (block, sums)));
         // A loop inside counts behind those around it.
         let column = new_loop(kernel, kernel.extent(self.column));
         let rest = Copy::of(kernel, &rest, self.column, &Affine::var(column)).body;
@@ -134,7 +134,7 @@ impl<'k> Columns<'k> {
         vec![Stmt::For { var: self.column, body: first }, rest]
     }
 
-    /// The terms of so many rows from the first on, added to what is known, which is loaded, and stored.
+    /// The terms of so many rows from the first on, added to what is known, and stored.
     fn rows(
         &self,
         kernel: &mut Kernel,
@@ -144,9 +144,6 @@ impl<'k> Columns<'k> {
         (block, sums): (LoopVar, &[BufferId]),
     ) -> Vec<Stmt> {
         let mut body = self.head.to_vec();
-        for (&dst, &buffer) in terms.iter().flatten().zip(sums) {
-            body.push(Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, block)) });
-        }
         for row in 0..count {
             let at = first.plus(&Affine::constant(row as i64));
             let copy = Copy::of(kernel, self.body, self.row, &at);
@@ -158,6 +155,13 @@ impl<'k> Columns<'k> {
         body.extend(joined(kernel, &parts, &terms));
         body.extend(self.stores(&parts, block, sums));
         body
+    }
+
+    /// The partial results of a block, as new values.
+    fn loads(&self, kernel: &mut Kernel, block: LoopVar, sums: &[BufferId]) -> (Vec<Stmt>, Vec<Var>) {
+        let values: Vec<Var> = self.parts.iter().map(|part| new_value(kernel, part.dst)).collect();
+        let load = |(&dst, &buffer)| Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, block)) };
+        (values.iter().zip(sums).map(load).collect(), values)
     }
 
     fn stores(&self, parts: &[Part], block: LoopVar, sums: &[BufferId]) -> Vec<Stmt> {
@@ -172,11 +176,9 @@ impl<'k> Columns<'k> {
         let mut kernel = self.kernel.clone();
         let block = self.row;
         kernel.extents[block.index()] = count;
-        let (mut body, mut parts) = (Vec::new(), self.parts.to_vec());
-        for (part, &buffer) in parts.iter_mut().zip(sums) {
-            part.value = new_value(&mut kernel, part.dst);
-            body.push(Stmt::Let { dst: part.value, instr: Instr::Load(self.sum(buffer, block)) });
-        }
+        let (body, values) = self.loads(&mut kernel, block, sums);
+        let parts =
+            self.parts.iter().zip(values).map(|(part, value)| Part { value, ..part.clone() }).collect();
         let mut inside = self.head.to_vec();
         inside.push(Stmt::Reduce { var: block, body, parts });
         inside.extend_from_slice(self.tail);

@@ -3,10 +3,11 @@
 
 use super::cost::SPARSE;
 use super::forward::drop_unused;
+use super::in_place::InPlace;
 use crate::loops::copy::{Copy, new_value, renumber};
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Instr, Kernel, LoopVar, Place, Program, Stmt, Task, Unary, Var,
-    perfect_nest, reads_and_writes,
+    Access, Affine, Binary, BufferId, Instr, Kernel, Place, Program, Stmt, Task, Var, perfect_nest,
+    reads_and_writes,
 };
 
 /// Narrows such pairs of kernels down to the rows.
@@ -25,7 +26,7 @@ fn narrowed(program: &Program, at: usize) -> Option<(usize, [Kernel; 2])> {
     let sum = Sum::of(kernel)?;
     let (table, elements) = (sum.table, program.buffers[sum.table.index()].elements);
     let is_scratch = matches!(program.buffers[table.index()].place, Place::Arena { .. });
-    if !is_scratch || SPARSE.saturating_mul(kernel.additions(sum.adding)) > elements {
+    if !is_scratch || SPARSE.saturating_mul(sum.additions(sum.adding)) > elements {
         return None;
     }
     let uses = |task: &Task| {
@@ -39,30 +40,20 @@ fn narrowed(program: &Program, at: usize) -> Option<(usize, [Kernel; 2])> {
     let (Some((_, reader)), None) = (readers.next(), readers.next()) else { return None };
     let Task::Run(update) = &program.tasks[reader] else { return None };
     let update = Update::of(update, table, elements)?;
-    if program.buffers[update.state.index()].elements != elements {
+    let state = update.in_place.out.buffer;
+    if program.buffers[state.index()].elements != elements {
         return None;
     }
     let kernels = [sum.narrowed(), sum.updating(&update)];
     // The rows are looked up again: they must be the same.
     let looks_up = |id: BufferId| kernels[1].body.iter().any(|stmt| stmt.any(&|stmt| is_load(stmt, id)));
     let mut written = later[..reader - at - 1].iter().flatten().flat_map(|used| &used.1);
-    let is_changed = written.any(|&id| looks_up(id)) || looks_up(update.state);
+    let is_changed = written.any(|&id| looks_up(id)) || looks_up(state);
     (!is_changed).then_some((reader, kernels))
 }
 
 fn is_load(stmt: &Stmt, of: BufferId) -> bool {
     matches!(stmt, Stmt::Let { instr, .. } if instr.read() == Some(of))
-}
-
-impl Kernel {
-    /// How many elements the statement adds to rows.
-    fn additions(&self, stmt: &Stmt) -> usize {
-        let inside = stmt.inner().iter().map(|stmt| self.additions(stmt)).sum::<usize>();
-        match stmt {
-            Stmt::For { var, .. } => inside.saturating_mul(self.extent(*var)),
-            _ => usize::from(matches!(stmt, Stmt::StoreRow { .. })),
-        }
-    }
 }
 
 /// A kernel that adds rows to a table of zeros.
@@ -99,6 +90,15 @@ impl<'k> Sum<'k> {
         is_sum.then_some(Sum { kernel, table, before, zero, adding })
     }
 
+    /// How many elements the statement adds to rows.
+    fn additions(&self, stmt: &Stmt) -> usize {
+        let inside = stmt.inner().iter().map(|stmt| self.additions(stmt)).sum::<usize>();
+        match stmt {
+            Stmt::For { var, .. } => inside.saturating_mul(self.kernel.extent(*var)),
+            _ => usize::from(matches!(stmt, Stmt::StoreRow { .. })),
+        }
+    }
+
     /// The sum, of which only rows that are added to begin as zeros.
     fn narrowed(&self) -> Kernel {
         let mut kernel = self.kernel.clone();
@@ -116,19 +116,15 @@ impl<'k> Sum<'k> {
         let vars = kernel.dtypes.len() as u32;
         kernel.dtypes.extend(dtypes);
         let mut before = update.before.to_vec();
-        before.iter_mut().for_each(|stmt| renumber(stmt, &|value| Var(value.0 + vars), &|var| var));
-        let mut scale = Var(update.scale.0 + vars);
-        if update.subtracts {
-            let dst = new_value(&mut kernel, scale);
-            before.push(Stmt::Let { dst, instr: Instr::Unary(Unary::Neg, scale) });
-            scale = dst;
-        }
+        let named = |value: Var| Var(value.0 + vars);
+        before.iter_mut().for_each(|stmt| renumber(stmt, &named, &|var| var));
+        let scale = update.in_place.factor(named, &mut kernel, &mut before);
         let updates = self.in_place_of_sums(&mut kernel, &mut |kernel, row| {
             let (sum, product) = (new_value(kernel, self.zero), new_value(kernel, self.zero));
             vec![
                 Stmt::Let { dst: sum, instr: row.load(self.table) },
                 Stmt::Let { dst: product, instr: Instr::Binary(Binary::Mul, scale, sum) },
-                row.store(update.state, product, true),
+                row.store(update.in_place.out.buffer, product, true),
                 row.store(self.table, self.zero, false),
             ]
         });
@@ -143,8 +139,7 @@ impl<'k> Sum<'k> {
         kernel: &mut Kernel,
         f: &mut impl FnMut(&mut Kernel, &Row) -> Vec<Stmt>,
     ) -> Vec<Stmt> {
-        const NONE: LoopVar = LoopVar(u16::MAX);
-        let copy = Copy::of(kernel, std::slice::from_ref(self.adding), NONE, &Affine::default());
+        let copy = Copy::again(kernel, std::slice::from_ref(self.adding));
         replaced(kernel, copy.body, f)
     }
 }
@@ -190,11 +185,9 @@ impl Row {
 /// A kernel that adds all elements of a table to a state, times a number, or subtracts them.
 struct Update<'k> {
     kernel: &'k Kernel,
-    state: BufferId,
     /// What comes before the loops.
     before: &'k [Stmt],
-    scale: Var,
-    subtracts: bool,
+    in_place: InPlace,
 }
 
 impl<'k> Update<'k> {
@@ -203,32 +196,16 @@ impl<'k> Update<'k> {
         let (loops, body) = perfect_nest(nest);
         let extents: Vec<usize> = loops.iter().map(|&var| kernel.extent(var)).collect();
         let indices: Vec<Affine> = loops.into_iter().map(Affine::var).collect();
-        let (at, is_all) =
-            (Affine::linear(&indices, &extents), extents.iter().product::<usize>() == elements);
-        let [lets @ .., Stmt::Store { access: Access { buffer: state, index }, value }] = body else {
-            return None;
-        };
-        let find = |stmts: &'k [Stmt], var: Var| {
-            stmts.iter().find_map(|stmt| match stmt {
-                Stmt::Let { dst, instr } if *dst == var => Some(instr),
-                _ => None,
-            })
-        };
-        let is_load = |var: Var, of: BufferId| matches!(find(lets, var), Some(Instr::Load(from)) if from.buffer == of && from.index == at);
-        let Instr::Binary(f @ (Binary::Add | Binary::Sub), old, product) = *find(lets, *value)? else {
-            return None;
-        };
-        let Instr::Binary(Binary::Mul, a, b) = *find(lets, product)? else { return None };
-        let scale = if is_load(b, table) { a } else { b };
-        let sum = if is_load(b, table) { b } else { a };
+        let all = Access { buffer: table, index: Affine::linear(&indices, &extents) };
+        let term = body.iter().find_map(|stmt| match stmt {
+            Stmt::Let { dst, instr: Instr::Load(from) } if *from == all => Some(*dst),
+            _ => None,
+        })?;
+        let in_place = InPlace::of(body, term)?;
         let is_update = kernel.repeats == 0
-            && lets.len() == 4
-            && is_all
-            && *index == at
-            && is_load(sum, table)
-            && is_load(old, *state)
-            && find(before, scale).is_some()
+            && extents.iter().product::<usize>() == elements
+            && in_place.out.index == all.index
             && before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
-        is_update.then_some(Update { kernel, state: *state, before, scale, subtracts: f == Binary::Sub })
+        is_update.then_some(Update { kernel, before, in_place })
     }
 }

@@ -28,7 +28,10 @@ pub fn across(
 ) -> Option<Crossed> {
     let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && vectors.contains(&var);
     let reads_apart = |stmt: &Stmt| stmt.read().is_some_and(|read| read.0.index.terms().iter().any(is_apart));
-    if !kernel.body.iter().any(|stmt| stmt.any(&reads_apart)) {
+    // Rows that are picked at run time are written in order.
+    let has_order = |stmt: &Stmt| matches!(stmt, Stmt::StoreRow { .. });
+    let body = &kernel.body;
+    if !body.iter().any(|stmt| stmt.any(&reads_apart)) || body.iter().any(|stmt| stmt.any(&has_order)) {
         return None;
     }
     let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: HashSet::new() };

@@ -19,11 +19,14 @@ impl Nest<'_> {
             Rest::First(_) => self.whole_turns(vector) <= beside,
             Rest::Masked(_) => true,
         };
+        if !is_masked {
+            return;
+        }
         let size = self.program.buffers[access.buffer.index()].dtype.size() as i64;
         // The innermost counter comes last.
         let Some(&(_, coefficient)) = self.moving(&access.index).0.last() else { return };
         let bytes = coefficient * size;
-        if !is_masked || bytes == 0 || bytes.abs() > AHEAD {
+        if bytes == 0 || bytes.abs() > AHEAD {
             return;
         }
         let Some(offset) = address.offset.checked_add((AHEAD / bytes * bytes) as i32) else { return };

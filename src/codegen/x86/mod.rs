@@ -61,9 +61,7 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     }
     let cut = side_by_side::side_by_side(kernel, &mut vectors, lanes);
     let kernel = cut.as_ref().unwrap_or(kernel);
-    // Rows are written in order.
-    let has_order = kernel.body.iter().any(|stmt| stmt.any(&|stmt| matches!(stmt, Stmt::StoreRow { .. })));
-    let crossed = if has_order { None } else { across::across(program, kernel, &mut vectors, lanes) };
+    let crossed = across::across(program, kernel, &mut vectors, lanes);
     let kernel = crossed.as_ref().map_or(kernel, |crossed| &crossed.kernel);
     let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
     nest.crossed = crossed.as_ref().map_or(HashSet::new(), |crossed| crossed.loops.clone());
