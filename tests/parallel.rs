@@ -22,6 +22,9 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("windows", &[1000, 700], |x, y| (x.pad(1, 1, 1).slice(1, 0..700) + y).tanh()),
     ("running sums", &[3000, 300], |x, y| (x * y).tanh().cumsum(1)),
     ("running sums of columns", &[200, 5000], |x, y| (x * y).tanh().cumsum(0)),
+    ("batches of products", &[24, 2, 70, 41], |x, y| x.matmul(y.transpose())),
+    ("batches of packed products", &[40, 64, 300], |x, y| x.transpose().matmul(y)),
+    ("a few large products", &[3, 200, 300], |x, y| (x * 0.1).matmul(y.transpose())),
     ("running products of a middle axis", &[3, 200, 2000], |x, y| (x * y).tanh().cumprod(1)),
 ];
 

@@ -20,8 +20,8 @@ pub type PieceFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut
 /// Runs all iterations, so many, of a kernel given its memory, on as many threads as there are.
 pub type ParallelFn = unsafe extern "C" fn(PieceFn, *mut u8, *const *const u8, *mut u8, *mut u8, u64);
 
-/// Computes a contraction of this element type: (tables, left operand, right operand, result, scratch, scale).
-pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, *mut T, T);
+/// Computes a contraction of this element type: (tables, left operand, right operand, result, scale).
+pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, T);
 
 /// Writes the positions of the first keys of a row in order: (keys, positions, keys, positions wanted).
 pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize, usize);

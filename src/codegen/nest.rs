@@ -491,7 +491,7 @@ impl Nest<'_, '_, '_> {
 
     /// A call of the library's kernel. The tables stay where they are for as long as the code.
     fn contract(&mut self, contraction: &Contraction) {
-        let Contraction { lhs, rhs, out, scratch, dtype, .. } = contraction;
+        let Contraction { lhs, rhs, out, dtype, .. } = contraction;
         let tables = Arc::new(contraction.tables(self.kernel));
         let tables_address = self.emit.builder.ins().iconst(types::I64, &raw const *tables as i64);
         self.emit.tables.push(tables);
@@ -502,7 +502,7 @@ impl Nest<'_, '_, '_> {
         };
         let own: Vec<LoopVar> = contraction.vars().collect();
         let mut arguments = vec![tables_address];
-        for access in [lhs, rhs, out, scratch] {
+        for access in [lhs, rhs, out] {
             let index = own.iter().fold(access.index.clone(), |index, &var| index.without(var));
             let (address, offset) = self.address(&Access { buffer: access.buffer, index });
             arguments.push(self.emit.builder.ins().iadd_imm_s(address, i64::from(offset)));

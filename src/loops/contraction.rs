@@ -5,22 +5,8 @@ use std::fmt;
 use super::{Access, Affine, Kernel, LoopVar, Var};
 use crate::types::DType;
 
-/// Depths that are packed at once, for elements of this size: a tile's rows of the left operand, 2 KB each, stay in the
-/// first cache.
-pub const fn panel_depth(element_bytes: usize) -> usize {
-    (2 << 10) / element_bytes
-}
-
-/// The widest strip of any processor, in elements.
-const STRIP: usize = 64;
-
-/// From so many multiplications on, several threads may compute a part each, and pack it in a part of the scratch memory.
+/// From so many multiplications on, several threads may compute a part each.
 pub const LARGE: usize = 1 << 20;
-
-/// Elements that are packed at once, for elements of this size: half a megabyte, which the second cache holds.
-pub const fn panel_elements(element_bytes: usize) -> usize {
-    (512 << 10) / element_bytes
-}
 
 /// `out[i, j] (+)= Σₖ lhs[i, k] · rhs[k, j]`, each index standing for the values of several loop variables.
 #[derive(Clone, Debug)]
@@ -37,8 +23,6 @@ pub struct Contraction {
     pub dtype: DType,
     /// If set, what is there stays, and the sums are added to it, times this value.
     pub scale: Option<Var>,
-    /// Where the right operand is packed.
-    pub scratch: Access,
 }
 
 /// The offsets, in elements, at which a contraction's operands and result lie for each value of its indices.
@@ -73,17 +57,6 @@ impl Contraction {
     /// Whether several threads may compute a part each.
     pub fn is_large(&self, kernel: &Kernel) -> bool {
         self.work(kernel) >= LARGE
-    }
-
-    /// Elements of scratch memory: for a panel of either operand, in strips of any width.
-    pub fn scratch_elements(&self, kernel: &Kernel) -> usize {
-        let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
-        let (most, deepest) = (panel_elements(self.dtype.size()), panel_depth(self.dtype.size()));
-        if self.is_large(kernel) {
-            return most;
-        }
-        let columns = count(&self.rows).max(count(&self.columns)) + STRIP - 1;
-        most.min(columns * count(&self.depth).min(deepest))
     }
 
     /// The offsets for each index.

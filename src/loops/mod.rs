@@ -14,7 +14,7 @@ mod verify;
 mod walk;
 
 pub use affine::{Affine, LoopVar};
-pub use contraction::{Contraction, LARGE, Tables, panel_depth, panel_elements};
+pub use contraction::{Contraction, LARGE, Tables};
 pub(crate) use parallel::around_loop;
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};

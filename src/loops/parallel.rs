@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, Affine, BufferId, Kernel, LoopVar, Stmt, reads_and_writes};
+use super::{Access, Affine, BufferId, Contraction, Kernel, LoopVar, Stmt, reads_and_writes};
 
 /// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo `period`,
 /// lies in the iteration's section of `step` elements. A period is no shorter than all sections.
@@ -39,8 +39,15 @@ impl Kernel {
         let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
         let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
         let mut check = |stmt: &Stmt| {
-            is_apart &= !matches!(stmt, Stmt::Contract(_) | Stmt::StoreRow { .. } | Stmt::Sort { .. });
-            for (access, beyond) in [stmt.read(), stmt.write()].into_iter().flatten() {
+            is_apart &= !matches!(stmt, Stmt::StoreRow { .. } | Stmt::Sort { .. });
+            let of_contraction = match stmt {
+                Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
+                    [lhs, rhs, out].map(|access| Some((access, 0)))
+                }
+                _ => [None; 3],
+            };
+            let accesses = [stmt.read(), stmt.write()].into_iter().chain(of_contraction);
+            for (access, beyond) in accesses.flatten() {
                 if written.contains(&access.buffer) {
                     let section = if beyond == 0 { self.section(access, var) } else { None };
                     let known = sections.entry(access.buffer).or_insert(section);

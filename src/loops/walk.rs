@@ -90,8 +90,8 @@ impl Stmt {
             | Stmt::Store { access, .. }
             | Stmt::StoreRow { access, .. } => change(access),
             Stmt::Sort { keys, positions, .. } => [keys, positions].into_iter().for_each(change),
-            Stmt::Contract(Contraction { lhs, rhs, out, scratch, .. }) => {
-                [lhs, rhs, out, scratch].into_iter().for_each(change);
+            Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
+                [lhs, rhs, out].into_iter().for_each(change);
             }
             Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
         }
@@ -146,10 +146,10 @@ pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<B
             writes.insert(positions.buffer);
         }
         Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
-        Stmt::Contract(Contraction { lhs, rhs, out, scratch, scale, .. }) => {
+        Stmt::Contract(Contraction { lhs, rhs, out, scale, .. }) => {
             reads.extend([lhs.buffer, rhs.buffer]);
             reads.extend(scale.map(|_| out.buffer));
-            writes.extend([out.buffer, scratch.buffer]);
+            writes.insert(out.buffer);
         }
     };
     body.iter().for_each(|stmt| stmt.each(&mut collect));

@@ -81,8 +81,8 @@ pub(super) fn share<F: Fn(usize) + Sync>(shares: u16, run: &F) {
         return (0..shares.into()).for_each(run);
     }
     unsafe fn run_share<F: Fn(usize) + Sync>(job: *const (), number: usize) {
-        // SAFETY: `share` passes its closure, and does not return before all shares are done.
-        unsafe { (*job.cast::<F>())(number) }
+        // SAFETY: `share` passes its closure, and does not return before all shares are done. A share has one thread.
+        alone(|| unsafe { (*job.cast::<F>())(number) });
     }
     TEAM.with(|team| {
         let team = team.get_or_init(Arc::default);

@@ -3,28 +3,22 @@
 
 use super::cost::CONTRACTION;
 use super::in_place::InPlace;
-use crate::loops::copy::new_buffer;
 use crate::loops::{
-    Access, Affine, Binary, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Var,
-    perfect_nest,
+    Access, Binary, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest,
 };
 use crate::types::DType;
 
-/// Puts a contraction in the place of every kernel that is one, each with a scratch buffer to pack an operand in.
+/// Puts a contraction in the place of every kernel that is one.
 pub(super) fn contract(program: &mut Program) {
-    let mut buffers = std::mem::take(&mut program.buffers);
     program.each_kernel_mut(|kernel| {
-        let scratch = BufferId(buffers.len() as u32);
-        let Some((contracted, contraction)) = recognised(kernel, scratch) else { return };
-        let (dtype, elements) = (contraction.dtype, contraction.scratch_elements(&contracted));
-        new_buffer(&mut buffers, "packed operand", dtype, elements);
-        *kernel = contracted;
+        if let Some(contracted) = recognised(kernel) {
+            *kernel = contracted;
+        }
     });
-    program.buffers = buffers;
 }
 
 /// The kernel with its loops as a contraction, if they are one.
-fn recognised(kernel: &Kernel, scratch: BufferId) -> Option<(Kernel, Contraction)> {
+fn recognised(kernel: &Kernel) -> Option<Kernel> {
     let (prologue, nest) = kernel.body.split_at(kernel.body.len().checked_sub(1)?);
     let (loops, innermost) = perfect_nest(&nest[0]);
     let sum = Sum::of(innermost)?;
@@ -35,17 +29,16 @@ fn recognised(kernel: &Kernel, scratch: BufferId) -> Option<(Kernel, Contraction
     let mut kernel = kernel.clone();
     let mut body = prologue.to_vec();
     let ending = Ending::of(innermost, &sum, &mut kernel, &mut body)?;
-    let scratch = Access { buffer: scratch, index: Affine::default() };
     let roles = Roles::assign(&loops, &sum, &ending.out)?;
-    let contraction = roles.contraction(sum, ending, dtype, scratch);
+    let contraction = roles.contraction(sum, ending, dtype);
     let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
     let is_matrix = count(&contraction.rows) > 1 && count(&contraction.columns) > 1;
     if !is_matrix || contraction.work(&kernel) < CONTRACTION {
         return None;
     }
     let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
-    body.extend(roles.batch.iter().rev().fold(vec![Stmt::Contract(contraction.clone())], around));
-    Some((Kernel { body, ..kernel }, contraction))
+    body.extend(roles.batch.iter().rev().fold(vec![Stmt::Contract(contraction)], around));
+    Some(Kernel { body, ..kernel })
 }
 
 /// A sum of products of two loads.
@@ -147,7 +140,7 @@ impl Roles {
         Some(roles)
     }
 
-    fn contraction(&self, sum: Sum, ending: Ending, dtype: DType, scratch: Access) -> Contraction {
+    fn contraction(&self, sum: Sum, ending: Ending, dtype: DType) -> Contraction {
         let (lhs, rhs) = if self.is_swapped { (sum.rhs, sum.lhs) } else { (sum.lhs, sum.rhs) };
         let outermost_first = |vars: &[LoopVar], access: &Access| {
             let mut vars = vars.to_vec();
@@ -163,7 +156,6 @@ impl Roles {
             out: ending.out,
             dtype,
             scale: ending.scale,
-            scratch,
         }
     }
 }

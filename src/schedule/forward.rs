@@ -92,7 +92,7 @@ impl<'k> Numbering<'k> {
             Stmt::Sort { positions, .. } => self.forget(&BTreeSet::from([positions.buffer])),
             Stmt::Contract(contraction) => {
                 contraction.scale = contraction.scale.map(|scale| same(&scale, &self.same));
-                self.forget(&BTreeSet::from([contraction.out.buffer, contraction.scratch.buffer]));
+                self.forget(&BTreeSet::from([contraction.out.buffer]));
             }
         }
         true

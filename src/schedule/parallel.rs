@@ -37,7 +37,12 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
     if !kernel.is_independent(before, var, body) {
         return vec![kernel];
     }
-    let has_loops = body.iter().any(|stmt| matches!(stmt, Stmt::For { .. }));
+    // Few large contractions are each shared out.
+    let is_large = |stmt: &Stmt| matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(&kernel));
+    if kernel.extent(var) < PIECES && stmt.any(&is_large) {
+        return vec![kernel];
+    }
+    let has_loops = body.iter().any(|stmt| matches!(stmt, Stmt::For { .. } | Stmt::Contract(_)));
     let is_in_blocks = is_across(stmt, var);
     let leaves_some = is_in_blocks && !kernel.extent(var).is_multiple_of(LANES);
     if has_loops && parts.is_empty() && after.is_empty() && !leaves_some {

@@ -13,7 +13,7 @@ pub(super) const COLUMNS: usize = 4;
 /// # Safety
 /// The processor has the vector's instructions; pointers and offsets are good.
 #[inline(always)]
-pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share<V::Element>) {
+pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share) {
     for rows in parts(share.rows.len(), ROWS, 1) {
         let rows = share.rows.start + rows.start..share.rows.start + rows.end;
         for columns in parts(share.columns.len(), COLUMNS, 1) {

@@ -10,6 +10,7 @@ mod dot;
 #[cfg(target_arch = "x86_64")]
 mod in_turn;
 mod pack;
+mod panel;
 mod plan;
 mod share;
 mod tile;
@@ -21,7 +22,7 @@ use std::ops::Range;
 
 use super::team;
 use crate::codegen::{Cpu, Library};
-use crate::loops::{LARGE, Tables, panel_elements};
+use crate::loops::{LARGE, Tables};
 use pack::Part;
 use plan::{Plan, Way};
 use share::Share;
@@ -53,7 +54,6 @@ macro_rules! entry {
             lhs: *const $element,
             rhs: *const $element,
             out: *mut $element,
-            scratch: *mut $element,
             scale: $element,
         ) {
             // SAFETY: generated code passes tables that live as long as it, and memory that the loop IR's verifier
@@ -65,25 +65,25 @@ macro_rules! entry {
                     Way::Packed => packed,
                     Way::Dots => dots,
                 };
-                contract::<$vector>(&operands, scratch, compute);
+                contract::<$vector>(&operands, compute);
             }
 
             // All are compiled for the same processor, wherever they are called from.
 
             $(#[$feature])*
-            unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share<$element>) {
+            unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: as above.
                 unsafe { share::in_place::<$vector, $rows, $sums>(operands, share, tile) }
             }
 
             $(#[$feature])*
-            unsafe fn packed(operands: &Operands<'_, $element>, share: &Share<$element>) {
+            unsafe fn packed(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: as above.
                 unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tile, pack) }
             }
 
             $(#[$feature])*
-            unsafe fn dots(operands: &Operands<'_, $element>, share: &Share<$element>) {
+            unsafe fn dots(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: as above.
                 unsafe { dot::compute::<$vector>(operands, share) }
             }
@@ -196,7 +196,7 @@ impl<'t, T> Operands<'t, T> {
 }
 
 /// Computes a share of the result.
-type ShareFn<T> = unsafe fn(&Operands<'_, T>, &Share<T>);
+type ShareFn<T> = unsafe fn(&Operands<'_, T>, &Share);
 
 /// Multiplications that pay for another thread, 10 µs of them: handing them over takes about one.
 const WORTH_A_THREAD: usize = LARGE / 2;
@@ -205,49 +205,27 @@ const WORTH_A_THREAD: usize = LARGE / 2;
 /// not depend on the shares.
 ///
 /// # Safety
-/// The operands, and the scratch that the loop IR gives the contraction, are good; the processor is that of `compute`.
+/// The operands are good; the processor is that of `compute`.
 #[inline(always)]
-unsafe fn contract<V: Vector>(
-    operands: &Operands<'_, V::Element>,
-    scratch: *mut V::Element,
-    compute: ShareFn<V::Element>,
-) {
+unsafe fn contract<V: Vector>(operands: &Operands<'_, V::Element>, compute: ShareFn<V::Element>) {
     let (rows, columns) = (operands.rows.offsets.len(), operands.columns.offsets.len());
-    let depth = operands.rows.depth.len();
-    let room = panel_elements(size_of::<V::Element>());
-    let worth = rows * columns * depth / WORTH_A_THREAD;
+    let worth = rows * columns * operands.rows.depth.len() / WORTH_A_THREAD;
     if worth < 2 {
         // SAFETY: the caller's promise.
-        return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns, scratch, room }) };
+        return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns }) };
     }
-    // Shares are whole strips and tiles, and have room for a strip.
+    // Shares are whole strips and tiles.
     let strip = if operands.way == Way::Dots { dot::COLUMNS } else { 2 * V::LANES };
-    let deepest = share::depths::<V>(depth).next().map_or(1, |part| part.len());
-    let threads = worth.min(team::threads()).min(room / strip / deepest);
+    let threads = worth.min(team::threads());
     let splits_columns = columns >= 2 * strip * threads || columns / strip >= rows / TALLEST;
     let (length, unit) = if splits_columns { (columns, strip) } else { (rows, 1) };
-    let own_room = room / threads;
-    let scratch = Scratch(scratch);
     let shares = parts(length, length.div_ceil(threads), unit).count();
     team::share(shares as u16, &|number| {
         let part = parts(length, length.div_ceil(threads), unit).nth(number).unwrap_or(0..0);
         let (rows, columns) = if splits_columns { (0..rows, part) } else { (part, 0..columns) };
-        let scratch = scratch.part(number * own_room);
-        // SAFETY: the caller's promise; no two shares have an element or scratch memory in common.
-        unsafe { compute(operands, &Share { rows, columns, scratch, room: own_room }) };
+        // SAFETY: the caller's promise; no two shares have an element in common.
+        unsafe { compute(operands, &Share { rows, columns }) };
     });
-}
-
-/// Where operands are packed.
-struct Scratch<T>(*mut T);
-
-// SAFETY: every share packs in a part of its own.
-unsafe impl<T: Send> Sync for Scratch<T> {}
-
-impl<T> Scratch<T> {
-    fn part(&self, from: usize) -> *mut T {
-        self.0.wrapping_add(from)
-    }
 }
 
 /// A range cut into parts of about equal length, at most `most` and multiples of `unit` but for the last.

@@ -5,24 +5,21 @@ use std::ops::Range;
 
 use super::cache::is_crowded;
 use super::pack::{PackFn, Part, is_run};
+use super::panel;
 use super::tile::{Ending, Rows, Strip, Tile, TileFn};
 use super::vector::{Real, Vector};
 use super::{Operands, Side, parts};
-use crate::loops::panel_depth;
 
 /// The most vectors a strip has.
 const VECTORS: usize = 4;
 
 /// Depths of the deepest panel.
-const DEEPEST: usize = panel_depth(size_of::<f32>());
+const DEEPEST: usize = panel::depth(size_of::<f32>());
 
-/// Some rows and columns of the result, and where the right operand is packed for them.
-pub(super) struct Share<T> {
+/// Some rows and columns of the result.
+pub(super) struct Share {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
-    pub scratch: *mut T,
-    /// Elements that the scratch has room for.
-    pub room: usize,
 }
 
 /// Vectors in a strip, beside so many rows.
@@ -40,11 +37,11 @@ fn tiles_of<const ROWS: usize>(rows: &Range<usize>) -> impl Iterator<Item = Rang
 /// of sums.
 ///
 /// # Safety
-/// The processor is that of `compute`; operands and scratch are good.
+/// The processor is that of `compute`; the operands are good.
 #[inline(always)]
 pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
-    share: &Share<V::Element>,
+    share: &Share,
     compute: TileFn<V::Element, ROWS>,
 ) {
     let Operands { rows, columns, out, scale, .. } = operands;
@@ -80,7 +77,7 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
 
 /// The depths, those of a panel at a time.
 pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usize>> + use<V> {
-    parts(count, panel_depth(size_of::<V::Element>()), V::LANES)
+    parts(count, panel::depth(size_of::<V::Element>()), V::LANES)
 }
 
 /// Computes a share with vectors of columns that are packed first.
@@ -90,28 +87,29 @@ pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usiz
 #[inline(always)]
 pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
-    share: &Share<V::Element>,
+    share: &Share,
     compute: TileFn<V::Element, ROWS>,
     pack: PackFn<V::Element>,
 ) {
     let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
     let columns = share.columns.len();
+    let room = panel::elements::<V::Element>();
     for (number, depth) in depths::<V>(operands.rows.depth.len()).enumerate() {
         let vectors = vectors_beside(tallest, SUMS).min(columns.div_ceil(V::LANES));
-        let vectors = vectors.min(share.room / depth.len() / V::LANES).max(1);
+        let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
         let ending = match operands.scale {
             Some(scale) => Ending::AddScaled(scale),
             None if number == 0 => Ending::Store,
             None => Ending::AddScaled(V::Element::ONE),
         };
-        for columns in parts(columns, share.room / depth.len() / width * width, width) {
+        for columns in parts(columns, room / depth.len() / width * width, width) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };
-            // SAFETY: the caller's promise; the scratch has room for the panel.
+            // SAFETY: the caller's promise; there is room for so many columns.
             unsafe {
-                panel.pack(operands, share.scratch, pack);
-                panel.multiply::<V, ROWS>(operands, share, compute, pack);
+                panel.pack(operands, pack);
+                panel.multiply::<V, ROWS>(operands, &share.rows, compute, pack);
             }
         }
     }
@@ -133,19 +131,19 @@ impl<T: Real> Panel<T> {
     }
 
     #[inline(always)]
-    unsafe fn pack(&self, operands: &Operands<'_, T>, scratch: *mut T, pack: PackFn<T>) {
+    unsafe fn pack(&self, operands: &Operands<'_, T>, pack: PackFn<T>) {
         let Side { operand: from, offsets, depth, .. } = operands.columns;
         let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
         let part = Part { from, depth, lanes, is_along: is_run(depth) };
         // SAFETY: the caller's promise.
-        unsafe { pack(part, scratch, self.vectors) };
+        unsafe { pack(part, panel::panel(), self.vectors) };
     }
 
     #[inline(always)]
     unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(
         &self,
         operands: &Operands<'_, T>,
-        share: &Share<T>,
+        rows: &Range<usize>,
         compute: TileFn<T, ROWS>,
         pack: PackFn<T>,
     ) {
@@ -161,7 +159,8 @@ impl<T: Real> Panel<T> {
         let is_along = is_copied && is_run(left_depth);
         let left_part = Part { from: left.operand, depth: left_depth, lanes: &[], is_along };
         let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * DEEPEST];
-        for part in tiles_of::<ROWS>(&share.rows) {
+        let packed = panel::panel::<T>();
+        for part in tiles_of::<ROWS>(rows) {
             let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
             if is_copied {
                 let copy = copy.as_mut_ptr().cast();
@@ -173,7 +172,7 @@ impl<T: Real> Panel<T> {
             let mut number = 0;
             while number * width < columns_out.len() {
                 let mut strip = Strip::default();
-                let from = share.scratch.wrapping_add(number * self.strip_elements::<V>());
+                let from = packed.wrapping_add(number * self.strip_elements::<V>());
                 let columns = &columns_out[number * width..];
                 for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
                     let is_contiguous = is_one_run || is_run(lanes);

@@ -42,21 +42,18 @@ fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
     let (lhs, rhs, start) = (numbers(1, lhs), numbers(2, rhs), numbers(3, out));
     let mut wanted = start.clone();
     expected(tables, &lhs, &rhs, &mut wanted, 3.0);
-    let scratch = panel_elements(4);
     for library in libraries() {
-        let mut wide = (start.clone(), vec![0.0f64; scratch]);
+        let mut wide = start.clone();
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        let (l, r, mut short) = (narrow(&lhs), narrow(&rhs), (narrow(&start), vec![0.0f32; scratch]));
-        // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+        let (l, r, mut short) = (narrow(&lhs), narrow(&rhs), narrow(&start));
+        // SAFETY: the tables are made for vectors of these lengths.
         unsafe {
-            let (out, scratch) = (wide.0.as_mut_ptr(), wide.1.as_mut_ptr());
-            (library.contract_f64)(tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 3.0);
-            let (out, scratch) = (short.0.as_mut_ptr(), short.1.as_mut_ptr());
-            (library.contract_f32)(tables, l.as_ptr(), r.as_ptr(), out, scratch, 3.0);
+            (library.contract_f64)(tables, lhs.as_ptr(), rhs.as_ptr(), wide.as_mut_ptr(), 3.0);
+            (library.contract_f32)(tables, l.as_ptr(), r.as_ptr(), short.as_mut_ptr(), 3.0);
         }
         let (m, n, k) = (tables.row_out.len(), tables.column_out.len(), tables.depth_lhs.len());
-        assert_eq!(wide.0, wanted, "f64 {m}×{n}×{k}");
-        assert_eq!(short.0, narrow(&wanted), "f32 {m}×{n}×{k}");
+        assert_eq!(wide, wanted, "f64 {m}×{n}×{k}");
+        assert_eq!(short, narrow(&wanted), "f32 {m}×{n}×{k}");
     }
 }
 
@@ -244,11 +241,11 @@ fn what_is_not_finite_stays_where_it_belongs() {
     right[0] = f32::NAN;
     let left = vec![0.0f32; lhs];
     for library in libraries() {
-        let (mut found, mut scratch) = (vec![1.0f32; out], vec![f32::NAN; panel_elements(4)]);
-        // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+        let mut found = vec![1.0f32; out];
+        // SAFETY: the tables are made for vectors of these lengths; the panel is this thread's, and as long as it says.
         unsafe {
-            let (out, scratch) = (found.as_mut_ptr(), scratch.as_mut_ptr());
-            (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), out, scratch, 1.0);
+            std::slice::from_raw_parts_mut(panel::panel(), panel::elements::<f32>()).fill(f32::NAN);
+            (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), found.as_mut_ptr(), 1.0);
         }
         for (at, x) in found.iter().enumerate() {
             assert_eq!(x.is_nan(), at % 100 == 0 && at < 1600, "{at}");
@@ -281,12 +278,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
         for library in libraries() {
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let (mut out, mut scratch) = (vec![0.0f32; out], vec![0.0f32; panel_elements(4)]);
-                let addresses = (out.as_mut_ptr() as usize, scratch.as_mut_ptr() as usize);
-                // SAFETY: the tables are made for vectors of these lengths, and the scratch is a whole panel.
+                let mut out = vec![0.0f32; out];
+                let address = out.as_mut_ptr() as usize;
+                // SAFETY: the tables are made for vectors of these lengths.
                 pool.install(|| unsafe {
-                    let (out, scratch) = (addresses.0 as *mut f32, addresses.1 as *mut f32);
-                    (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
+                    (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), address as *mut f32, 1.0);
                 });
                 out
             };
@@ -318,15 +314,14 @@ fn upper_halves_of_registers_are_clean_after_a_call() {
     let (row_out, column_out) = matrix(40, 60, false);
     let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
     let (lhs, rhs) = (vec![1.0f32; 40 * 50], vec![1.0f32; 50 * 60]);
-    let (mut out, mut scratch) = (vec![0.0f32; 40 * 60], vec![0.0f32; panel_elements(4)]);
+    let mut out = vec![0.0f32; 40 * 60];
     for library in libraries() {
         // SAFETY: AVX and XSAVE were found; tables and memory are as in the tests above.
         unsafe {
             asm!("vpcmpeqd xmm0, xmm0, xmm0", "vinsertf128 ymm0, ymm0, xmm0, 1", out("xmm0") _);
             assert!(in_use(), "the test could not fail");
             asm!("vzeroupper", clobber_abi("C"));
-            let (out, scratch) = (out.as_mut_ptr(), scratch.as_mut_ptr());
-            (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out, scratch, 1.0);
+            (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out.as_mut_ptr(), 1.0);
             assert!(!in_use());
         }
     }
