@@ -22,6 +22,12 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("windows", &[1000, 700], |x, y| (x.pad(1, 1, 1).slice(1, 0..700) + y).tanh()),
     ("running sums", &[3000, 300], |x, y| (x * y).tanh().cumsum(1)),
     ("running sums of columns", &[200, 5000], |x, y| (x * y).tanh().cumsum(0)),
+    ("few columns", &[70_001, 10], |x, y| (x * y).tanh().mean(0) + y.index(0, 3)),
+    ("extrema of few columns", &[64_000, 37], |x, y| x.max(0) - (x - y).min(0)),
+    ("places in few columns", &[64_010, 9], |x, y| (x * y).argmax(0).cast(F32)),
+    ("products of few columns", &[6_400, 30], |x, y| (x * y * 0.001 + 1.0).prod(0)),
+    ("few long rows", &[7, 100_003], |x, y| (x * y).tanh().mean(1)),
+    ("several sums of few columns", &[64_010, 12], |x, y| (x.mean(0) + y.mean(0)) * y.max(0)),
     ("batches of products", &[24, 2, 70, 41], |x, y| x.matmul(y.transpose())),
     ("batches of packed products", &[40, 64, 300], |x, y| x.transpose().matmul(y)),
     ("a few large products", &[3, 200, 300], |x, y| (x * 0.1).matmul(y.transpose())),
@@ -55,13 +61,25 @@ fn results_do_not_depend_on_threads() {
     }
 }
 
-/// The snapshot of the schedule says which kernels threads share.
+fn is_shared(shape: &[usize], body: Body) -> bool {
+    let g = Graph::new();
+    let [x, y] = ["x", "y"].map(|name| g.input(name, Shape::new(shape).unwrap(), F32));
+    let function = g.function().output("z", body(x, y));
+    let schedule = function.schedule(&hitofude::Options::default()).unwrap();
+    schedule.program.to_string().contains("parallel kernel")
+}
+
+/// The text of the schedule says which kernels threads share.
 #[test]
 fn small_kernels_stay_on_one_thread() {
-    for (count, is_shared) in [(1_000, false), (700_001, true)] {
-        let g = Graph::new();
-        let x = g.input("x", [count], F32);
-        let schedule = g.function().output("z", x.tanh()).schedule(&hitofude::Options::default()).unwrap();
-        assert_eq!(schedule.program.to_string().contains("parallel kernel"), is_shared, "{count} elements");
+    let cases: &[(Body, &[usize], &[usize])] = &[
+        (|x, _| x.tanh(), &[1_000], &[700_001]),
+        (|x, _| x.sum(0), &[1_000, 10], &[100_003, 10]),
+        (|x, _| x.sum(1), &[7, 1_000], &[7, 100_003]),
+        (|x, y| x.matmul(y.transpose()), &[3, 20, 20], &[12, 100, 100]),
+    ];
+    for &(body, small, large) in cases {
+        assert!(!is_shared(small, body), "{small:?}");
+        assert!(is_shared(large, body), "{large:?}");
     }
 }

@@ -1,11 +1,16 @@
-//! Sums down the columns of arrays that no cache holds, in blocks of rows: each gives a row of partial sums, which a small
-//! kernel puts together. Memory is read nearly in the order it lies in, and threads share the blocks.
+//! Sums down columns, in blocks of rows: each gives a row of partial sums, which a small kernel puts together. Threads share
+//! the blocks; columns that no cache holds are read nearly in the order they lie in.
 
-use super::cost::{BLOCK, FAR, NEAR, ROWS_AT_ONCE, TALL, UNROLLED_STATEMENTS};
+use std::collections::BTreeSet;
+
+use super::cost::{
+    BLOCK, FAR, NEAR, PARALLEL, PIECE, PIECES, ROWS_AT_ONCE, TALL, UNROLLED_STATEMENTS, instructions,
+};
 use super::forward::drop_unused;
-use crate::loops::copy::{Copy, joined, moved, new_buffer, new_loop, new_value};
+use crate::loops::copy::{Copy, joined, new_buffer, new_loop, new_value};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, Var, around_loop,
+    reads_and_writes,
 };
 
 /// Cuts such sums of every kernel that is not repeated.
@@ -26,51 +31,95 @@ pub(super) fn in_blocks(program: &mut Program) {
     program.tasks = tasks;
 }
 
-/// A kernel that is one loop over columns, each with one sum down the rows.
+/// A kernel that is one loop over columns, each with sums down the rows.
 struct Columns<'k> {
     kernel: &'k Kernel,
     /// What comes before the loop.
     before: &'k [Stmt],
     column: LoopVar,
-    /// What comes in the loop before the sum.
-    head: &'k [Stmt],
+    body: &'k [Stmt],
+    blocks: Blocks,
+}
+
+/// How rows are cut.
+#[derive(Clone, Copy)]
+struct Blocks {
+    count: usize,
+    /// Rows of each.
+    height: usize,
+    /// Rows after the last.
+    rest: usize,
+    /// Whether rows are far apart.
+    are_far: bool,
+}
+
+/// Sums down the rows.
+#[derive(Clone, Copy)]
+struct Sums<'k> {
     row: LoopVar,
     body: &'k [Stmt],
     parts: &'k [Part],
-    tail: &'k [Stmt],
-    /// Rows of a block.
-    height: usize,
+}
+
+impl<'k> Sums<'k> {
+    fn of(stmt: &'k Stmt) -> Option<Sums<'k>> {
+        match stmt {
+            Stmt::Reduce { var, body, parts } => Some(Sums { row: *var, body, parts }),
+            _ => None,
+        }
+    }
+
+    /// The sums of so many rows from the first on. Values inside are new ones.
+    fn of_rows(self, kernel: &mut Kernel, first: &Affine, count: usize, parts: Vec<Part>) -> Stmt {
+        let var = new_loop(kernel, count);
+        let copy = Copy::of(kernel, self.body, self.row, &first.plus(&Affine::var(var)));
+        let parts = parts.into_iter().map(|part| Part { value: copy.value(part.value), ..part }).collect();
+        Stmt::Reduce { var, body: copy.body, parts }
+    }
+
+    /// The accesses of what is summed up, with bytes from row to row.
+    fn reads(self, buffers: &'k [Buffer]) -> impl Iterator<Item = (&'k Access, usize)> {
+        self.body.iter().filter_map(|stmt| stmt.read()).map(move |(access, _)| {
+            let size = buffers[access.buffer.index()].dtype.size();
+            (access, access.index.coefficient(self.row).unsigned_abs() as usize * size)
+        })
+    }
 }
 
 impl<'k> Columns<'k> {
-    /// The columns of a kernel, if they are long, far from row to row, and can be cut in equal blocks.
+    /// The columns of a kernel, if that pays: they are long and far from row to row, or so few that threads share the rows.
     fn of(kernel: &'k Kernel, buffers: &[Buffer]) -> Option<Columns<'k>> {
         let Some((before, Stmt::For { var, body }, [])) = around_loop(&kernel.body) else { return None };
-        let Some((head, Stmt::Reduce { var: row, body: inner, parts }, tail)) = around_loop(body) else {
-            return None;
-        };
-        let (column, row) = (*var, *row);
-        let are_lets = |stmts: &[Stmt]| stmts.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
-        if kernel.repeats > 0 || !are_lets(before) || !are_lets(head) || !are_lets(inner) {
+        let sums: Vec<Sums<'_>> = body.iter().filter_map(Sums::of).collect();
+        let is_simple =
+            |stmt: &Stmt| matches!(stmt, Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Reduce { .. });
+        if kernel.repeats > 0
+            || !before.iter().all(is_let)
+            || !body.iter().all(is_simple)
+            || !are_apart(body, &sums)
+        {
             return None;
         }
-        let rows = kernel.extent(row);
-        let is_far = inner.iter().filter_map(|stmt| stmt.read()).any(|(access, _)| {
-            let size = buffers[access.buffer.index()].dtype.size();
-            let bytes = access.index.coefficient(row).unsigned_abs() as usize * size;
-            access.index.coefficient(column) == 1 && bytes >= FAR && bytes * rows >= TALL
-        });
-        let height = (BLOCK..=2 * BLOCK).find(|&height| rows.is_multiple_of(height))?;
-        is_far.then_some(Columns { kernel, before, column, head, row, body: inner, parts, tail, height })
+        let rows = kernel.extent(sums.first()?.row);
+        if sums.iter().any(|sum| kernel.extent(sum.row) != rows) {
+            return None;
+        }
+        let blocks = Blocks::of_far(*var, rows, &sums, buffers)
+            .or_else(|| Blocks::of_narrow(kernel, *var, rows, &sums, buffers))?;
+        Some(Columns { kernel, before, column: *var, body, blocks })
+    }
+
+    fn sums(&self) -> impl Iterator<Item = Sums<'k>> + use<'k> {
+        self.body.iter().filter_map(Sums::of)
     }
 
     fn kernels(&self, buffers: &mut Vec<Buffer>) -> [Kernel; 2] {
-        let (columns, blocks) = (self.kernel.extent(self.column), self.kernel.extent(self.row) / self.height);
-        let mut buffer = |part: &Part| {
-            new_buffer(buffers, "sums of blocks", self.kernel.dtype(part.dst), columns * blocks)
-        };
-        let sums: Vec<BufferId> = self.parts.iter().map(&mut buffer).collect();
-        [self.blocks(blocks, &sums), self.end(blocks, &sums)]
+        let elements = self.kernel.extent(self.column) * self.blocks.count;
+        let mut buffer =
+            |part: &Part| new_buffer(buffers, "sums of blocks", self.kernel.dtype(part.dst), elements);
+        let homes: Vec<Vec<BufferId>> =
+            self.sums().map(|sum| sum.parts.iter().map(&mut buffer).collect()).collect();
+        [self.in_blocks(&homes), self.end(&homes)]
     }
 
     /// The sum of a block and a column.
@@ -79,13 +128,13 @@ impl<'k> Columns<'k> {
         Access { buffer, index: Affine::var(block).scaled(columns).plus(&Affine::var(self.column)) }
     }
 
-    fn blocks(&self, count: usize, sums: &[BufferId]) -> Kernel {
+    fn in_blocks(&self, homes: &[Vec<BufferId>]) -> Kernel {
         let mut kernel = Kernel { name: format!("{}: blocks", self.kernel.name), ..self.kernel.clone() };
-        let block = new_loop(&mut kernel, count);
-        let start = Affine::var(block).scaled(self.height as i64);
+        let block = new_loop(&mut kernel, self.blocks.count);
+        let start = Affine::var(block).scaled(self.blocks.height as i64);
         let inside = match self.at_once() {
-            1 => vec![self.down(&mut kernel, block, &start, sums)],
-            rows => self.along(&mut kernel, block, &start, rows, sums),
+            Some((sum, rows)) => self.along(&mut kernel, sum, (block, &start), rows, &homes[0]),
+            None => vec![self.down(&mut kernel, block, &start, homes)],
         };
         kernel.body = self.before.to_vec();
         kernel.body.push(Stmt::For { var: block, body: inside });
@@ -93,23 +142,24 @@ impl<'k> Columns<'k> {
         kernel
     }
 
-    /// How many rows to add at once, all along: a divisor of the height, 1 if the sums of a row do not stay in the first
-    /// cache, or the body is long.
-    fn at_once(&self) -> usize {
-        let is_near = self.parts.len() * self.kernel.extent(self.column) <= NEAR;
+    /// How many rows to add at once, all along, if there is one sum: a divisor of the height, as long as the sums of a row
+    /// stay in the first cache, and the body is short.
+    fn at_once(&self) -> Option<(Sums<'k>, usize)> {
+        let sum = self.sums().next().filter(|_| self.blocks.are_far && self.sums().count() == 1)?;
+        let is_near = sum.parts.len() * self.kernel.extent(self.column) <= NEAR;
         let fits = |&rows: &usize| {
-            self.height.is_multiple_of(rows) && rows * self.body.len() <= UNROLLED_STATEMENTS && is_near
+            self.blocks.height.is_multiple_of(rows) && rows * sum.body.len() <= UNROLLED_STATEMENTS && is_near
         };
-        (2..=ROWS_AT_ONCE).rev().find(fits).unwrap_or(1)
+        Some((sum, (2..=ROWS_AT_ONCE).rev().find(fits)?))
     }
 
     /// Each column from the start of a block down to its end.
-    fn down(&self, kernel: &mut Kernel, block: LoopVar, start: &Affine, sums: &[BufferId]) -> Stmt {
-        kernel.extents[self.row.index()] = self.height;
-        let body = moved(self.body, self.row, &start.plus(&Affine::var(self.row)));
-        let mut inside = self.head.to_vec();
-        inside.push(Stmt::Reduce { var: self.row, body, parts: self.parts.to_vec() });
-        inside.extend(self.stores(self.parts, block, sums));
+    fn down(&self, kernel: &mut Kernel, block: LoopVar, start: &Affine, homes: &[Vec<BufferId>]) -> Stmt {
+        let mut inside: Vec<Stmt> = self.body.iter().filter(|stmt| is_let(stmt)).cloned().collect();
+        for (sums, homes) in self.sums().zip(homes) {
+            inside.push(sums.of_rows(kernel, start, self.blocks.height, sums.parts.to_vec()));
+            inside.extend(self.stores(sums.parts, block, homes));
+        }
         Stmt::For { var: self.column, body: inside }
     }
 
@@ -117,16 +167,16 @@ impl<'k> Columns<'k> {
     fn along(
         &self,
         kernel: &mut Kernel,
-        block: LoopVar,
-        start: &Affine,
+        sums: Sums<'_>,
+        (block, start): (LoopVar, &Affine),
         rows: usize,
-        sums: &[BufferId],
+        homes: &[BufferId],
     ) -> Vec<Stmt> {
-        let first = self.rows(kernel, start, rows, vec![], (block, sums));
-        let group = new_loop(kernel, self.height / rows - 1);
+        let first = self.rows(kernel, sums, (start, rows), vec![], (block, homes));
+        let group = new_loop(kernel, self.blocks.height / rows - 1);
         let next = start.plus(&Affine::var(group).scaled(rows as i64)).plus(&Affine::constant(rows as i64));
-        let (mut rest, known) = self.loads(kernel, block, sums);
-        rest.extend(self.rows(kernel, &next, rows, vec![known], (block, sums)));
+        let (mut rest, known) = self.loads(kernel, sums.parts, block, homes);
+        rest.extend(self.rows(kernel, sums, (&next, rows), vec![known], (block, homes)));
         // A loop inside counts behind those around it.
         let column = new_loop(kernel, kernel.extent(self.column));
         let rest = Copy::of(kernel, &rest, self.column, &Affine::var(column)).body;
@@ -138,53 +188,134 @@ impl<'k> Columns<'k> {
     fn rows(
         &self,
         kernel: &mut Kernel,
-        first: &Affine,
-        count: usize,
+        sums: Sums<'_>,
+        (first, count): (&Affine, usize),
         mut terms: Vec<Vec<Var>>,
-        (block, sums): (LoopVar, &[BufferId]),
+        (block, homes): (LoopVar, &[BufferId]),
     ) -> Vec<Stmt> {
-        let mut body = self.head.to_vec();
+        let mut body: Vec<Stmt> = self.body.iter().take_while(|stmt| is_let(stmt)).cloned().collect();
         for row in 0..count {
             let at = first.plus(&Affine::constant(row as i64));
-            let copy = Copy::of(kernel, self.body, self.row, &at);
-            terms.push(self.parts.iter().map(|part| copy.value(part.value)).collect());
+            let copy = Copy::of(kernel, sums.body, sums.row, &at);
+            terms.push(sums.parts.iter().map(|part| copy.value(part.value)).collect());
             body.extend(copy.body);
         }
-        let parts = self.parts.iter().map(|part| Part { dst: new_value(kernel, part.dst), ..part.clone() });
-        let parts: Vec<Part> = parts.collect();
+        let parts = fresh(kernel, sums.parts);
         body.extend(joined(kernel, &parts, &terms));
-        body.extend(self.stores(&parts, block, sums));
+        body.extend(self.stores(&parts, block, homes));
         body
     }
 
     /// The partial results of a block, as new values.
-    fn loads(&self, kernel: &mut Kernel, block: LoopVar, sums: &[BufferId]) -> (Vec<Stmt>, Vec<Var>) {
-        let values: Vec<Var> = self.parts.iter().map(|part| new_value(kernel, part.dst)).collect();
+    fn loads(
+        &self,
+        kernel: &mut Kernel,
+        parts: &[Part],
+        block: LoopVar,
+        homes: &[BufferId],
+    ) -> (Vec<Stmt>, Vec<Var>) {
+        let values: Vec<Var> = parts.iter().map(|part| new_value(kernel, part.dst)).collect();
         let load = |(&dst, &buffer)| Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, block)) };
-        (values.iter().zip(sums).map(load).collect(), values)
+        (values.iter().zip(homes).map(load).collect(), values)
     }
 
-    fn stores(&self, parts: &[Part], block: LoopVar, sums: &[BufferId]) -> Vec<Stmt> {
+    fn stores(&self, parts: &[Part], block: LoopVar, homes: &[BufferId]) -> Vec<Stmt> {
         let store = |(part, &buffer): (&Part, &BufferId)| Stmt::Store {
             access: self.sum(buffer, block),
             value: part.dst,
         };
-        parts.iter().zip(sums).map(store).collect()
+        parts.iter().zip(homes).map(store).collect()
     }
 
-    fn end(&self, count: usize, sums: &[BufferId]) -> Kernel {
+    /// The sums of all blocks and of the rows after them, and what comes of these.
+    fn end(&self, homes: &[Vec<BufferId>]) -> Kernel {
         let mut kernel = self.kernel.clone();
-        let block = self.row;
-        kernel.extents[block.index()] = count;
-        let (body, values) = self.loads(&mut kernel, block, sums);
-        let parts =
-            self.parts.iter().zip(values).map(|(part, value)| Part { value, ..part.clone() }).collect();
-        let mut inside = self.head.to_vec();
-        inside.push(Stmt::Reduce { var: block, body, parts });
-        inside.extend_from_slice(self.tail);
+        let mut homes = homes.iter();
+        let mut inside = Vec::new();
+        for stmt in self.body {
+            match Sums::of(stmt) {
+                Some(sums) => inside
+                    .extend(homes.next().into_iter().flat_map(|homes| self.all(&mut kernel, sums, homes))),
+                None => inside.push(stmt.clone()),
+            }
+        }
         kernel.body = self.before.to_vec();
         kernel.body.push(Stmt::For { var: self.column, body: inside });
         drop_unused(&mut kernel);
         kernel
     }
+
+    fn all(&self, kernel: &mut Kernel, sums: Sums<'_>, homes: &[BufferId]) -> Vec<Stmt> {
+        let Blocks { count, height, rest, .. } = self.blocks;
+        let block = new_loop(kernel, count);
+        let (body, values) = self.loads(kernel, sums.parts, block, homes);
+        let of_blocks = |parts: Vec<Part>| {
+            let parts = parts.into_iter().zip(values).map(|(part, value)| Part { value, ..part }).collect();
+            Stmt::Reduce { var: block, body, parts }
+        };
+        if rest == 0 {
+            return vec![of_blocks(sums.parts.to_vec())];
+        }
+        let (all, own) = (fresh(kernel, sums.parts), fresh(kernel, sums.parts));
+        let results = [&all, &own].map(|parts| parts.iter().map(|part| part.dst).collect());
+        let start = Affine::constant((count * height) as i64);
+        let mut stmts = vec![sums.of_rows(kernel, &start, rest, own), of_blocks(all)];
+        stmts.extend(joined(kernel, sums.parts, &results));
+        stmts
+    }
+}
+
+impl Blocks {
+    /// Equal blocks for columns that are far from row to row and that no cache holds.
+    fn of_far(column: LoopVar, rows: usize, sums: &[Sums<'_>], buffers: &[Buffer]) -> Option<Blocks> {
+        let is_far = |(access, bytes): (&Access, usize)| {
+            access.index.coefficient(column) == 1 && bytes >= FAR && bytes * rows >= TALL
+        };
+        if !sums.iter().any(|sums| sums.reads(buffers).any(is_far)) {
+            return None;
+        }
+        let height = (BLOCK..=2 * BLOCK).find(|&height| rows.is_multiple_of(height))?;
+        Some(Blocks { count: rows / height, height, rest: 0, are_far: true })
+    }
+
+    /// Pieces for threads, where there are too few columns to share out, or they lie side by side in short rows.
+    fn of_narrow(
+        kernel: &Kernel,
+        column: LoopVar,
+        rows: usize,
+        sums: &[Sums<'_>],
+        buffers: &[Buffer],
+    ) -> Option<Blocks> {
+        let reads: Vec<(&Access, usize)> = sums.iter().flat_map(|sums| sums.reads(buffers)).collect();
+        let is_narrow = reads.iter().all(|&(_, bytes)| bytes < FAR)
+            && (kernel.extent(column) < PIECE
+                || reads.iter().any(|&(access, bytes)| access.index.coefficient(column) == 1 && bytes > 0));
+        let pays = rows >= PIECES * BLOCK && kernel.work(&instructions) >= PARALLEL;
+        let (height, rest) = (rows / PIECES, rows % PIECES);
+        let blocks = Blocks { count: PIECES, height, rest, are_far: false };
+        (is_narrow && pays).then_some(blocks)
+    }
+}
+
+fn is_let(stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::Let { .. })
+}
+
+/// Whether what is summed up depends on no other sum, and on nothing that is stored.
+fn are_apart(body: &[Stmt], sums: &[Sums<'_>]) -> bool {
+    let written = reads_and_writes(body).1;
+    let mut late: BTreeSet<Var> = BTreeSet::new();
+    for stmt in body {
+        if is_let(stmt) && stmt.uses().iter().any(|var| late.contains(var)) || !is_let(stmt) {
+            late.extend(stmt.makes());
+        }
+    }
+    let is_early = |stmt: &Stmt| is_let(stmt) && stmt.uses().iter().all(|var| !late.contains(var));
+    sums.iter()
+        .all(|sums| sums.body.iter().all(is_early) && reads_and_writes(sums.body).0.is_disjoint(&written))
+}
+
+/// The same reductions with results of their own.
+fn fresh(kernel: &mut Kernel, parts: &[Part]) -> Vec<Part> {
+    parts.iter().map(|part| Part { dst: new_value(kernel, part.dst), ..part.clone() }).collect()
 }
