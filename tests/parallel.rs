@@ -28,6 +28,7 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("products of few columns", &[6_400, 30], |x, y| (x * y * 0.001 + 1.0).prod(0)),
     ("few long rows", &[7, 100_003], |x, y| (x * y).tanh().mean(1)),
     ("several sums of few columns", &[64_010, 12], |x, y| (x.mean(0) + y.mean(0)) * y.max(0)),
+    ("products of tall arrays", &[40_010, 12], |x, y| (x * 0.01).transpose().matmul(y)),
     ("batches of products", &[24, 2, 70, 41], |x, y| x.matmul(y.transpose())),
     ("batches of packed products", &[40, 64, 300], |x, y| x.transpose().matmul(y)),
     ("a few large products", &[3, 200, 300], |x, y| (x * 0.1).matmul(y.transpose())),
@@ -76,6 +77,7 @@ fn small_kernels_stay_on_one_thread() {
         (|x, _| x.tanh(), &[1_000], &[700_001]),
         (|x, _| x.sum(0), &[1_000, 10], &[100_003, 10]),
         (|x, _| x.sum(1), &[7, 1_000], &[7, 100_003]),
+        (|x, y| x.transpose().matmul(y), &[1_000, 12], &[40_000, 12]),
         (|x, y| x.matmul(y.transpose()), &[3, 20, 20], &[12, 100, 100]),
     ];
     for &(body, small, large) in cases {

@@ -112,7 +112,12 @@ impl Copy {
 
 /// A value of the same type.
 pub(crate) fn new_value(kernel: &mut Kernel, like: Var) -> Var {
-    kernel.dtypes.push(kernel.dtype(like));
+    new_value_of(kernel, kernel.dtype(like))
+}
+
+/// A value of a type.
+pub(crate) fn new_value_of(kernel: &mut Kernel, dtype: DType) -> Var {
+    kernel.dtypes.push(dtype);
     Var(kernel.dtypes.len() as u32 - 1)
 }
 

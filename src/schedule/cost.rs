@@ -52,6 +52,11 @@ pub(super) fn instructions(instr: &Instr) -> usize {
 /// The most pieces that a loop is cut into: enough for any number of cores, and few sums to add up.
 pub(super) const PIECES: usize = 32;
 
+/// A contraction of at most so many results over a depth of at least so many is cut into pieces of the depth: it has too few
+/// results to share out, and partial sums take a thirtieth of its time.
+pub(super) const FEW_RESULTS: usize = 64 * 64;
+pub(super) const DEEP: usize = 1 << 14;
+
 /// Iterations of a loop without others in it, of which a piece is a multiple: several chains of the widest vectors.
 pub(super) const PIECE: usize = 64;
 

@@ -6,6 +6,7 @@ mod arena;
 mod collapse;
 mod contract;
 mod cost;
+mod depth;
 mod forward;
 mod fusion;
 mod in_place;
@@ -124,6 +125,7 @@ const PASSES: &[fn(&mut Program)] = &[
     collapse::collapse,
     straighten,
     collapse::collapse,
+    depth::in_pieces,
     rows::in_blocks,
     parallel::parallel,
     arena::pack,

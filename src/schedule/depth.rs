@@ -1,0 +1,136 @@
+//! Contractions of few results over a long depth, as of the weights of a model of many rows: pieces of the depth give
+//! partial sums, which a small kernel adds up. Threads share the pieces.
+
+use super::cost::{DEEP, FEW_RESULTS, PIECES};
+use crate::loops::copy::{new_buffer, new_loop, new_value_of};
+use crate::loops::{
+    Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program,
+    Stmt, Task,
+};
+
+/// Cuts such contractions of every kernel that is not repeated.
+pub(super) fn in_pieces(program: &mut Program) {
+    let mut tasks = Vec::with_capacity(program.tasks.len());
+    for task in std::mem::take(&mut program.tasks) {
+        match task {
+            Task::Run(kernel) => match Deep::of(&kernel) {
+                Some(deep) => tasks.extend(deep.kernels(&mut program.buffers).into_iter().map(Task::Run)),
+                None => tasks.push(Task::Run(kernel)),
+            },
+            repeat @ Task::Repeat(_) => tasks.push(repeat),
+        }
+    }
+    program.tasks = tasks;
+}
+
+/// A kernel that is one contraction, after some scalars.
+struct Deep<'k> {
+    kernel: &'k Kernel,
+    before: &'k [Stmt],
+    contraction: &'k Contraction,
+    /// The outermost variable of the depth, which is cut.
+    cut: LoopVar,
+}
+
+impl<'k> Deep<'k> {
+    fn of(kernel: &'k Kernel) -> Option<Deep<'k>> {
+        let (Stmt::Contract(contraction), before) = kernel.body.split_last()? else { return None };
+        let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
+        let cut = *contraction.depth.first()?;
+        let is_deep = count(&contraction.depth) >= DEEP && kernel.extent(cut) >= PIECES;
+        let has_few_results = count(&contraction.rows) * count(&contraction.columns) <= FEW_RESULTS;
+        let pays = kernel.repeats == 0 && contraction.is_large(kernel) && is_deep && has_few_results;
+        pays.then_some(Deep { kernel, before, contraction, cut })
+    }
+
+    fn kernels(&self, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
+        let extent = self.kernel.extent(self.cut);
+        let (height, rest) = (extent / PIECES, extent % PIECES);
+        let pieces = PIECES + usize::from(rest > 0);
+        let sums = new_buffer(buffers, "sums of pieces", self.contraction.dtype, pieces * self.results());
+        let mut kernels = vec![self.pieces(sums, height)];
+        if rest > 0 {
+            kernels.push(self.rest(sums, height, rest));
+        }
+        kernels.push(self.end(sums, pieces));
+        kernels
+    }
+
+    /// The variables of the results, outermost first.
+    fn vars(&self) -> impl DoubleEndedIterator<Item = LoopVar> {
+        [&self.contraction.rows, &self.contraction.columns].into_iter().flatten().copied()
+    }
+
+    fn results(&self) -> usize {
+        self.vars().map(|var| self.kernel.extent(var)).product()
+    }
+
+    /// The sums of a piece, one beside the other.
+    fn sums(&self, buffer: BufferId, piece: &Affine) -> Access {
+        let mut step = 1;
+        let mut index = Affine::default();
+        for var in self.vars().rev() {
+            index = index.plus(&Affine::var(var).scaled(step));
+            step *= self.kernel.extent(var) as i64;
+        }
+        Access { buffer, index: index.plus(&piece.scaled(step)) }
+    }
+
+    /// The contraction of some depths from `start` on, to partial sums.
+    fn part(&self, kernel: &mut Kernel, (start, count): (&Affine, usize), out: Access) -> Stmt {
+        kernel.extents[self.cut.index()] = count;
+        let at = start.plus(&Affine::var(self.cut));
+        let moved = |access: &Access| Access {
+            index: access.index.replaced(|var| if var == self.cut { at.clone() } else { Affine::var(var) }),
+            ..access.clone()
+        };
+        let Contraction { lhs, rhs, .. } = self.contraction;
+        let (lhs, rhs) = (moved(lhs), moved(rhs));
+        Stmt::Contract(Contraction { lhs, rhs, out, scale: None, ..self.contraction.clone() })
+    }
+
+    fn pieces(&self, sums: BufferId, height: usize) -> Kernel {
+        let mut kernel = Kernel { name: format!("{}: pieces", self.kernel.name), ..self.kernel.clone() };
+        let piece = new_loop(&mut kernel, PIECES);
+        let start = Affine::var(piece).scaled(height as i64);
+        let out = self.sums(sums, &Affine::var(piece));
+        let body = vec![self.part(&mut kernel, (&start, height), out)];
+        kernel.body = vec![Stmt::For { var: piece, body }];
+        kernel
+    }
+
+    fn rest(&self, sums: BufferId, height: usize, count: usize) -> Kernel {
+        let mut kernel = Kernel { name: format!("{}: rest", self.kernel.name), ..self.kernel.clone() };
+        let start = Affine::constant((PIECES * height) as i64);
+        let out = self.sums(sums, &Affine::constant(PIECES as i64));
+        kernel.body = vec![self.part(&mut kernel, (&start, count), out)];
+        kernel
+    }
+
+    /// All sums, and what becomes of each.
+    fn end(&self, sums: BufferId, pieces: usize) -> Kernel {
+        let mut kernel = self.kernel.clone();
+        let Contraction { out, scale, dtype, .. } = self.contraction;
+        let piece = new_loop(&mut kernel, pieces);
+        let (value, sum) = (new_value_of(&mut kernel, *dtype), new_value_of(&mut kernel, *dtype));
+        let load = Instr::Load(self.sums(sums, &Affine::var(piece)));
+        let body = vec![Stmt::Let { dst: value, instr: load }];
+        let parts = vec![Part { dst: sum, combine: Combine::Sum, value }];
+        let mut inside = vec![Stmt::Reduce { var: piece, body, parts }];
+        let mut result = sum;
+        if let Some(scale) = *scale {
+            let mut push = |instr| {
+                let dst = new_value_of(&mut kernel, *dtype);
+                inside.push(Stmt::Let { dst, instr });
+                dst
+            };
+            let (before, term) =
+                (push(Instr::Load(out.clone())), push(Instr::Binary(Binary::Mul, sum, scale)));
+            result = push(Instr::Binary(Binary::Add, before, term));
+        }
+        inside.push(Stmt::Store { access: out.clone(), value: result });
+        kernel.body = self.before.to_vec();
+        kernel.body.extend(self.vars().rev().fold(inside, |body, var| vec![Stmt::For { var, body }]));
+        kernel
+    }
+}
