@@ -29,6 +29,8 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("few long rows", &[7, 100_003], |x, y| (x * y).tanh().mean(1)),
     ("several sums of few columns", &[64_010, 12], |x, y| (x.mean(0) + y.mean(0)) * y.max(0)),
     ("products of tall arrays", &[40_010, 12], |x, y| (x * 0.01).transpose().matmul(y)),
+    ("sorted rows", &[300, 501], |x, _| x.sort(1, Order::Descending)),
+    ("largest of rows", &[20_000, 50], |x, y| (x * y).top_k(1, 4).0),
     ("batches of products", &[24, 2, 70, 41], |x, y| x.matmul(y.transpose())),
     ("batches of packed products", &[40, 64, 300], |x, y| x.transpose().matmul(y)),
     ("a few large products", &[3, 200, 300], |x, y| (x * 0.1).matmul(y.transpose())),
@@ -77,6 +79,7 @@ fn small_kernels_stay_on_one_thread() {
         (|x, _| x.tanh(), &[1_000], &[700_001]),
         (|x, _| x.sum(0), &[1_000, 10], &[100_003, 10]),
         (|x, _| x.sum(1), &[7, 1_000], &[7, 100_003]),
+        (|x, _| x.sort(1, Order::Ascending), &[10, 100], &[300, 501]),
         (|x, y| x.transpose().matmul(y), &[1_000, 12], &[40_000, 12]),
         (|x, y| x.matmul(y.transpose()), &[3, 20, 20], &[12, 100, 100]),
     ];

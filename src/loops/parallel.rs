@@ -39,7 +39,7 @@ impl Kernel {
         let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
         let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
         let mut check = |stmt: &Stmt| {
-            is_apart &= !matches!(stmt, Stmt::StoreRow { .. } | Stmt::Sort { .. });
+            is_apart &= !matches!(stmt, Stmt::StoreRow { .. });
             let of_contraction = match stmt {
                 Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
                     [lhs, rhs, out].map(|access| Some((access, 0)))
@@ -49,7 +49,7 @@ impl Kernel {
             let accesses = [stmt.read(), stmt.write()].into_iter().chain(of_contraction);
             for (access, beyond) in accesses.flatten() {
                 if written.contains(&access.buffer) {
-                    let section = if beyond == 0 { self.section(access, var) } else { None };
+                    let section = self.section(access, beyond, var);
                     let known = sections.entry(access.buffer).or_insert(section);
                     is_apart &= section.is_some() && *known == section;
                 }
@@ -59,8 +59,8 @@ impl Kernel {
         is_apart
     }
 
-    /// The section of each iteration, if the access stays in one.
-    fn section(&self, access: &Access, var: LoopVar) -> Option<Section> {
+    /// The section of each iteration, if the access stays in one, and so many elements beyond.
+    fn section(&self, access: &Access, beyond: i64, var: LoopVar) -> Option<Section> {
         let step = access.index.coefficient(var);
         if step <= 0 {
             return None;
@@ -78,7 +78,7 @@ impl Kernel {
             .fold(start, |sum, &(other, coefficient)| sum.plus(&Affine::var(other).scaled(coefficient)));
         let (lowest, highest) = self.range_of(&inner);
         let first = lowest.div_euclid(step);
-        let is_one = period >= sections && first == highest.div_euclid(step);
+        let is_one = period >= sections && first == (highest + beyond).div_euclid(step);
         is_one.then_some(Section { period, step, first })
     }
 }

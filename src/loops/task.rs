@@ -56,6 +56,18 @@ impl Program {
         found
     }
 
+    /// Puts what `f` makes of each kernel that is not repeated in its place; it may add buffers.
+    pub(crate) fn replace_kernels(&mut self, f: impl Fn(Kernel, &mut Vec<Buffer>) -> Vec<Kernel>) {
+        let mut tasks = Vec::with_capacity(self.tasks.len());
+        for task in std::mem::take(&mut self.tasks) {
+            match task {
+                Task::Run(kernel) => tasks.extend(f(kernel, &mut self.buffers).into_iter().map(Task::Run)),
+                repeat @ Task::Repeat(_) => tasks.push(repeat),
+            }
+        }
+        self.tasks = tasks;
+    }
+
     /// Calls `f` with every kernel, in the order of the tasks.
     pub fn each_kernel_mut(&mut self, mut f: impl FnMut(&mut Kernel)) {
         self.tasks.iter_mut().for_each(|task| task.each_kernel_mut(&mut f));

@@ -5,22 +5,15 @@ use super::cost::{DEEP, FEW_RESULTS, PIECES};
 use crate::loops::copy::{new_buffer, new_loop, new_value_of};
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program,
-    Stmt, Task,
+    Stmt,
 };
 
 /// Cuts such contractions of every kernel that is not repeated.
 pub(super) fn in_pieces(program: &mut Program) {
-    let mut tasks = Vec::with_capacity(program.tasks.len());
-    for task in std::mem::take(&mut program.tasks) {
-        match task {
-            Task::Run(kernel) => match Deep::of(&kernel) {
-                Some(deep) => tasks.extend(deep.kernels(&mut program.buffers).into_iter().map(Task::Run)),
-                None => tasks.push(Task::Run(kernel)),
-            },
-            repeat @ Task::Repeat(_) => tasks.push(repeat),
-        }
-    }
-    program.tasks = tasks;
+    program.replace_kernels(|kernel, buffers| match Deep::of(&kernel) {
+        Some(deep) => deep.kernels(buffers),
+        None => vec![kernel],
+    });
 }
 
 /// A kernel that is one contraction, after some scalars.

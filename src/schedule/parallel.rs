@@ -5,22 +5,12 @@ use super::cost::{LANES, LONG_BODY, PARALLEL, PIECE, PIECES, WASTED, instruction
 use super::forward::drop_unused;
 use crate::loops::copy::{joined, moved, new_buffer, new_loop, new_value};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, around_loop,
-    perfect_nest,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, around_loop, perfect_nest,
 };
 
 /// Marks what may run in parallel, and cuts loops into pieces for it.
 pub(super) fn parallel(program: &mut Program) {
-    let mut tasks = Vec::with_capacity(program.tasks.len());
-    for task in std::mem::take(&mut program.tasks) {
-        match task {
-            Task::Run(kernel) => {
-                tasks.extend(shared_out(kernel, &mut program.buffers).into_iter().map(Task::Run))
-            }
-            repeat @ Task::Repeat(_) => tasks.push(repeat),
-        }
-    }
-    program.tasks = tasks;
+    program.replace_kernels(shared_out);
 }
 
 /// The kernel, or what does the same in pieces.
@@ -42,7 +32,8 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
     if kernel.extent(var) < PIECES && stmt.any(&is_large) {
         return vec![kernel];
     }
-    let has_loops = body.iter().any(|stmt| matches!(stmt, Stmt::For { .. } | Stmt::Contract(_)));
+    let has_loops =
+        body.iter().any(|stmt| matches!(stmt, Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. }));
     let is_in_blocks = is_across(stmt, var);
     let leaves_some = is_in_blocks && !kernel.extent(var).is_multiple_of(LANES);
     if has_loops && parts.is_empty() && after.is_empty() && !leaves_some {

@@ -9,26 +9,16 @@ use super::cost::{
 use super::forward::drop_unused;
 use crate::loops::copy::{Copy, joined, new_buffer, new_loop, new_value};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Task, Var, around_loop,
+    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, around_loop,
     reads_and_writes,
 };
 
 /// Cuts such sums of every kernel that is not repeated.
 pub(super) fn in_blocks(program: &mut Program) {
-    let mut tasks = Vec::with_capacity(program.tasks.len());
-    for task in std::mem::take(&mut program.tasks) {
-        match task {
-            Task::Run(kernel) => match Columns::of(&kernel, &program.buffers) {
-                Some(columns) => {
-                    let [blocks, end] = columns.kernels(&mut program.buffers);
-                    tasks.extend([Task::Run(blocks), Task::Run(end)]);
-                }
-                None => tasks.push(Task::Run(kernel)),
-            },
-            repeat @ Task::Repeat(_) => tasks.push(repeat),
-        }
-    }
-    program.tasks = tasks;
+    program.replace_kernels(|kernel, buffers| match Columns::of(&kernel, buffers) {
+        Some(columns) => columns.kernels(buffers).into(),
+        None => vec![kernel],
+    });
 }
 
 /// A kernel that is one loop over columns, each with sums down the rows.
