@@ -26,6 +26,10 @@ const CASES: &[(&str, &[usize], Body)] = &[
     ("extrema of few columns", &[64_000, 37], |x, y| x.max(0) - (x - y).min(0)),
     ("places in few columns", &[64_010, 9], |x, y| (x * y).argmax(0).cast(F32)),
     ("products of few columns", &[6_400, 30], |x, y| (x * y * 0.001 + 1.0).prod(0)),
+    ("normalised channels", &[12, 20, 30, 31], |x, y| {
+        let means = y.mean(0).mean(2).mean(1);
+        x.batch_norm(means, means * 0.5, 1e-5)
+    }),
     ("few long rows", &[7, 100_003], |x, y| (x * y).tanh().mean(1)),
     ("several sums of few columns", &[64_010, 12], |x, y| (x.mean(0) + y.mean(0)) * y.max(0)),
     ("products of tall arrays", &[40_010, 12], |x, y| (x * 0.01).transpose().matmul(y)),

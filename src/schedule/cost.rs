@@ -52,6 +52,10 @@ pub(super) fn instructions(instr: &Instr) -> usize {
 /// The most pieces that a loop is cut into: enough for any number of cores, and few sums to add up.
 pub(super) const PIECES: usize = 32;
 
+/// Scalar instructions of an iteration that sums up along memory, at least, to be a share of its own: it fills vectors by
+/// itself.
+pub(super) const LONG_SUM: usize = 1 << 12;
+
 /// A contraction of at most so many results over a depth of at least so many is cut into pieces of the depth: it has too few
 /// results to share out, and partial sums take a thirtieth of its time.
 pub(super) const FEW_RESULTS: usize = 64 * 64;

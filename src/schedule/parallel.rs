@@ -1,7 +1,7 @@
 //! Shares large kernels out among threads: their outermost loop, cut into pieces where it would run on vectors or sums
 //! up. Every piece has sums of its own, which a small kernel adds up in order, so that results do not depend on threads.
 
-use super::cost::{LANES, LONG_BODY, PARALLEL, PIECE, PIECES, WASTED, instructions};
+use super::cost::{LANES, LONG_BODY, LONG_SUM, PARALLEL, PIECE, PIECES, WASTED, instructions};
 use super::forward::drop_unused;
 use crate::loops::copy::{joined, moved, new_buffer, new_loop, new_value};
 use crate::loops::{
@@ -32,8 +32,7 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
     if kernel.extent(var) < PIECES && stmt.any(&is_large) {
         return vec![kernel];
     }
-    let has_loops =
-        body.iter().any(|stmt| matches!(stmt, Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. }));
+    let has_loops = has_loops(&kernel, var, body);
     let is_in_blocks = is_across(stmt, var);
     let leaves_some = is_in_blocks && !kernel.extent(var).is_multiple_of(LANES);
     if has_loops && parts.is_empty() && after.is_empty() && !leaves_some {
@@ -65,6 +64,25 @@ fn is_across(stmt: &Stmt, var: LoopVar) -> bool {
     let Some(&innermost) = vars.last() else { return false };
     let accesses = body.iter().filter_map(|stmt| stmt.read());
     accesses.map(|(access, _)| &access.index).any(|index| index.is_across(innermost, LANES, var))
+}
+
+/// Whether there are loops in the loop over `var` that make each iteration long by itself.
+fn has_loops(kernel: &Kernel, var: LoopVar, body: &[Stmt]) -> bool {
+    let is_long = kernel.work(&instructions) / kernel.extent(var) >= LONG_SUM;
+    body.iter().any(|stmt| match stmt {
+        Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => true,
+        Stmt::Reduce { .. } => is_long && !is_down(stmt, var),
+        _ => false,
+    })
+}
+
+/// Whether a sum reads elements that lie far apart, of which those of the loop around it over `var` are neighbours.
+fn is_down(stmt: &Stmt, var: LoopVar) -> bool {
+    let Stmt::Reduce { var: row, body, .. } = stmt else { return false };
+    body.iter().any(|stmt| {
+        let is_across = |(access, _): (&Access, i64)| access.index.is_across(*row, LANES, var);
+        stmt.read().is_some_and(is_across) || is_down(stmt, var)
+    })
 }
 
 /// How a loop is cut.
