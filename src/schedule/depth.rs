@@ -32,8 +32,9 @@ impl<'k> Deep<'k> {
         let cut = *contraction.depth.first()?;
         let is_deep = count(&contraction.depth) >= DEEP && kernel.extent(cut) >= PIECES;
         let has_few_results = count(&contraction.rows) * count(&contraction.columns) <= FEW_RESULTS;
-        let pays = kernel.repeats == 0 && contraction.is_large(kernel) && is_deep && has_few_results;
-        pays.then_some(Deep { kernel, before, contraction, cut })
+        let pays = contraction.is_large(kernel) && is_deep && has_few_results;
+        let are_scalars = before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+        (pays && are_scalars && kernel.repeats == 0).then_some(Deep { kernel, before, contraction, cut })
     }
 
     fn kernels(&self, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
