@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Access, Affine, Kernel, LoopVar, Var};
+use super::{Access, Affine, Kernel, LoopVar, Stmt, Var};
 use crate::types::DType;
 
 /// From so many multiplications on, several threads may compute a part each.
@@ -68,6 +68,15 @@ impl Contraction {
             [offsets(&self.depth, &self.lhs), offsets(&self.depth, &self.rhs)],
             self.scale.is_some(),
         )
+    }
+}
+
+impl Kernel {
+    /// Whether there is a contraction that several threads may compute a part each of.
+    pub(crate) fn has_large_contraction(&self) -> bool {
+        let is_large =
+            |stmt: &Stmt| matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(self));
+        self.body.iter().any(|stmt| stmt.any(&is_large))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Place, Stmt, Var};
+use super::{Affine, Buffer, BufferId, Kernel, LoopVar, Place, Stmt, Var};
 use crate::types::DType;
 
 /// Replaces every scalar value and loop variable.
@@ -131,19 +131,4 @@ pub(crate) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
 pub(crate) fn new_buffer(buffers: &mut Vec<Buffer>, name: &str, dtype: DType, elements: usize) -> BufferId {
     buffers.push(Buffer { name: name.into(), dtype, elements, place: Place::Arena { offset: 0 } });
     BufferId(buffers.len() as u32 - 1)
-}
-
-/// Puts the results of several reductions together, part by part.
-pub(crate) fn joined(kernel: &mut Kernel, parts: &[Part], sums: &[Vec<Var>]) -> Vec<Stmt> {
-    let mut stmts = Vec::new();
-    for (number, part) in parts.iter().enumerate() {
-        let mut sum = sums[0][number];
-        for (at, terms) in sums.iter().enumerate().skip(1) {
-            let dst = if at + 1 == sums.len() { part.dst } else { new_value(kernel, part.dst) };
-            let instr = Instr::Binary(part.combine.join(), sum, terms[number]);
-            stmts.push(Stmt::Let { dst, instr });
-            sum = dst;
-        }
-    }
-    stmts
 }

@@ -6,6 +6,7 @@ mod contraction;
 pub(crate) mod copy;
 mod display;
 mod parallel;
+pub(crate) mod partial;
 mod scalar;
 mod special;
 mod task;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Access, Affine, BufferId, Contraction, Kernel, LoopVar, Stmt, reads_and_writes};
+use super::{Access, Affine, BufferId, Kernel, LoopVar, Stmt, reads_and_writes};
 
 /// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo `period`,
 /// lies in the iteration's section of `step` elements. A period is no shorter than all sections.
@@ -35,19 +35,12 @@ impl Kernel {
     pub(crate) fn is_independent(&self, before: &[Stmt], var: LoopVar, body: &[Stmt]) -> bool {
         let written = reads_and_writes(body).1;
         // Every thread computes the scalars anew.
-        let are_scalars = before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+        let are_scalars = before.iter().all(Stmt::is_let);
         let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
         let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
         let mut check = |stmt: &Stmt| {
             is_apart &= !matches!(stmt, Stmt::StoreRow { .. });
-            let of_contraction = match stmt {
-                Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
-                    [lhs, rhs, out].map(|access| Some((access, 0)))
-                }
-                _ => [None; 3],
-            };
-            let accesses = [stmt.read(), stmt.write()].into_iter().chain(of_contraction);
-            for (access, beyond) in accesses.flatten() {
+            for (access, beyond) in stmt.accesses() {
                 if written.contains(&access.buffer) {
                     let section = self.section(access, beyond, var);
                     let known = sections.entry(access.buffer).or_insert(section);

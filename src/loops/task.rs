@@ -1,6 +1,6 @@
 //! What a program does: kernels one after the other, some of them again and again.
 
-use super::{Buffer, BufferId, Instr, Kernel, Stmt};
+use super::{Buffer, BufferId, Instr, Kernel};
 
 /// Everything one call does: tasks, run in order, over buffers.
 #[derive(Clone, Debug, Default)]
@@ -42,11 +42,7 @@ impl Program {
 
     /// Whether any kernel may be shared out among threads, as a whole or by the contraction in it.
     pub fn uses_threads(&self) -> bool {
-        self.kernels().into_iter().any(|kernel| {
-            let is_large =
-                |stmt: &Stmt| matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(kernel));
-            kernel.is_parallel || kernel.body.iter().any(|stmt| stmt.any(&is_large))
-        })
+        self.kernels().into_iter().any(|kernel| kernel.is_parallel || kernel.has_large_contraction())
     }
 
     /// The repeats, outer ones first.

@@ -14,6 +14,11 @@ impl Stmt {
         }
     }
 
+    /// Whether the statement computes a scalar.
+    pub fn is_let(&self) -> bool {
+        matches!(self, Stmt::Let { .. })
+    }
+
     /// Whether the statement takes more than one scalar instruction.
     pub fn is_loop(&self) -> bool {
         match self {
@@ -77,6 +82,18 @@ impl Stmt {
             Stmt::Sort { positions, sorting, .. } => Some((positions, sorting.first as i64 - 1)),
             _ => None,
         }
+    }
+
+    /// All accesses of this statement itself, and how far beyond the index each may be. A contraction's move with its
+    /// own variables.
+    pub fn accesses(&self) -> impl Iterator<Item = (&Access, i64)> {
+        let of_contraction = match self {
+            Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
+                [lhs, rhs, out].map(|access| Some((access, 0)))
+            }
+            _ => [None; 3],
+        };
+        [self.read(), self.write()].into_iter().chain(of_contraction).flatten()
     }
 
     /// Replaces the buffers that this statement itself names.

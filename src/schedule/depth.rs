@@ -3,6 +3,7 @@
 
 use super::cost::{DEEP, FEW_RESULTS, PIECES};
 use crate::loops::copy::{new_buffer, new_loop, new_value_of};
+use crate::loops::partial::gathered;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program,
     Stmt,
@@ -33,8 +34,7 @@ impl<'k> Deep<'k> {
         let is_deep = count(&contraction.depth) >= DEEP && kernel.extent(cut) >= PIECES;
         let has_few_results = count(&contraction.rows) * count(&contraction.columns) <= FEW_RESULTS;
         let pays = contraction.is_large(kernel) && is_deep && has_few_results;
-        let are_scalars = before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
-        (pays && are_scalars && kernel.repeats == 0).then_some(Deep { kernel, before, contraction, cut })
+        (pays && before.iter().all(Stmt::is_let)).then_some(Deep { kernel, before, contraction, cut })
     }
 
     fn kernels(&self, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
@@ -60,14 +60,11 @@ impl<'k> Deep<'k> {
     }
 
     /// The sums of a piece, one beside the other.
-    fn sums(&self, buffer: BufferId, piece: &Affine) -> Access {
-        let mut step = 1;
-        let mut index = Affine::default();
-        for var in self.vars().rev() {
-            index = index.plus(&Affine::var(var).scaled(step));
-            step *= self.kernel.extent(var) as i64;
-        }
-        Access { buffer, index: index.plus(&piece.scaled(step)) }
+    fn sums(&self, buffer: BufferId, piece: Affine) -> Access {
+        let indices: Vec<Affine> = std::iter::once(piece).chain(self.vars().map(Affine::var)).collect();
+        let results = self.vars().map(|var| self.kernel.extent(var));
+        let extents: Vec<usize> = std::iter::once(PIECES).chain(results).collect();
+        Access { buffer, index: Affine::linear(&indices, &extents) }
     }
 
     /// The contraction of some depths from `start` on, to partial sums.
@@ -87,7 +84,7 @@ impl<'k> Deep<'k> {
         let mut kernel = Kernel { name: format!("{}: pieces", self.kernel.name), ..self.kernel.clone() };
         let piece = new_loop(&mut kernel, PIECES);
         let start = Affine::var(piece).scaled(height as i64);
-        let out = self.sums(sums, &Affine::var(piece));
+        let out = self.sums(sums, Affine::var(piece));
         let body = vec![self.part(&mut kernel, (&start, height), out)];
         kernel.body = vec![Stmt::For { var: piece, body }];
         kernel
@@ -96,7 +93,7 @@ impl<'k> Deep<'k> {
     fn rest(&self, sums: BufferId, height: usize, count: usize) -> Kernel {
         let mut kernel = Kernel { name: format!("{}: rest", self.kernel.name), ..self.kernel.clone() };
         let start = Affine::constant((PIECES * height) as i64);
-        let out = self.sums(sums, &Affine::constant(PIECES as i64));
+        let out = self.sums(sums, Affine::constant(PIECES as i64));
         kernel.body = vec![self.part(&mut kernel, (&start, count), out)];
         kernel
     }
@@ -105,12 +102,9 @@ impl<'k> Deep<'k> {
     fn end(&self, sums: BufferId, pieces: usize) -> Kernel {
         let mut kernel = self.kernel.clone();
         let Contraction { out, scale, dtype, .. } = self.contraction;
-        let piece = new_loop(&mut kernel, pieces);
-        let (value, sum) = (new_value_of(&mut kernel, *dtype), new_value_of(&mut kernel, *dtype));
-        let load = Instr::Load(self.sums(sums, &Affine::var(piece)));
-        let body = vec![Stmt::Let { dst: value, instr: load }];
-        let parts = vec![Part { dst: sum, combine: Combine::Sum, value }];
-        let mut inside = vec![Stmt::Reduce { var: piece, body, parts }];
+        let sum = new_value_of(&mut kernel, *dtype);
+        let parts = vec![Part { dst: sum, combine: Combine::Sum, value: sum }];
+        let mut inside = vec![gathered(&mut kernel, parts, pieces, |_, piece| self.sums(sums, piece))];
         let mut result = sum;
         if let Some(scale) = *scale {
             let mut push = |instr| {

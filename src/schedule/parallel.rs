@@ -3,9 +3,10 @@
 
 use super::cost::{LANES, LONG_BODY, LONG_SUM, PARALLEL, PIECE, PIECES, WASTED, instructions};
 use super::forward::drop_unused;
-use crate::loops::copy::{joined, moved, new_buffer, new_loop, new_value};
+use crate::loops::copy::{moved, new_buffer, new_loop};
+use crate::loops::partial::{gathered, with_rest};
 use crate::loops::{
-    Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, around_loop, perfect_nest,
+    Access, Affine, Buffer, BufferId, Kernel, LoopVar, Part, Program, Stmt, around_loop, perfect_nest,
 };
 
 /// Marks what may run in parallel, and cuts loops into pieces for it.
@@ -15,7 +16,8 @@ pub(super) fn parallel(program: &mut Program) {
 
 /// The kernel, or what does the same in pieces.
 fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
-    if kernel.repeats > 0 || kernel.work(&instructions) < PARALLEL {
+    let work = kernel.work(&instructions);
+    if work < PARALLEL {
         return vec![kernel];
     }
     let Some((before, stmt, after)) = around_loop(&kernel.body) else { return vec![kernel] };
@@ -28,11 +30,10 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
         return vec![kernel];
     }
     // Few large contractions are each shared out.
-    let is_large = |stmt: &Stmt| matches!(stmt, Stmt::Contract(contraction) if contraction.is_large(&kernel));
-    if kernel.extent(var) < PIECES && stmt.any(&is_large) {
+    if kernel.extent(var) < PIECES && kernel.has_large_contraction() {
         return vec![kernel];
     }
-    let has_loops = has_loops(&kernel, var, body);
+    let has_loops = has_loops(var, body, work / kernel.extent(var));
     let is_in_blocks = is_across(stmt, var);
     let leaves_some = is_in_blocks && !kernel.extent(var).is_multiple_of(LANES);
     if has_loops && parts.is_empty() && after.is_empty() && !leaves_some {
@@ -45,8 +46,7 @@ fn shared_out(kernel: Kernel, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
         false => PIECE,
     };
     let Some(pieces) = Pieces::of(kernel.extent(var), unit) else { return vec![kernel] };
-    let is_long =
-        !body.iter().any(Stmt::is_loop) && kernel.work(&instructions) > LONG_BODY * kernel.extent(var);
+    let is_long = !body.iter().any(Stmt::is_loop) && work > LONG_BODY * kernel.extent(var);
     let even = Pieces::even(kernel.extent(var)).filter(|_| is_long && pieces.rest > 0);
     let pieces = even.unwrap_or(pieces);
     let known = buffers.len();
@@ -66,12 +66,11 @@ fn is_across(stmt: &Stmt, var: LoopVar) -> bool {
     accesses.map(|(access, _)| &access.index).any(|index| index.is_across(innermost, LANES, var))
 }
 
-/// Whether there are loops in the loop over `var` that make each iteration long by itself.
-fn has_loops(kernel: &Kernel, var: LoopVar, body: &[Stmt]) -> bool {
-    let is_long = kernel.work(&instructions) / kernel.extent(var) >= LONG_SUM;
+/// Whether there are loops in the loop over `var` that make each iteration, of so many instructions, long by itself.
+fn has_loops(var: LoopVar, body: &[Stmt], instructions: usize) -> bool {
     body.iter().any(|stmt| match stmt {
         Stmt::For { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => true,
-        Stmt::Reduce { .. } => is_long && !is_down(stmt, var),
+        Stmt::Reduce { .. } => instructions >= LONG_SUM && !is_down(stmt, var),
         _ => false,
     })
 }
@@ -170,20 +169,19 @@ impl Cut<'_> {
         let Pieces { count, length, rest } = self.pieces;
         kernel.extents[self.var.index()] = rest;
         kernel.body = self.before.to_vec();
-        let mut fresh = || -> Vec<Part> {
-            let renamed = |part: &Part| Part { dst: new_value(&mut kernel, part.dst), ..*part };
-            self.parts.iter().map(renamed).collect()
-        };
-        if rest == 0 {
-            self.add_up(&mut kernel, self.parts.to_vec(), sums);
-        } else {
-            let (all, own) = (fresh(), fresh());
-            let dst = |parts: &[Part]| parts.iter().map(|part| part.dst).collect();
-            let results = [dst(&all), dst(&own)];
-            kernel.body.push(self.looped(self.moved(Affine::constant((count * length) as i64)), own));
-            self.add_up(&mut kernel, all, sums);
-            let joins = joined(&mut kernel, self.parts, &results);
-            kernel.body.extend(joins);
+        let left = |parts| self.looped(self.moved(Affine::constant((count * length) as i64)), parts);
+        match (self.parts, rest) {
+            ([], 0) => {}
+            ([], _) => kernel.body.push(left(vec![])),
+            (parts, 0) => {
+                let all = self.add_up(&mut kernel, parts.to_vec(), sums);
+                kernel.body.push(all);
+            }
+            (parts, _) => {
+                let all = |kernel: &mut Kernel, parts| self.add_up(kernel, parts, sums);
+                let stmts = with_rest(&mut kernel, parts, all, |_, parts| left(parts));
+                kernel.body.extend(stmts);
+            }
         }
         kernel.body.extend_from_slice(self.after);
         drop_unused(&mut kernel);
@@ -191,18 +189,8 @@ impl Cut<'_> {
     }
 
     /// The sums of all pieces.
-    fn add_up(&self, kernel: &mut Kernel, mut parts: Vec<Part>, sums: &[BufferId]) {
-        if parts.is_empty() {
-            return;
-        }
-        let piece = new_loop(kernel, self.pieces.count);
-        let mut body = Vec::with_capacity(parts.len());
-        for (part, &buffer) in parts.iter_mut().zip(sums) {
-            part.value = new_value(kernel, part.dst);
-            let load = Instr::Load(Access { buffer, index: Affine::var(piece) });
-            body.push(Stmt::Let { dst: part.value, instr: load });
-        }
-        kernel.body.push(Stmt::Reduce { var: piece, body, parts });
+    fn add_up(&self, kernel: &mut Kernel, parts: Vec<Part>, sums: &[BufferId]) -> Stmt {
+        gathered(kernel, parts, self.pieces.count, |number, index| Access { buffer: sums[number], index })
     }
 }
 

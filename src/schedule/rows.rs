@@ -7,7 +7,8 @@ use super::cost::{
     BLOCK, FAR, NEAR, PARALLEL, PIECE, PIECES, ROWS_AT_ONCE, TALL, UNROLLED_STATEMENTS, instructions,
 };
 use super::forward::drop_unused;
-use crate::loops::copy::{Copy, joined, new_buffer, new_loop, new_value};
+use crate::loops::copy::{Copy, new_buffer, new_loop, new_value};
+use crate::loops::partial::{fresh, gathered, joined, with_rest};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, around_loop,
     reads_and_writes,
@@ -83,11 +84,7 @@ impl<'k> Columns<'k> {
         let sums: Vec<Sums<'_>> = body.iter().filter_map(Sums::of).collect();
         let is_simple =
             |stmt: &Stmt| matches!(stmt, Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Reduce { .. });
-        if kernel.repeats > 0
-            || !before.iter().all(is_let)
-            || !body.iter().all(is_simple)
-            || !are_apart(body, &sums)
-        {
+        if !before.iter().all(Stmt::is_let) || !body.iter().all(is_simple) || !are_apart(body, &sums) {
             return None;
         }
         let rows = kernel.extent(sums.first()?.row);
@@ -112,10 +109,15 @@ impl<'k> Columns<'k> {
         [self.in_blocks(&homes), self.end(&homes)]
     }
 
+    /// The scalars of a column. Those that depend on its sums are of no use in blocks, and dropped there.
+    fn lets(&self) -> Vec<Stmt> {
+        self.body.iter().filter(|stmt| stmt.is_let()).cloned().collect()
+    }
+
     /// The sum of a block and a column.
-    fn sum(&self, buffer: BufferId, block: LoopVar) -> Access {
+    fn sum(&self, buffer: BufferId, block: Affine) -> Access {
         let columns = self.kernel.extent(self.column) as i64;
-        Access { buffer, index: Affine::var(block).scaled(columns).plus(&Affine::var(self.column)) }
+        Access { buffer, index: block.scaled(columns).plus(&Affine::var(self.column)) }
     }
 
     fn in_blocks(&self, homes: &[Vec<BufferId>]) -> Kernel {
@@ -145,7 +147,7 @@ impl<'k> Columns<'k> {
 
     /// Each column from the start of a block down to its end.
     fn down(&self, kernel: &mut Kernel, block: LoopVar, start: &Affine, homes: &[Vec<BufferId>]) -> Stmt {
-        let mut inside: Vec<Stmt> = self.body.iter().filter(|stmt| is_let(stmt)).cloned().collect();
+        let mut inside = self.lets();
         for (sums, homes) in self.sums().zip(homes) {
             inside.push(sums.of_rows(kernel, start, self.blocks.height, sums.parts.to_vec()));
             inside.extend(self.stores(sums.parts, block, homes));
@@ -183,7 +185,7 @@ impl<'k> Columns<'k> {
         mut terms: Vec<Vec<Var>>,
         (block, homes): (LoopVar, &[BufferId]),
     ) -> Vec<Stmt> {
-        let mut body: Vec<Stmt> = self.body.iter().take_while(|stmt| is_let(stmt)).cloned().collect();
+        let mut body = self.lets();
         for row in 0..count {
             let at = first.plus(&Affine::constant(row as i64));
             let copy = Copy::of(kernel, sums.body, sums.row, &at);
@@ -205,13 +207,14 @@ impl<'k> Columns<'k> {
         homes: &[BufferId],
     ) -> (Vec<Stmt>, Vec<Var>) {
         let values: Vec<Var> = parts.iter().map(|part| new_value(kernel, part.dst)).collect();
-        let load = |(&dst, &buffer)| Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, block)) };
+        let load =
+            |(&dst, &buffer)| Stmt::Let { dst, instr: Instr::Load(self.sum(buffer, Affine::var(block))) };
         (values.iter().zip(homes).map(load).collect(), values)
     }
 
     fn stores(&self, parts: &[Part], block: LoopVar, homes: &[BufferId]) -> Vec<Stmt> {
         let store = |(part, &buffer): (&Part, &BufferId)| Stmt::Store {
-            access: self.sum(buffer, block),
+            access: self.sum(buffer, Affine::var(block)),
             value: part.dst,
         };
         parts.iter().zip(homes).map(store).collect()
@@ -237,21 +240,14 @@ impl<'k> Columns<'k> {
 
     fn all(&self, kernel: &mut Kernel, sums: Sums<'_>, homes: &[BufferId]) -> Vec<Stmt> {
         let Blocks { count, height, rest, .. } = self.blocks;
-        let block = new_loop(kernel, count);
-        let (body, values) = self.loads(kernel, sums.parts, block, homes);
-        let of_blocks = |parts: Vec<Part>| {
-            let parts = parts.into_iter().zip(values).map(|(part, value)| Part { value, ..part }).collect();
-            Stmt::Reduce { var: block, body, parts }
+        let of_blocks = |kernel: &mut Kernel, parts| {
+            gathered(kernel, parts, count, |number, block| self.sum(homes[number], block))
         };
         if rest == 0 {
-            return vec![of_blocks(sums.parts.to_vec())];
+            return vec![of_blocks(kernel, sums.parts.to_vec())];
         }
-        let (all, own) = (fresh(kernel, sums.parts), fresh(kernel, sums.parts));
-        let results = [&all, &own].map(|parts| parts.iter().map(|part| part.dst).collect());
         let start = Affine::constant((count * height) as i64);
-        let mut stmts = vec![sums.of_rows(kernel, &start, rest, own), of_blocks(all)];
-        stmts.extend(joined(kernel, sums.parts, &results));
-        stmts
+        with_rest(kernel, sums.parts, of_blocks, |kernel, parts| sums.of_rows(kernel, &start, rest, parts))
     }
 }
 
@@ -287,25 +283,16 @@ impl Blocks {
     }
 }
 
-fn is_let(stmt: &Stmt) -> bool {
-    matches!(stmt, Stmt::Let { .. })
-}
-
 /// Whether what is summed up depends on no other sum, and on nothing that is stored.
 fn are_apart(body: &[Stmt], sums: &[Sums<'_>]) -> bool {
     let written = reads_and_writes(body).1;
     let mut late: BTreeSet<Var> = BTreeSet::new();
     for stmt in body {
-        if is_let(stmt) && stmt.uses().iter().any(|var| late.contains(var)) || !is_let(stmt) {
+        if !stmt.is_let() || stmt.uses().iter().any(|var| late.contains(var)) {
             late.extend(stmt.makes());
         }
     }
-    let is_early = |stmt: &Stmt| is_let(stmt) && stmt.uses().iter().all(|var| !late.contains(var));
+    let is_early = |stmt: &Stmt| stmt.is_let() && stmt.uses().iter().all(|var| !late.contains(var));
     sums.iter()
         .all(|sums| sums.body.iter().all(is_early) && reads_and_writes(sums.body).0.is_disjoint(&written))
-}
-
-/// The same reductions with results of their own.
-fn fresh(kernel: &mut Kernel, parts: &[Part]) -> Vec<Part> {
-    parts.iter().map(|part| Part { dst: new_value(kernel, part.dst), ..part.clone() }).collect()
 }

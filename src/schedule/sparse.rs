@@ -205,7 +205,7 @@ impl<'k> Update<'k> {
         let is_update = kernel.repeats == 0
             && extents.iter().product::<usize>() == elements
             && in_place.out.index == all.index
-            && before.iter().all(|stmt| matches!(stmt, Stmt::Let { .. }));
+            && before.iter().all(Stmt::is_let);
         is_update.then_some(Update { kernel, before, in_place })
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::cost::SPLIT_STATEMENTS;
-use crate::loops::copy::{Copy, is_copyable, joined, new_loop, new_value};
+use crate::loops::copy::{Copy, is_copyable, new_loop, new_value};
+use crate::loops::partial::joined;
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var};
 
 /// Cuts the loops of every kernel; returns whether there were some to be cut.

@@ -3,7 +3,8 @@
 
 use super::cost::{UNROLLED, UNROLLED_STATEMENTS};
 use super::loop_fusion::fuse_inside;
-use crate::loops::copy::{Copy, is_copyable, joined};
+use crate::loops::copy::{Copy, is_copyable};
+use crate::loops::partial::joined;
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Program, Stmt, Var};
 
 /// Writes out the small loops of every kernel; loops that come to stand side by side are fused. Returns whether there

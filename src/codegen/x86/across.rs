@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 
 use super::access::is_lane;
-use crate::loops::copy::{Copy, joined, moved, new_loop, new_value};
+use crate::loops::copy::{Copy, moved, new_loop, new_value};
+use crate::loops::partial::joined;
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest};
 
 /// The longest body, in statements, that is written once for each lane.

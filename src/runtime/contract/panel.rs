@@ -20,7 +20,7 @@ pub(super) const fn elements<T>() -> usize {
     BYTES / size_of::<T>()
 }
 
-/// This thread's panel, for a contraction that it computes from beginning to end.
-pub(super) fn panel<T>() -> *mut T {
+/// Where this thread's panel begins, for a contraction that it computes from beginning to end.
+pub(super) fn start<T>() -> *mut T {
     PANEL.with(|panel| panel.start().cast())
 }

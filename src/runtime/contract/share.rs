@@ -136,7 +136,7 @@ impl<T: Real> Panel<T> {
         let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
         let part = Part { from, depth, lanes, is_along: is_run(depth) };
         // SAFETY: the caller's promise.
-        unsafe { pack(part, panel::panel(), self.vectors) };
+        unsafe { pack(part, panel::start(), self.vectors) };
     }
 
     #[inline(always)]
@@ -159,7 +159,7 @@ impl<T: Real> Panel<T> {
         let is_along = is_copied && is_run(left_depth);
         let left_part = Part { from: left.operand, depth: left_depth, lanes: &[], is_along };
         let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * DEEPEST];
-        let packed = panel::panel::<T>();
+        let packed = panel::start::<T>();
         for part in tiles_of::<ROWS>(rows) {
             let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
             if is_copied {

@@ -244,7 +244,7 @@ fn what_is_not_finite_stays_where_it_belongs() {
         let mut found = vec![1.0f32; out];
         // SAFETY: the tables are made for vectors of these lengths; the panel is this thread's, and as long as it says.
         unsafe {
-            std::slice::from_raw_parts_mut(panel::panel(), panel::elements::<f32>()).fill(f32::NAN);
+            std::slice::from_raw_parts_mut(panel::start(), panel::elements::<f32>()).fill(f32::NAN);
             (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), found.as_mut_ptr(), 1.0);
         }
         for (at, x) in found.iter().enumerate() {
