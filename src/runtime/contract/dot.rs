@@ -50,27 +50,47 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     column: usize,
 ) {
     let Operands { rows: left, columns: right, out, scale, .. } = operands;
-    let (rows, columns) = (&left.out[row..row + ROWS], &right.out[column..column + COLUMNS]);
+    let columns = &right.out[column..column + COLUMNS];
     let is_side_by_side = is_run(columns);
     // SAFETY: the caller's promise.
     unsafe {
-        let lanes = sums::<V, ROWS, COLUMNS>(operands, row, column);
-        for row in 0..ROWS {
-            let mut quad = [V::splat(V::Element::default()); 4];
-            quad[..COLUMNS].copy_from_slice(&lanes[row]);
-            let sums = V::sums_of_lanes(quad);
-            let start = out.offset(rows[row] as isize);
-            if is_side_by_side && scale.is_none() {
-                let sums: [V::Element; COLUMNS] = std::array::from_fn(|column| sums[column]);
-                start.offset(columns[0] as isize).cast::<[V::Element; COLUMNS]>().write(sums);
-                continue;
-            }
-            for column in 0..COLUMNS {
-                let at = start.offset(columns[column] as isize);
-                *at = scale.map_or(sums[column], |scale| *at + sums[column] * scale);
+        let totals = totals(sums::<V, ROWS, COLUMNS>(operands, row, column));
+        for (totals, &row) in totals.iter().zip(&left.out[row..row + ROWS]) {
+            let start = out.offset(row as isize);
+            match scale {
+                None if is_side_by_side => {
+                    let to = start.offset(columns[0] as isize);
+                    to.copy_from_nonoverlapping(totals.as_ptr(), COLUMNS);
+                }
+                _ => {
+                    for (&column, &total) in columns.iter().zip(totals) {
+                        let at = start.offset(column as isize);
+                        *at = scale.map_or(total, |scale| *at + total * scale);
+                    }
+                }
             }
         }
     }
+}
+
+/// Each vector's lanes added up.
+#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
+#[inline(always)]
+unsafe fn totals<V: Vector, const ROWS: usize, const COLUMNS: usize>(
+    sums: [[V; COLUMNS]; ROWS],
+) -> [[V::Element; 4]; ROWS] {
+    let mut totals = [[V::Element::default(); 4]; ROWS];
+    for row in 0..ROWS {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut quad = [V::splat(V::Element::default()); 4];
+            for column in 0..COLUMNS {
+                quad[column] = sums[row][column];
+            }
+            totals[row] = V::sums_of_lanes(quad);
+        }
+    }
+    totals
 }
 
 /// The products' sums, lane by lane.
