@@ -49,12 +49,20 @@ unsafe fn row_by_row<V: Vector>(
     let stride = vectors * V::LANES;
     let strip = stride * part.depth.len();
     for group in (0..strips).step_by(GROUP) {
+        let count = GROUP.min(strips - group);
+        let at =
+            |offset: i32| part.from.wrapping_offset(start + offset as isize).wrapping_add(group * stride);
         for (row, &offset) in part.depth.iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe {
-                let mut from = part.from.offset(start + offset as isize).add(group * stride);
+                if let Some(&ahead) = part.depth.get(row + AHEAD) {
+                    for vector in 0..count * vectors {
+                        V::prefetch(at(ahead).wrapping_add(vector * V::LANES));
+                    }
+                }
+                let mut from = at(offset);
                 let mut to = to.add(group * strip + row * stride);
-                for _ in group..(group + GROUP).min(strips) {
+                for _ in 0..count {
                     for vector in 0..vectors {
                         V::load(from.add(vector * V::LANES)).store(to.add(vector * V::LANES));
                     }
@@ -66,7 +74,10 @@ unsafe fn row_by_row<V: Vector>(
 }
 
 /// So many strips are written at a time: more would compete for the same lines of the first cache.
-const GROUP: usize = 2;
+const GROUP: usize = 4;
+
+/// Rows that are asked for ahead: they may lie in as many pages.
+const AHEAD: usize = 8;
 
 #[inline(always)]
 unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
