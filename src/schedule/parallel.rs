@@ -75,11 +75,11 @@ fn has_loops(var: LoopVar, body: &[Stmt], instructions: usize) -> bool {
     })
 }
 
-/// Whether a sum reads elements that lie far apart, of which those of the loop around it over `var` are neighbours.
+/// Whether a sum reads elements that lie apart, of which those of the loop around it over `var` are neighbours.
 fn is_down(stmt: &Stmt, var: LoopVar) -> bool {
     let Stmt::Reduce { var: row, body, .. } = stmt else { return false };
     body.iter().any(|stmt| {
-        let is_across = |(access, _): (&Access, i64)| access.index.is_across(*row, LANES, var);
+        let is_across = |(access, _): (&Access, i64)| access.index.is_across(*row, 2, var);
         stmt.read().is_some_and(is_across) || is_down(stmt, var)
     })
 }

@@ -44,10 +44,12 @@ impl Plan {
         // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
-        // Vectors of sums are added up at the end; what the second cache does not hold is waited for.
+        // Vectors of sums are added up at the end; what the second cache does not hold is waited for, as is what is
+        // read under masks alone.
         let vectors = depth_run.div_ceil(V::LANES) * depth / depth_run;
-        let waits = if columns * depth > NEAR { vectors / 3 } else { 0 };
-        let cost = rows * columns * (vectors + waits + 8);
+        let waits = if columns * depth > NEAR { vectors / 10 } else { 0 };
+        let ending = if depth_run < V::LANES { 8 } else { 3 };
+        let cost = rows * columns * (vectors + waits + ending);
         match V::MASKS && cost < best.cost {
             true => Plan { way: Way::Dots, is_swapped: false, cost },
             false => best,
@@ -61,10 +63,10 @@ impl Plan {
         // Vectors that runs are cut into, and vectors that are packed full.
         let cut = columns / right.run * right.run.div_ceil(V::LANES);
         let full = columns.div_ceil(V::LANES);
-        // A vector beside no other is multiplied a sixth slower, or half as fast where an element takes an instruction
-        // of its own.
+        // A vector beside no other waits for the elements it is multiplied with, or is multiplied half as fast where
+        // an element takes an instruction of its own.
         let height = match (full, V::MASKS) {
-            (1, true) => rows + rows / 6,
+            (1, true) => rows * 8 / 5,
             (1, false) => 2 * rows,
             _ => rows,
         };
