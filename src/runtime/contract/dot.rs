@@ -74,7 +74,6 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
 }
 
 /// Each vector's lanes added up.
-#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
 #[inline(always)]
 unsafe fn totals<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     sums: [[V; COLUMNS]; ROWS],
@@ -84,9 +83,7 @@ unsafe fn totals<V: Vector, const ROWS: usize, const COLUMNS: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let mut quad = [V::splat(V::Element::default()); 4];
-            for column in 0..COLUMNS {
-                quad[column] = sums[row][column];
-            }
+            quad[..COLUMNS].copy_from_slice(&sums[row]);
             totals[row] = V::sums_of_lanes(quad);
         }
     }

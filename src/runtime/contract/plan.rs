@@ -44,12 +44,13 @@ impl Plan {
         // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
-        // Vectors of sums are added up at the end; what the second cache does not hold is waited for, as is what is
-        // read under masks alone.
-        let vectors = depth_run.div_ceil(V::LANES) * depth / depth_run;
+        // Every run begins anew, and vectors of sums are added up at the end; what the second cache does not hold is
+        // waited for, as is what is read under masks alone.
+        let runs = depth / depth_run;
+        let vectors = depth_run.div_ceil(V::LANES) * runs;
         let waits = if columns * depth > NEAR { vectors / 10 } else { 0 };
-        let ending = if depth_run < V::LANES { 8 } else { 3 };
-        let cost = rows * columns * (vectors + waits + ending);
+        let ending = if depth_run < V::LANES { 7 } else { 2 };
+        let cost = rows * columns * (vectors + waits + 4 * runs / 3 + ending);
         match V::MASKS && cost < best.cost {
             true => Plan { way: Way::Dots, is_swapped: false, cost },
             false => best,
@@ -95,16 +96,24 @@ impl Plan {
 #[inline(always)]
 fn packing<V: Vector, T>(side: &Side<T>) -> usize {
     let is_along = side.depth.len() >= V::LANES && steps_by_one(side.depth, V::LANES);
+    // Blocks that two runs of depths meet in are copied an element at a time.
+    let is_broken = || {
+        let ends = |pair: &[i32]| pair[1] - pair[0] != 1;
+        let run = side.depth[..side.depth.len().min(4 * V::LANES)].windows(2).position(ends);
+        run.is_some_and(|last| !(last + 1).is_multiple_of(V::LANES))
+    };
     // Ends of runs would cut many vectors.
     let is_cut = (V::LANES..4 * V::LANES).contains(&side.run)
         && side.run < side.offsets.len()
         && !side.run.is_multiple_of(V::LANES);
     if steps_by_one(side.offsets, V::LANES) && !is_cut {
         6
-    } else if is_along {
+    } else if is_along && !is_broken() {
         if V::MASKS { 10 } else { 18 }
     } else if side.depth.len() < V::LANES {
         4 * V::LANES
+    } else if V::MASKS {
+        40
     } else {
         24
     }

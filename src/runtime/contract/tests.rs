@@ -156,8 +156,10 @@ fn convolutions_are_computed_in_every_way() {
     let cases = [
         ([3, 1, 6, 32], false, Way::InPlace, false),
         ([2, 5, 4, 18], false, Way::InPlace, false),
-        ([2, 3, 16, 14], false, Way::Packed, true),
+        ([2, 3, 16, 14], false, Way::InPlace, false),
         ([2, 3, 16, 14], true, Way::Packed, true),
+        ([2, 16, 16, 12], false, Way::Packed, true),
+        ([8, 3, 16, 20], true, Way::Packed, false),
         ([3, 1, 6, 32], true, Way::Dots, false),
         ([3, 1, 5, 32], true, Way::Dots, false),
     ];
