@@ -32,6 +32,13 @@ const CASES: &[(&str, &[usize], Body)] = &[
     }),
     ("few long rows", &[7, 100_003], |x, y| (x * y).tanh().mean(1)),
     ("several sums of few columns", &[64_010, 12], |x, y| (x.mean(0) + y.mean(0)) * y.max(0)),
+    ("deviations of few columns", &[70_001, 10], |x, y| (x - x.mean(0)).square().mean(0).sqrt() * y.max(0)),
+    ("deviations of long columns", &[1600, 700], |x, y| x / (x.variance(0) + 1.0) + y.index(0, 3)),
+    ("moments of columns", &[64_000, 20], |x, _| {
+        let apart = x - x.mean(0);
+        let scaled = apart / (apart.square().mean(0) + 1.0).sqrt();
+        (scaled * scaled * scaled).mean(0)
+    }),
     ("products of tall arrays", &[40_010, 12], |x, y| (x * 0.01).transpose().matmul(y)),
     ("sorted rows", &[300, 501], |x, _| x.sort(1, Order::Descending)),
     ("largest of rows", &[20_000, 50], |x, y| (x * y).top_k(1, 4).0),
@@ -91,4 +98,10 @@ fn small_kernels_stay_on_one_thread() {
         assert!(!is_shared(small, body), "{small:?}");
         assert!(is_shared(large, body), "{large:?}");
     }
+}
+
+/// Sums down a few columns fill vectors with these, which a share of a single column would not.
+#[test]
+fn columns_side_by_side_are_not_shared_out_one_by_one() {
+    assert!(!is_shared(&[500, 500, 8], |x, y| (x * y).slice(1, 0..499).sum(1).sum(0)));
 }

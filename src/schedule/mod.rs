@@ -20,6 +20,7 @@ mod repeat;
 mod rows;
 mod sparse;
 mod split;
+mod stages;
 mod unroll;
 
 use crate::error::{Error, Result};

@@ -1,25 +1,34 @@
 //! Sums down columns, in blocks of rows: each gives a row of partial sums, which a small kernel puts together. Threads share
 //! the blocks; columns that no cache holds are read nearly in the order they lie in.
 
-use std::collections::BTreeSet;
-
 use super::cost::{
     BLOCK, FAR, NEAR, PARALLEL, PIECE, PIECES, ROWS_AT_ONCE, TALL, UNROLLED_STATEMENTS, instructions,
 };
 use super::forward::drop_unused;
+use super::stages::{first_dependent, in_stages};
 use crate::loops::copy::{Copy, new_buffer, new_loop, new_value};
 use crate::loops::partial::{fresh, gathered, joined, with_rest};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, around_loop,
-    reads_and_writes,
 };
 
 /// Cuts such sums of every kernel that is not repeated.
 pub(super) fn in_blocks(program: &mut Program) {
-    program.replace_kernels(|kernel, buffers| match Columns::of(&kernel, buffers) {
-        Some(columns) => columns.kernels(buffers).into(),
-        None => vec![kernel],
-    });
+    program.replace_kernels(|kernel, buffers| cut(&kernel, buffers).unwrap_or_else(|| vec![kernel]));
+}
+
+/// The kernel in blocks, or in stages of which each is in blocks.
+fn cut(kernel: &Kernel, buffers: &mut Vec<Buffer>) -> Option<Vec<Kernel>> {
+    if let Some(columns) = Columns::of(kernel, buffers) {
+        return Some(columns.kernels(buffers).into());
+    }
+    let known = buffers.len();
+    let stages = in_stages(kernel, buffers)?;
+    let kernels: Option<Vec<Vec<Kernel>>> = stages.iter().map(|stage| cut(stage, buffers)).collect();
+    if kernels.is_none() {
+        buffers.truncate(known);
+    }
+    Some(kernels?.concat())
 }
 
 /// A kernel that is one loop over columns, each with sums down the rows.
@@ -84,7 +93,11 @@ impl<'k> Columns<'k> {
         let sums: Vec<Sums<'_>> = body.iter().filter_map(Sums::of).collect();
         let is_simple =
             |stmt: &Stmt| matches!(stmt, Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Reduce { .. });
-        if !before.iter().all(Stmt::is_let) || !body.iter().all(is_simple) || !are_apart(body, &sums) {
+        let is_flat = |sums: &Sums<'_>| sums.body.iter().all(Stmt::is_let);
+        if !before.iter().all(Stmt::is_let) || !body.iter().all(is_simple) || !sums.iter().all(is_flat) {
+            return None;
+        }
+        if first_dependent(body).is_some() {
             return None;
         }
         let rows = kernel.extent(sums.first()?.row);
@@ -281,18 +294,4 @@ impl Blocks {
         let blocks = Blocks { count: PIECES, height, rest, are_far: false };
         (is_narrow && pays).then_some(blocks)
     }
-}
-
-/// Whether what is summed up depends on no other sum, and on nothing that is stored.
-fn are_apart(body: &[Stmt], sums: &[Sums<'_>]) -> bool {
-    let written = reads_and_writes(body).1;
-    let mut late: BTreeSet<Var> = BTreeSet::new();
-    for stmt in body {
-        if !stmt.is_let() || stmt.uses().iter().any(|var| late.contains(var)) {
-            late.extend(stmt.makes());
-        }
-    }
-    let is_early = |stmt: &Stmt| stmt.is_let() && stmt.uses().iter().all(|var| !late.contains(var));
-    sums.iter()
-        .all(|sums| sums.body.iter().all(is_early) && reads_and_writes(sums.body).0.is_disjoint(&written))
 }
