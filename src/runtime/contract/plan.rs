@@ -23,8 +23,11 @@ pub(super) struct Plan {
     cost: usize,
 }
 
-/// A right operand of so many elements is held by the second cache beside all else.
-const NEAR: usize = 1 << 17;
+/// A right operand of so many bytes is held by the second cache beside all else.
+const NEAR: usize = 512 << 10;
+
+/// Rows of so many bytes are held by the first cache, a tile's of both operands.
+const LONG: usize = 4 << 10;
 
 /// One that is not is read in place by at most so many rows: two tiles.
 const FEW_ROWS: usize = 24;
@@ -44,12 +47,16 @@ impl Plan {
         // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
-        // Every run begins anew, and vectors of sums are added up at the end; what the second cache does not hold is
-        // waited for, as is what is read under masks alone.
+        // Every run begins anew, and lanes are added up at the end; what is read under masks alone is waited for, and
+        // so is what a cache does not hold.
         let runs = depth / depth_run;
         let vectors = depth_run.div_ceil(V::LANES) * runs;
-        let waits = if columns * depth > NEAR { vectors / 10 } else { 0 };
-        let ending = if depth_run < V::LANES { 7 } else { 2 };
+        let ending = V::LANES / 8 + if depth_run < V::LANES { 5 } else { 0 };
+        let waits = match depth * size_of::<T>() {
+            long if long > LONG => vectors / 3,
+            long if long * columns > NEAR => vectors / 10,
+            _ => 0,
+        };
         let cost = rows * columns * (vectors + waits + 4 * runs / 3 + ending);
         match V::MASKS && cost < best.cost {
             true => Plan { way: Way::Dots, is_swapped: false, cost },
@@ -84,7 +91,9 @@ impl Plan {
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
         let (crowd, few_tiles) = if V::MASKS { (PERIOD, usize::MAX) } else { (PERIOD / 2, 64) };
         let is_near = rows <= FEW_ROWS
-            || rows <= few_tiles && columns * depth <= NEAR && !steps_by_multiple::<T>(right.depth, crowd);
+            || rows <= few_tiles
+                && columns * depth * size_of::<T>() <= NEAR
+                && !steps_by_multiple::<T>(right.depth, crowd);
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },
