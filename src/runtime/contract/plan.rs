@@ -105,19 +105,13 @@ impl Plan {
 #[inline(always)]
 fn packing<V: Vector, T>(side: &Side<T>) -> usize {
     let is_along = side.depth.len() >= V::LANES && steps_by_one(side.depth, V::LANES);
-    // Blocks that two runs of depths meet in are copied an element at a time.
-    let is_broken = || {
-        let ends = |pair: &[i32]| pair[1] - pair[0] != 1;
-        let run = side.depth[..side.depth.len().min(4 * V::LANES)].windows(2).position(ends);
-        run.is_some_and(|last| !(last + 1).is_multiple_of(V::LANES))
-    };
     // Ends of runs would cut many vectors.
     let is_cut = (V::LANES..4 * V::LANES).contains(&side.run)
         && side.run < side.offsets.len()
         && !side.run.is_multiple_of(V::LANES);
     if steps_by_one(side.offsets, V::LANES) && !is_cut {
         6
-    } else if is_along && !is_broken() {
+    } else if is_along && !is_broken::<V>(side.depth) {
         if V::MASKS { 10 } else { 18 }
     } else if side.depth.len() < V::LANES {
         4 * V::LANES
@@ -126,6 +120,13 @@ fn packing<V: Vector, T>(side: &Side<T>) -> usize {
     } else {
         24
     }
+}
+
+/// Whether depths lie in short runs, two of which meet in many vectors: these are copied an element at a time.
+fn is_broken<V: Vector>(depth: &[i32]) -> bool {
+    let first = &depth[..depth.len().min(4 * V::LANES)];
+    let run = || first.windows(2).position(|pair| pair[1] - pair[0] != 1);
+    !steps_by_one(first, first.len()) && run().is_some_and(|last| !(last + 1).is_multiple_of(V::LANES))
 }
 
 /// Whether the first `count` offsets seem to be neighbours.
