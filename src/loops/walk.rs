@@ -148,6 +148,13 @@ impl Stmt {
     }
 }
 
+/// The scalar values that these statements use, those inside included.
+pub(crate) fn used(body: &[Stmt]) -> BTreeSet<Var> {
+    let mut used = BTreeSet::new();
+    body.iter().for_each(|stmt| stmt.each(&mut |stmt: &Stmt| used.extend(stmt.uses())));
+    used
+}
+
 /// The buffers that these statements read and those they write.
 pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
     let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());

@@ -7,7 +7,7 @@ use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW, LANES, instru
 use crate::loops::copy::renumber;
 use crate::loops::{
     Access, BufferId, Instr, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Unary, Var, around_loop,
-    reads_and_writes,
+    reads_and_writes, used,
 };
 
 /// Fuses every kernel with the nearest earlier one that it can join.
@@ -217,12 +217,11 @@ impl Fuser<'_> {
 
     /// The statements between two loops: those that the second needs, which must not need the first, and the others.
     fn movable(&self, first: &Stmt, between: &[Stmt], second: &Stmt) -> Option<(Vec<Stmt>, Vec<Stmt>)> {
-        let mut wanted = BTreeSet::new();
-        second.each(&mut |stmt| wanted.extend(stmt.uses()));
+        let mut wanted = used(std::slice::from_ref(second));
         let (mut needed, mut rest) = (Vec::new(), Vec::new());
         for stmt in between.iter().rev() {
             if stmt.makes().iter().any(|var| wanted.contains(var)) {
-                stmt.each(&mut |stmt| wanted.extend(stmt.uses()));
+                wanted.extend(used(std::slice::from_ref(stmt)));
                 needed.push(stmt.clone());
             } else {
                 rest.push(stmt.clone());

@@ -94,10 +94,11 @@ impl<'k> Columns<'k> {
         let is_simple =
             |stmt: &Stmt| matches!(stmt, Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Reduce { .. });
         let is_flat = |sums: &Sums<'_>| sums.body.iter().all(Stmt::is_let);
-        if !before.iter().all(Stmt::is_let) || !body.iter().all(is_simple) || !sums.iter().all(is_flat) {
-            return None;
-        }
-        if first_dependent(body).is_some() {
+        if !before.iter().all(Stmt::is_let)
+            || !body.iter().all(is_simple)
+            || !sums.iter().all(is_flat)
+            || first_dependent(body).is_some()
+        {
             return None;
         }
         let rows = kernel.extent(sums.first()?.row);

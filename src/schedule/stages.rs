@@ -4,18 +4,15 @@
 use std::collections::BTreeSet;
 
 use crate::loops::copy::new_buffer;
-use crate::loops::{Access, Affine, Buffer, Instr, Kernel, Stmt, Var, around_loop, reads_and_writes};
+use crate::loops::{Access, Affine, Buffer, Instr, Kernel, Stmt, Var, around_loop, reads_and_writes, used};
 
 /// Where the first sum is that depends on another, or on what is stored.
 pub(super) fn first_dependent(body: &[Stmt]) -> Option<usize> {
     let written = reads_and_writes(body).1;
     let mut late: BTreeSet<Var> = BTreeSet::new();
     body.iter().position(|stmt| {
-        let depends = if let Stmt::Reduce { body, .. } = stmt {
-            used(body).iter().any(|var| late.contains(var)) || !reads_and_writes(body).0.is_disjoint(&written)
-        } else {
-            false
-        };
+        let depends = matches!(stmt, Stmt::Reduce { body, .. }
+            if !used(body).is_disjoint(&late) || !reads_and_writes(body).0.is_disjoint(&written));
         if !stmt.is_let() || stmt.uses().iter().any(|var| late.contains(var)) {
             late.extend(stmt.makes());
         }
@@ -32,10 +29,9 @@ pub(super) fn in_stages(kernel: &Kernel, buffers: &mut Vec<Buffer>) -> Option<[K
         return None;
     }
     let needed = used(late);
+    let stays = |at: usize, access: &Access| !reads_and_writes(&body[at + 1..]).1.contains(&access.buffer);
     let (mut first, mut second) = (early.to_vec(), Vec::new());
     for value in early.iter().flat_map(Stmt::makes).filter(|value| needed.contains(value)) {
-        let stays =
-            |at: usize, access: &Access| !reads_and_writes(&body[at + 1..]).1.contains(&access.buffer);
         let known = early.iter().enumerate().find_map(|(at, stmt)| match stmt {
             Stmt::Store { access, value: stored } if *stored == value && stays(at, access) => {
                 Some(access.clone())
@@ -58,11 +54,4 @@ pub(super) fn in_stages(kernel: &Kernel, buffers: &mut Vec<Buffer>) -> Option<[K
         stage
     };
     Some([stage(format!("{}: first stage", kernel.name), first), stage(kernel.name.clone(), second)])
-}
-
-/// The values that statements use, those inside included.
-fn used(body: &[Stmt]) -> BTreeSet<Var> {
-    let mut used = BTreeSet::new();
-    body.iter().for_each(|stmt| stmt.each(&mut |stmt: &Stmt| used.extend(stmt.uses())));
-    used
 }

@@ -73,10 +73,10 @@ unsafe fn row_by_row<V: Vector>(
     }
 }
 
-/// So many strips are written at a time: more would compete for the same lines of the first cache.
+/// So many strips are written at a time: eight took as long.
 const GROUP: usize = 4;
 
-/// Rows that are asked for ahead: they may lie in as many pages.
+/// So many rows are asked for ahead: each may begin in a page of its own, where the processor fetches nothing by itself.
 const AHEAD: usize = 8;
 
 #[inline(always)]
