@@ -40,6 +40,34 @@ output most = %5
     assert_text_compiles_right(text, 1e-12);
 }
 
+/// A sum over rows beside a recurrence along them, which code for wide vectors leaves to others half-way.
+#[test]
+fn a_sum_beside_a_recurrence() {
+    let text = "
+%0 = input a f32[3,2]
+%1 = constant 2.0 f32[3,2]
+%2 = mul f32[3,2] (%1, %0)
+%3 = reduce_max[1] f32[3] (%2)
+%4 = broadcast[0] f32[3,2] (%3)
+%5 = eq bool[3,2] (%2, %4)
+%6 = iota[1] i32[3,2]
+%7 = constant 2147483647 i32[3,2]
+%8 = select i32[3,2] (%5, %6, %7)
+%9 = reduce_min[1] i32[3] (%8)
+%10 = cast[i64] i64[3] (%9)
+%11 = sum[0] i64[] (%10)
+%12 = tanh f32[3,2] (%0)
+%13 = sin f32[3,2] (%0)
+%14 = recurrence[1] f32[3,2] (%13, %12)
+%15 = mul f32[3,2] (%12, %13)
+output sum = %11
+output last = %14
+output best = %10
+output product = %15
+";
+    assert_text_compiles_right(text, 1e-6);
+}
+
 #[test]
 fn every_operator_is_read_as_it_prints() {
     let g = Graph::new();

@@ -117,7 +117,9 @@ impl Nest<'_> {
             self.blocks = Blocks::of(turns.body);
         }
         self.body(turns.body);
-        let mut terms: Vec<Term> = turns.sums.parts.iter().map(|part| self.summand(part)).collect();
+        // A body that was left half-way has no values.
+        let parts = if self.lanes.is_unsupported { &[] } else { turns.sums.parts };
+        let mut terms: Vec<Term> = parts.iter().map(|part| self.summand(part)).collect();
         let mask = self.mask(None);
         if let chains @ [_, _, ..] = &turns.sums.chains[..] {
             let chain = &chains[number as usize % chains.len()];
