@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -26,6 +27,7 @@ PEERS = [
     ("C by hand", "cc", "c_steps.py", "call", "call"),
     ("C loop by hand", "cc", "c_steps.py", "loop", "loop"),
 ]
+CARGO = ["cargo", "bench", "--bench", "training_steps"]
 OURS = {"call": "Hitofude", "loop": "Hitofude loop"}
 
 
@@ -60,12 +62,9 @@ def lines(command, threads):
 
 
 def measure(names, threads, compile_too):
-    """The results as {column: {work: line}}, and the peers that are missing."""
-    cargo = ["cargo", "bench", "--bench", "training_steps"]
-    # Built first, on every core.
-    subprocess.run([*cargo, "--no-run"], cwd=HERE, check=True)
+    """One round: the results as {column: {work: line}}, and the peers that are missing."""
     results, missing = {}, []
-    for line in lines([*cargo, "--", "--json", "--threads", str(threads), *names], threads):
+    for line in lines([*CARGO, "--", "--json", "--threads", str(threads), *names], threads):
         results.setdefault(OURS[line["mode"]], {})[line["work"]] = line
     for column, package, script, mode, _ in PEERS:
         if not is_there(package):
@@ -78,6 +77,18 @@ def measure(names, threads, compile_too):
                     print(f"{column}, {line['work']}: {line['error']}", file=sys.stderr)
             results[column] = found
     return results, missing
+
+
+def medians(rounds):
+    """Of several rounds' results, the median of each number: each round starts every process anew."""
+    merged = {}
+    for column, work in dict.fromkeys((column, work) for one in rounds for column in one for work in one[column]):
+        found = [one[column][work] for one in rounds if work in one.get(column, {})]
+        numbers = {field: [line[field] for line in found if field in line] for field in ("us_per_step", "compile_ms")}
+        merged.setdefault(column, {})[work] = {
+            field: statistics.median(values) for field, values in numbers.items() if values
+        }
+    return merged
 
 
 def microseconds(line):
@@ -143,6 +154,7 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="times to run everything, in turn; the medians count")
     parser.add_argument("--markdown", action="store_true", help="tables for a README")
     parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes")
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -151,11 +163,14 @@ def main():
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    results, missing = measure(names, options.threads, options.compile)
+    # Built first, on every core.
+    subprocess.run([*CARGO, "--no-run"], cwd=HERE, check=True)
+    rounds = [measure(names, options.threads, options.compile) for _ in range(max(options.rounds, 1))]
+    results, missing = medians([one for one, _ in rounds]), rounds[0][1]
     render = as_markdown if options.markdown else as_text
     for rows in table(results, names):
         print(render(rows), end="\n\n")
-    print(f"{machine()}; threads: {options.threads}; {datetime.date.today()}")
+    print(f"{machine()}; threads: {options.threads}; rounds: {len(rounds)}; {datetime.date.today()}")
     packages = dict.fromkeys(peer[1] for peer in PEERS)
     print(", ".join(f"{package} {version(package)}" for package in packages if version(package)))
     if missing:
