@@ -63,6 +63,23 @@ fn the_arena_holds_little_more_than_is_in_use_at_one_time() {
     assert!(schedule.live_bytes() <= 4096 * 8 + 64, "{}", schedule.live_bytes());
 }
 
+/// The bytes of the arena for `f(x · w) · w`, of which only `x · w` and `f(x · w)` are scratch.
+fn arena_between_products(columns: usize, f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> usize {
+    let g = Graph::new();
+    let (x, w) = (g.input("x", [columns, 64], F32), g.input("w", [64, columns], F32));
+    let function = g.function().output("y", f(x.matmul(w)).matmul(g.input("v", [columns, 64], F32)));
+    function.schedule(&Options::default()).unwrap().program.arena_bytes
+}
+
+#[test]
+fn results_take_the_place_of_operands_that_die() {
+    let bytes = 64 * 64 * 4;
+    assert_eq!(arena_between_products(64, |z| (z + 1.0).relu()), bytes);
+    // Every element is read again after its place would have been taken.
+    assert_eq!(arena_between_products(64, |z| z + z.transpose()), 2 * bytes);
+    assert_eq!(arena_between_products(64, |z| z.matmul(z)), 2 * bytes);
+}
+
 #[test]
 fn loop_nests_are_a_task_each() {
     let workload = WORKLOADS.iter().find(|workload| workload.name == "mnist_mlp").unwrap();

@@ -8,10 +8,10 @@ use crate::loops::{BufferId, Place, Program, Repeat, Task};
 
 /// The kernels, by number, during which a scratch buffer holds a value.
 #[derive(Clone, Copy)]
-struct Life {
+pub(super) struct Life {
     buffer: BufferId,
-    start: usize,
-    end: usize,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// Gives every scratch buffer its place: largest first, each at the lowest offset free during its whole life.
@@ -51,7 +51,7 @@ fn size(program: &Program, life: &Life) -> usize {
     (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
 }
 
-fn lives(program: &Program) -> BTreeMap<BufferId, Life> {
+pub(super) fn lives(program: &Program) -> BTreeMap<BufferId, Life> {
     let mut lives: BTreeMap<BufferId, Life> = BTreeMap::new();
     let mut touch = |buffer: BufferId, at: usize| {
         if let Place::Arena { .. } = program.buffers[buffer.index()].place {
@@ -81,7 +81,7 @@ fn lives(program: &Program) -> BTreeMap<BufferId, Life> {
 }
 
 /// The repeats, inner ones first, each with the numbers of its first and last kernel.
-fn repeats<'p>(tasks: &'p [Task], next: &mut usize, found: &mut Vec<(&'p Repeat, usize, usize)>) {
+pub(super) fn repeats<'p>(tasks: &'p [Task], next: &mut usize, found: &mut Vec<(&'p Repeat, usize, usize)>) {
     for task in tasks {
         match task {
             Task::Run(_) => *next += 1,

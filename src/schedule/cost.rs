@@ -32,6 +32,9 @@ pub(super) const FEW_STATEMENTS: usize = 16;
 /// Elements of the widest vectors, by which scheduling counts what a loop costs.
 pub(super) const LANES: usize = 16;
 
+/// In rows of at least this many elements, the last vector counts for little.
+pub(super) const LONG_ROW: usize = 256;
+
 /// So many nodes are stored by one kernel, or cut off at [`MAX_DEPTH`]: a function of a few thousand instructions, which
 /// is as far as register allocation is linear.
 pub(super) const STORED: usize = 8;

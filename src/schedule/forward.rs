@@ -227,7 +227,7 @@ fn drop_unread(program: &mut Program) -> bool {
 }
 
 /// The buffers that say whether repeats go on.
-fn conditions(program: &Program) -> impl Iterator<Item = BufferId> {
+pub(super) fn conditions(program: &Program) -> impl Iterator<Item = BufferId> {
     program.repeats().into_iter().filter_map(|repeat| repeat.condition)
 }
 
@@ -297,7 +297,7 @@ pub(super) fn drop_unused(kernel: &mut Kernel) {
 }
 
 /// Takes scratch buffers that no task names out of the program.
-fn renumber(program: &mut Program) {
+pub(super) fn renumber(program: &mut Program) {
     let mut named: BTreeSet<BufferId> = conditions(program).collect();
     for kernel in program.kernels() {
         let (reads, writes) = kernel.reads_and_writes();

@@ -15,6 +15,7 @@ mod loop_fusion;
 mod lower;
 mod memory;
 mod order;
+mod overwrite;
 mod parallel;
 mod repeat;
 mod rows;
@@ -129,6 +130,7 @@ const PASSES: &[fn(&mut Program)] = &[
     depth::in_pieces,
     rows::in_blocks,
     parallel::parallel,
+    overwrite::overwrite,
     arena::pack,
 ];
 

@@ -11,6 +11,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "decided select", rewrite: decided_select },
     Rule { name: "nested select", rewrite: nested_select },
     Rule { name: "select of truth", rewrite: select_of_truth },
+    Rule { name: "mask of result", rewrite: mask_of_result },
     Rule { name: "cast twice", rewrite: cast_twice },
 ];
 
@@ -84,6 +85,22 @@ fn select_of_truth<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         (false, true) => Some(!condition),
         _ => None,
     }
+}
+
+/// `select(x <= 0, 0, y)` → `select(r <= 0, 0, y)` where there is `r = select(x <= 0, 0, x)`, the rectified `x`: its
+/// gradient needs the result alone, which then takes the place of `x` in memory.
+fn mask_of_result<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (condition, zero, y) = select(m)?;
+    let compared = matched(condition);
+    let is_mask = compared.op == Op::Elementwise(Elementwise::Compare(Compare::Le));
+    let &[x, bound] = &compared.operands[..] else { return None };
+    let is_zero = zero.as_constant().is_some_and(|zero| zero.to_f64() == 0.0);
+    if !is_mask || !is_zero || bound.id != zero.id || x.id == y.id {
+        return None;
+    }
+    let graph = m.node.graph;
+    let rectified = graph.find(Op::Elementwise(Elementwise::Select), &[condition.id, zero.id, x.id])?;
+    Some(graph.tensor(rectified).less_equal(zero).select(zero, y))
 }
 
 /// `cast (cast x)` → `cast x`, where the type between holds every number of `x`'s.

@@ -60,6 +60,10 @@ const CASES: &[Case] = &[
     ("decided select", |l| l.x.graph.literal(Scalar::Bool(true), l.x.shape()).select(l.x, l.y)),
     ("decided select", |l| l.x.less(l.y).select(l.x, l.x)),
     ("decided select", |l| (!l.x.less(l.y)).select(l.x, l.y)),
+    ("mask of result", |l| {
+        l.x.relu();
+        l.x.less_equal(0.0).select(0.0, l.y)
+    }),
     ("integer zero", |l| 0.0 * l.n),
     ("integer zero", |l| l.n - l.n),
     ("small power", |l| l.x.pow(0.0)),
