@@ -63,7 +63,7 @@ fn the_arena_holds_little_more_than_is_in_use_at_one_time() {
     assert!(schedule.live_bytes() <= 4096 * 8 + 64, "{}", schedule.live_bytes());
 }
 
-/// The bytes of the arena for `f(x · w) · w`, of which only `x · w` and `f(x · w)` are scratch.
+/// The bytes of the arena for `f(x · w) · v`, of which only `x · w` and `f(x · w)` are scratch.
 fn arena_between_products(columns: usize, f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> usize {
     let g = Graph::new();
     let (x, w) = (g.input("x", [columns, 64], F32), g.input("w", [64, columns], F32));

@@ -247,6 +247,12 @@ impl Kernel {
         reads_and_writes(&self.body)
     }
 
+    /// Replaces the buffers that its statements name.
+    pub fn map_buffers(&mut self, f: impl Fn(BufferId) -> BufferId) {
+        let mut change = |stmt: &mut Stmt| stmt.map_buffers(&f);
+        self.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
+    }
+
     /// The smallest and the largest value of an expression; meaningless in a loop without iterations.
     pub(crate) fn range_of(&self, index: &Affine) -> (i64, i64) {
         let (mut lowest, mut highest) = (index.offset(), index.offset());

@@ -313,10 +313,7 @@ pub(super) fn renumber(program: &mut Program) {
     }
     program.buffers = kept;
     let number = |id: BufferId| numbers.get(&id).copied().unwrap_or(id);
-    program.each_kernel_mut(|kernel| {
-        let mut change = |stmt: &mut Stmt| stmt.map_buffers(number);
-        kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
-    });
+    program.each_kernel_mut(|kernel| kernel.map_buffers(number));
     program.tasks.iter_mut().for_each(|task| renumber_conditions(task, &number));
 }
 

@@ -38,7 +38,7 @@ struct Places {
 
 impl Places {
     fn visit(&mut self, kernel: &mut Kernel, number: usize) {
-        rename(kernel, |id| self.taken.get(&id).copied().unwrap_or(id));
+        kernel.map_buffers(|id| self.taken.get(&id).copied().unwrap_or(id));
         let (reads, writes) = kernel.reads_and_writes();
         for &result in &writes {
             let overwriting = |&operand: &BufferId| {
@@ -78,15 +78,10 @@ impl Places {
     }
 }
 
-fn rename(kernel: &mut Kernel, by: impl Fn(BufferId) -> BufferId) {
-    let mut change = |stmt: &mut Stmt| stmt.map_buffers(&by);
-    kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
-}
-
 /// The kernel with a result in the place of an operand, if it reads no element that it has overwritten.
 fn overwriting(kernel: &Kernel, operand: BufferId, result: BufferId) -> Option<Kernel> {
     let mut changed = kernel.clone();
-    rename(&mut changed, |id| if id == result { operand } else { id });
+    changed.map_buffers(|id| if id == result { operand } else { id });
     let is_safe = reads_first(&changed, [&kernel.body, &changed.body], operand, result);
     (is_safe && (!kernel.is_parallel || changed.may_be_parallel())).then_some(changed)
 }
