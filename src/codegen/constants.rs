@@ -1,17 +1,16 @@
 //! Constants of vector code, in memory: from there they are operands of instructions, where a constant of CLIF would be
 //! loaded into a register at each use.
 
-use std::collections::HashMap;
-
 use cranelift::prelude::{FunctionBuilder, InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_jit::JITModule;
 use cranelift_module::{DataDescription, DataId, Module, ModuleError};
+use rustc_hash::FxHashMap;
 
 /// The constants of a module, each once.
 #[derive(Default)]
 pub(super) struct Constants {
     /// Where the bytes of a vector begin.
-    offsets: HashMap<[u8; 16], i32>,
+    offsets: FxHashMap<[u8; 16], i32>,
     bytes: Vec<u8>,
     data: Option<DataId>,
 }

@@ -1,9 +1,8 @@
 //! The entry functions: their signatures, and the base addresses generated code works from.
 
-use std::collections::HashMap;
-
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
+use rustc_hash::FxHashMap;
 
 use crate::loops::{Order, Place, Tables};
 use crate::types::DType;
@@ -50,7 +49,7 @@ pub(super) struct Bases {
     outputs: Value,
     arena: Value,
     /// By number, of those inputs that are used.
-    inputs: HashMap<usize, Value>,
+    inputs: FxHashMap<usize, Value>,
 }
 
 impl Bases {
@@ -61,7 +60,7 @@ impl Bases {
         places: impl Iterator<Item = Place>,
     ) -> Bases {
         let flags = MemFlagsData::trusted();
-        let mut inputs = HashMap::new();
+        let mut inputs = FxHashMap::default();
         for place in places {
             if let Place::Input { index } = place {
                 inputs

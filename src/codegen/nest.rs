@@ -4,11 +4,11 @@
 mod lanes;
 mod whole;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cranelift::codegen::ir::BlockArg;
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+use rustc_hash::FxHashMap;
 
 use super::cost::{CHAINS, UNROLL_BODY};
 use super::entry::Bases;
@@ -39,8 +39,8 @@ pub(super) fn kernel(
         loops: vec![Position::default(); kernel.extents.len()],
         vector: None,
         modes: vec![Mode::Fixed; kernel.dtypes.len()],
-        splats: HashMap::new(),
-        addresses: vec![HashMap::new()],
+        splats: FxHashMap::default(),
+        addresses: vec![FxHashMap::default()],
         piece: None,
     };
     let (turns, piece) = counts.split_at(kernel.repeats);
@@ -83,9 +83,9 @@ struct Nest<'n, 'e, 'f> {
     /// How each value is held in the loop that runs on vectors.
     modes: Vec<Mode>,
     /// Scalars that are in lanes already, in that loop.
-    splats: HashMap<Value, Value>,
+    splats: FxHashMap<Value, Value>,
     /// Addresses computed, by the open loops they were computed in.
-    addresses: Vec<HashMap<Moving, Value>>,
+    addresses: Vec<FxHashMap<Moving, Value>>,
     /// The iterations of the outermost loop to run, if not all are.
     piece: Option<[Value; 2]>,
 }
@@ -293,7 +293,7 @@ impl Nest<'_, '_, '_> {
         self.emit.builder.ins().jump(block, &arguments);
 
         self.emit.builder.switch_to_block(block);
-        self.addresses.push(HashMap::new());
+        self.addresses.push(FxHashMap::default());
         self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
         let updated: Vec<BlockArg> = iteration(self, &carried).into_iter().map(BlockArg::from).collect();
         self.addresses.pop();

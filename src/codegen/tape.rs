@@ -1,7 +1,7 @@
 //! Tiny programs as straight-line code: every loop written out, every element of every tensor a value.
 //! What does not change from step to step is told apart, to be computed once before the loop over steps.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cost::CHAINS;
 use crate::loops::{
@@ -59,8 +59,8 @@ impl Tape {
             ops: Vec::new(),
             varies: Vec::new(),
             stored: program.kernels().into_iter().flat_map(|kernel| kernel.reads_and_writes().1).collect(),
-            known: HashMap::new(),
-            memory: HashMap::new(),
+            known: FxHashMap::default(),
+            memory: FxHashMap::default(),
         };
         recorder.tasks(&program.tasks, &mut vec![]);
         let survives = |element: &Element| {
@@ -102,11 +102,11 @@ struct Recorder<'p> {
     ops: Vec<(Op, DType)>,
     /// For each op, whether its value differs from step to step.
     varies: Vec<bool>,
-    stored: HashSet<BufferId>,
+    stored: FxHashSet<BufferId>,
     /// Value numbering.
-    known: HashMap<(Op, DType), Slot>,
+    known: FxHashMap<(Op, DType), Slot>,
     /// What has been stored so far.
-    memory: HashMap<Element, Slot>,
+    memory: FxHashMap<Element, Slot>,
 }
 
 /// One kernel being run: the current values of its loop variables and scalars.

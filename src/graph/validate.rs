@@ -1,5 +1,7 @@
 //! The graph's own rules, checked: run by tests after every pass, and by whoever doubts a graph.
 
+use rustc_hash::FxHashSet;
+
 use super::{Graph, Operator, Target};
 use crate::error::{Error, Result};
 
@@ -11,7 +13,7 @@ impl<O: Operator> Graph<O> {
     /// The first error of the user's, else [`Error::Internal`] naming the node.
     pub fn validate(&self) -> Result<()> {
         self.check()?;
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = FxHashSet::default();
         for id in self.ids() {
             let node = self.node(id);
             let operands = self.operands(id);

@@ -1,6 +1,6 @@
 //! Statements with other numbers: for passes that put kernels together, cut loops in pieces, or write them out.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::{Affine, Buffer, BufferId, Kernel, LoopVar, Place, Stmt, Var};
 use crate::types::DType;
@@ -68,7 +68,7 @@ pub(crate) fn moved(body: &[Stmt], var: LoopVar, at: &Affine) -> Vec<Stmt> {
 pub(crate) struct Copy {
     pub body: Vec<Stmt>,
     /// The values of the body that the copy has its own of.
-    values: HashMap<Var, Var>,
+    values: FxHashMap<Var, Var>,
 }
 
 impl Copy {
@@ -84,7 +84,7 @@ impl Copy {
 
     /// The body with some variables of loops around it elsewhere.
     fn placed(kernel: &mut Kernel, body: &[Stmt], at: impl Fn(LoopVar) -> Option<Affine>) -> Copy {
-        let (mut values, mut loops) = (HashMap::new(), HashMap::new());
+        let (mut values, mut loops) = (FxHashMap::default(), FxHashMap::default());
         let mut made = |stmt: &Stmt| {
             let carry = if let Stmt::Recur { carry, .. } = stmt { Some(*carry) } else { None };
             for old in stmt.makes().into_iter().chain(carry) {

@@ -1,9 +1,10 @@
 //! Bodies: small graphs as plain values, to be compared, printed, evaluated, and written out in any graph over tensors
 //! of that graph. Loops run them, and rules of the user's are kept as such.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::Location;
+
+use rustc_hash::FxHashMap;
 
 use super::{Graph, Leaf, Op, Runs, Tensor};
 use crate::graph::{NodeId, Target, View};
@@ -37,7 +38,7 @@ impl Body {
         (carries, sliced): (usize, usize),
     ) -> Body {
         let graph = Graph::new();
-        let mut copies: HashMap<NodeId, NodeId> = HashMap::new();
+        let mut copies: FxHashMap<NodeId, NodeId> = FxHashMap::default();
         for (index, input) in inputs.iter().enumerate() {
             let leaf = Leaf::Input { name: input_name(index, carries, sliced).into(), ty: input.ty() };
             copies.insert(input.id, graph.declare(Op::Leaf(leaf), Location::caller()));

@@ -1,7 +1,7 @@
 //! Inside kernels: equal computations are made once, guards that always or never hold are decided, elements just stored
 //! are not loaded again, and what nothing needs goes, up to whole scratch buffers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -303,7 +303,7 @@ pub(super) fn renumber(program: &mut Program) {
         let (reads, writes) = kernel.reads_and_writes();
         named.extend(reads.union(&writes));
     }
-    let (mut numbers, mut kept) = (HashMap::new(), Vec::new());
+    let (mut numbers, mut kept) = (FxHashMap::default(), Vec::new());
     for (number, buffer) in std::mem::take(&mut program.buffers).into_iter().enumerate() {
         let id = BufferId(number as u32);
         if named.contains(&id) || !matches!(buffer.place, Place::Arena { .. }) {

@@ -5,7 +5,9 @@
 //! products, and all that an optimiser updates at one index. A node is stored if it is costly and would be
 //! computed more than once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use super::cost::{CHEAP, CONTRACTION, FUNCTION, LANES, MAX_DEPTH, RANDOM, SHORT_SUM, STORED, UNROLLED};
 use super::{KernelId, is_memory_leaf};
@@ -85,7 +87,7 @@ struct Planner<'g> {
     /// Scalar instructions for one element, from what is in memory.
     cost: Vec<usize>,
     /// The kernel of each loop, by what its results have in common.
-    loops: HashMap<(Scan, Vec<NodeId>), KernelId>,
+    loops: FxHashMap<(Scan, Vec<NodeId>), KernelId>,
     fusion: Fusion,
 }
 
@@ -111,7 +113,7 @@ impl<'g> Planner<'g> {
             readers: vec![Readers::new(); graph.len()],
             targets,
         };
-        Planner { graph, users, cost, loops: HashMap::new(), fusion }
+        Planner { graph, users, cost, loops: FxHashMap::default(), fusion }
     }
 
     fn plan(mut self) -> Fusion {

@@ -1,6 +1,6 @@
 //! Buffers: where each stored node lies. Scratch buffers are still to be packed into an arena.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::fusion::Fusion;
 use super::order::Step;
@@ -36,14 +36,14 @@ pub(super) struct Memory {
     /// The loops around, in names of buffers.
     pub scope: String,
     /// Where a node is read from, by kernels other than its own.
-    pub home: HashMap<NodeId, Home>,
+    pub home: FxHashMap<NodeId, Home>,
     /// What each kernel stores.
-    pub stores: HashMap<KernelId, Vec<Destination>>,
+    pub stores: FxHashMap<KernelId, Vec<Destination>>,
     /// Where updates and outputs go, by name.
-    pub states: HashMap<Name, Home>,
-    pub outputs: HashMap<String, Home>,
+    pub states: FxHashMap<Name, Home>,
+    pub outputs: FxHashMap<String, Home>,
     /// What is done for those kernels of the fusion that are loops.
-    pub loops: HashMap<KernelId, Vec<Task>>,
+    pub loops: FxHashMap<KernelId, Vec<Task>>,
 }
 
 /// What is copied into the state at the end, and from which node.
@@ -82,7 +82,7 @@ impl Memory {
 
     /// Gives a home to what other kernels read, or what waits to become state.
     fn place_scratch(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
-        let waiting: HashSet<NodeId> = commits(order).map(|(_, node)| node).collect();
+        let waiting: FxHashSet<NodeId> = commits(order).map(|(_, node)| node).collect();
         for id in graph.ids().filter(|id| !self.home.contains_key(id)).collect::<Vec<_>>() {
             if fusion.stored_in[id.index()].is_some() && (fusion.needs_buffer(id) || waiting.contains(&id)) {
                 let home = self.scratch(&format!("%{}", id.index()), graph.ty(id));
@@ -106,7 +106,7 @@ impl Memory {
 
     /// Stores into the state itself, of updates that need not be kept aside.
     fn place_updates(&mut self, graph: &Graph, fusion: &Fusion, order: &[Step]) {
-        let staged: HashSet<&str> = commits(order).map(|(state, _)| &**state).collect();
+        let staged: FxHashSet<&str> = commits(order).map(|(state, _)| &**state).collect();
         for (target, id) in graph.results() {
             let Target::Update(name) = target else { continue };
             let home = self.states.get(name.as_str()).cloned();

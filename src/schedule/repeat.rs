@@ -1,7 +1,7 @@
 //! Loops of the graph as repeated tasks. The body is planned like a program of its own, whose state are the carries, in
 //! the buffers of the program around it: slices and rows are sections of larger buffers, which move with the turn.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::fusion::Fusion;
 use super::memory::{Home, Memory};
@@ -17,7 +17,7 @@ pub(super) struct Loop<'s> {
     scan: Scan,
     operands: Vec<NodeId>,
     /// The nodes of the graph, by what they take of it.
-    taken: HashMap<Taken, NodeId>,
+    taken: FxHashMap<Taken, NodeId>,
 }
 
 impl<'s> Loop<'s> {

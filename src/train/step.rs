@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustc_hash::FxHashSet;
+
 use crate::compile::{Function, Options, span};
 use crate::error::{Error, Result};
 use crate::graph::Origin;
@@ -102,7 +104,7 @@ impl<'g> TrainingStep<'g> {
         let parameters = self.trained()?;
         let gradients = self.graph.grad(self.loss, &parameters)?;
         let mut function = self.forward();
-        let mut shared = std::collections::HashSet::new();
+        let mut shared = FxHashSet::default();
         for (parameter, gradient) in parameters.into_iter().zip(gradients) {
             let origin = Origin::Update { parameter: parameter.leaf_name().unwrap_or_default() };
             let updates = self.graph.with_origin(origin, || self.optimizer.update(parameter, gradient));

@@ -1,8 +1,9 @@
 //! Passes inside the bodies of loops.
 
-use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::rebuild;
 use crate::graph::NodeId;
@@ -11,12 +12,12 @@ use crate::ops::{Body, Graph, Op, Scan};
 /// Runs a pass on bodies, once on each.
 pub(super) struct Bodies {
     pass: fn(&Graph) -> Graph,
-    known: HashMap<Arc<Body>, Arc<Body>>,
+    known: FxHashMap<Arc<Body>, Arc<Body>>,
 }
 
 impl Bodies {
     pub fn through(pass: fn(&Graph) -> Graph) -> Bodies {
-        Bodies { pass, known: HashMap::new() }
+        Bodies { pass, known: FxHashMap::default() }
     }
 
     /// The loop over the body that the pass makes of its own.

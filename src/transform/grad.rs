@@ -1,6 +1,6 @@
 //! Reverse mode: the gradient as further nodes of the same graph, so that gradients have gradients.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Result};
 use crate::graph::{NodeId, Operator, Origin};
@@ -118,8 +118,11 @@ impl Graph {
         wrt: &[Tensor<'g>],
     ) -> Vec<Option<Tensor<'g>>> {
         let count = results.iter().map(|(y, _)| y.id.index() + 1).max().unwrap_or(0);
-        let mut walk =
-            Walk { active: self.has_cotangent(wrt), cotangents: vec![None; count], loops: HashMap::new() };
+        let mut walk = Walk {
+            active: self.has_cotangent(wrt),
+            cotangents: vec![None; count],
+            loops: FxHashMap::default(),
+        };
         for (y, dy) in results {
             walk.add(*y, Cotangent { value: *dy, gate: None });
         }
@@ -171,7 +174,7 @@ struct Walk<'g> {
     active: Vec<bool>,
     cotangents: Vec<Option<Cotangent<'g>>>,
     /// Of each loop whose first result is still to come, the cotangents of the results behind it.
-    loops: HashMap<NodeId, Vec<(Taken, Tensor<'g>)>>,
+    loops: FxHashMap<NodeId, Vec<(Taken, Tensor<'g>)>>,
 }
 
 impl<'g> Walk<'g> {

@@ -1,8 +1,10 @@
 //! Dead code in loops: carries, slices and rows that no result needs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::panic::Location;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::bodies::{in_bodies, named_leaves};
 use super::rebuild;
@@ -21,13 +23,13 @@ pub fn prune(graph: &Graph) -> Graph {
 
 fn prune_outermost(source: &Graph) -> Graph {
     let needed = source.reachable(source.results().into_iter().map(|result| result.1));
-    let mut taken: HashMap<Scan, BTreeSet<Taken>> = HashMap::new();
+    let mut taken: FxHashMap<Scan, BTreeSet<Taken>> = FxHashMap::default();
     for id in source.ids().filter(|id| needed[id.index()]) {
         if let Op::Scan(scan) = source.op(id) {
             taken.entry(scan.whole()).or_default().insert(scan.taken);
         }
     }
-    let pruned: HashMap<Scan, Pruned> =
+    let pruned: FxHashMap<Scan, Pruned> =
         taken.into_iter().map(|(scan, taken)| (scan.clone(), Pruned::of(&scan, &taken))).collect();
     rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, _| {
         let Op::Scan(scan) = op else { return graph.insert(op, operands, Location::caller()) };

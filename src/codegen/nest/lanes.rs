@@ -1,9 +1,8 @@
 //! Values of loops that run on vectors: scalars put into lanes, accesses of several elements, and what has to be
 //! computed lane by lane.
 
-use std::collections::HashSet;
-
 use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
+use rustc_hash::FxHashSet;
 
 use super::{Nest, Position};
 use crate::codegen::packing::lane_type;
@@ -51,11 +50,11 @@ impl Nest<'_, '_, '_> {
 
     /// Puts what the loop needs in lanes, and does not change, into lanes before it.
     pub(super) fn prepare_splats(&mut self, body: &[Stmt]) {
-        let mut defined = HashSet::new();
+        let mut defined = FxHashSet::default();
         self.splat_operands(body, &mut defined);
     }
 
-    fn splat_operands(&mut self, body: &[Stmt], defined: &mut HashSet<Var>) {
+    fn splat_operands(&mut self, body: &[Stmt], defined: &mut FxHashSet<Var>) {
         for stmt in body {
             match stmt {
                 Stmt::Let { dst, instr } => {
@@ -79,7 +78,7 @@ impl Nest<'_, '_, '_> {
         }
     }
 
-    fn splat_fixed(&mut self, var: Var, defined: &HashSet<Var>) {
+    fn splat_fixed(&mut self, var: Var, defined: &FxHashSet<Var>) {
         if self.mode(var) == Mode::Fixed && !defined.contains(&var) {
             let value = self.value(var);
             let wide = self.widened(value, self.kernel.dtype(var));

@@ -1,8 +1,7 @@
 //! Pieces of loops, and statements whose order counts: values handed from turn to turn, rows added at computed places, rows sorted.
 
-use std::collections::HashMap;
-
 use cranelift::prelude::{InstBuilder, IntCC, Value, types};
+use rustc_hash::FxHashMap;
 
 use super::{Nest, Position, Walk};
 use crate::loops::{Access, Binary, LoopVar, Sorting, Stmt, Var};
@@ -16,7 +15,7 @@ impl Nest<'_, '_, '_> {
         let counter = self.emit.builder.append_block_param(block, types::I64);
         self.emit.builder.ins().jump(block, &[from.into()]);
         self.emit.builder.switch_to_block(block);
-        self.addresses.push(HashMap::new());
+        self.addresses.push(FxHashMap::default());
         self.loops[var.index()] = Position { counter: Some(counter), offset: 0 };
         self.body(body);
         self.addresses.pop();

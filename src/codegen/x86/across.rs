@@ -2,7 +2,7 @@
 //! out side by side, as in a transpose. As many turns of that loop as a vector has lanes are taken at once, so that
 //! what they read is square blocks ([`super::blocks`]).
 
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 
 use super::access::is_lane;
 use crate::loops::copy::{Copy, moved, new_loop, new_value};
@@ -17,14 +17,14 @@ pub struct Crossed {
     pub kernel: Kernel,
     pub group: usize,
     /// The loops on vectors whose bodies hold such blocks.
-    pub loops: HashSet<LoopVar>,
+    pub loops: FxHashSet<LoopVar>,
 }
 
 /// The kernel with such loops cut, if it has some. The new loops are added to those that run on vectors.
 pub fn across(
     program: &Program,
     kernel: &Kernel,
-    vectors: &mut HashSet<LoopVar>,
+    vectors: &mut FxHashSet<LoopVar>,
     lanes: usize,
 ) -> Option<Crossed> {
     let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && vectors.contains(&var);
@@ -35,7 +35,7 @@ pub fn across(
     if !body.iter().any(|stmt| stmt.any(&reads_apart)) || body.iter().any(|stmt| stmt.any(&has_order)) {
         return None;
     }
-    let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: HashSet::new() };
+    let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: FxHashSet::default() };
     let mut cutter = Cutter { program, crossed, vectors, lanes };
     let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
     let Crossed { kernel, group, loops } = cutter.crossed;
@@ -45,7 +45,7 @@ pub fn across(
 struct Cutter<'c> {
     program: &'c Program,
     crossed: Crossed,
-    vectors: &'c mut HashSet<LoopVar>,
+    vectors: &'c mut FxHashSet<LoopVar>,
     lanes: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Registers for virtual registers: linear scan (Poletto & Sarkar 1999), with whole lives on the stack for what finds
 //! none. Loops are well nested, so lives are single intervals.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::encode;
 use super::isa::Isa;
@@ -131,8 +131,8 @@ impl Hint {
 }
 
 /// The end of each loop, by its start.
-fn ends_of_loops(items: &[Item]) -> HashMap<usize, usize> {
-    let (mut open, mut ends) = (Vec::new(), HashMap::new());
+fn ends_of_loops(items: &[Item]) -> FxHashMap<usize, usize> {
+    let (mut open, mut ends) = (Vec::new(), FxHashMap::default());
     for (at, item) in items.iter().enumerate() {
         match item {
             Item::Begin => open.push(at),

@@ -1,6 +1,8 @@
 //! Square blocks of memory whose columns are vectors ([`super::across`]): read row by row, and transposed in registers.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::isa::Isa;
 use super::lanes::{HALVES, Held, Lanes};
@@ -11,8 +13,8 @@ use crate::loops::{Access, Affine, BufferId, Instr, Stmt};
 /// The blocks of one turn: where loads lie, but for what is the same in all, and the blocks read so far.
 #[derive(Default)]
 pub struct Blocks {
-    offsets: HashMap<Place, BTreeSet<i64>>,
-    read: HashMap<Place, Vec<Block>>,
+    offsets: FxHashMap<Place, BTreeSet<i64>>,
+    read: FxHashMap<Place, Vec<Block>>,
 }
 
 /// A block from this offset on, and its columns.
@@ -32,7 +34,7 @@ fn placed(access: &Access) -> (Place, i64) {
 impl Blocks {
     /// Of a body that writes none of what its blocks read.
     pub fn of(body: &[Stmt]) -> Blocks {
-        let written: HashSet<BufferId> =
+        let written: FxHashSet<BufferId> =
             body.iter().filter_map(|stmt| stmt.write()).map(|(access, _)| access.buffer).collect();
         let mut blocks = Blocks::default();
         for stmt in body {

@@ -1,7 +1,7 @@
 //! One scalar instruction of the loop IR on all lanes of vectors. What is the same in every lane is held in lanes too;
 //! truth values are masks.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::build::Builder;
 use super::isa::Isa;
@@ -34,7 +34,7 @@ pub struct Lanes {
     /// The masks of `x < y`, of floats, and those.
     less: Vec<(Reg, [Held; 2])>,
     /// Partial results that nothing was joined to yet, and the loops around each.
-    pub(super) begun: HashMap<Reg, usize>,
+    pub(super) begun: FxHashMap<Reg, usize>,
     /// Whether something came up that is not done here.
     pub is_unsupported: bool,
 }
@@ -57,7 +57,7 @@ pub(super) const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f",
 
 impl Lanes {
     pub fn new(isa: Isa, width: usize) -> Lanes {
-        let (build, begun) = (Builder::new(), HashMap::new());
+        let (build, begun) = (Builder::new(), FxHashMap::default());
         Lanes { build, isa, width, values: vec![], less: vec![], begun, is_unsupported: false }
     }
 

@@ -29,7 +29,7 @@ mod side_by_side;
 mod strided;
 mod turns;
 
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 
 use super::math;
 use crate::loops::{Kernel, Program, Stmt};
@@ -64,7 +64,7 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     let crossed = across::across(program, kernel, &mut vectors, lanes);
     let kernel = crossed.as_ref().map_or(kernel, |crossed| &crossed.kernel);
     let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
-    nest.crossed = crossed.as_ref().map_or(HashSet::new(), |crossed| crossed.loops.clone());
+    nest.crossed = crossed.as_ref().map_or(FxHashSet::default(), |crossed| crossed.loops.clone());
     nest.body(&kernel.body);
     if nest.lanes.is_unsupported {
         return None;

@@ -1,7 +1,7 @@
 //! Loop nests: counted loops, lanes along one of them at a time, masks for what does not fill a vector, several
 //! partial results in reductions.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::blocks::Blocks;
 use super::lanes::{Held, Lanes};
@@ -18,7 +18,7 @@ pub struct Nest<'n> {
     pub kernel: &'n Kernel,
     pub lanes: Lanes,
     /// The loops to run on vectors.
-    pub vectors: HashSet<LoopVar>,
+    pub vectors: FxHashSet<LoopVar>,
     vars: Vec<Option<Held>>,
     /// The factors of values that are products, to be fused into sums.
     pub(super) products: Vec<Option<(Held, Held)>>,
@@ -26,14 +26,14 @@ pub struct Nest<'n> {
     /// The loop whose consecutive values are the lanes.
     pub vector: Option<LoopVar>,
     pub rest: Rest,
-    arguments: HashMap<usize, Reg>,
+    arguments: FxHashMap<usize, Reg>,
     /// How many turns of the loop that threads share are counted as one.
     pub group: usize,
     /// Loops on vectors whose bodies hold blocks to be transposed, and the blocks of the turn that is being written.
-    pub crossed: HashSet<LoopVar>,
+    pub crossed: FxHashSet<LoopVar>,
     pub(super) blocks: Blocks,
     /// What was asked for already.
-    pub(super) fetched: HashSet<Address>,
+    pub(super) fetched: FxHashSet<Address>,
 }
 
 /// The lanes that exist.
@@ -74,7 +74,7 @@ impl<'n> Nest<'n> {
         program: &'n Program,
         kernel: &'n Kernel,
         lanes: Lanes,
-        vectors: HashSet<LoopVar>,
+        vectors: FxHashSet<LoopVar>,
     ) -> Nest<'n> {
         let mut nest = Nest {
             program,
@@ -86,11 +86,11 @@ impl<'n> Nest<'n> {
             loops: vec![Position::default(); kernel.extents.len()],
             vector: None,
             rest: Rest::Full,
-            arguments: HashMap::new(),
+            arguments: FxHashMap::default(),
             group: 1,
-            crossed: HashSet::new(),
+            crossed: FxHashSet::default(),
             blocks: Blocks::default(),
-            fetched: HashSet::new(),
+            fetched: FxHashSet::default(),
         };
         for turn in 0..kernel.repeats {
             nest.loops[turn].counter = Some((nest.argument(4 + turn), 1));

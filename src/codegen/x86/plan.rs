@@ -1,6 +1,6 @@
 //! Which loops run on vectors: those that make the kernel cheapest, by a rough count of instructions.
 
-use std::collections::HashSet;
+use rustc_hash::FxHashSet;
 
 use super::isa::Isa;
 use super::strided::is_nearby;
@@ -24,7 +24,7 @@ const COMBINE: f64 = 10.0;
 const TURN: f64 = 1.0;
 
 /// The loops of the kernel that run on vectors, of so many lanes; empty if none can. The loop that threads share is none.
-pub fn plan(kernel: &Kernel, isa: Isa, lanes: usize) -> HashSet<LoopVar> {
+pub fn plan(kernel: &Kernel, isa: Isa, lanes: usize) -> FxHashSet<LoopVar> {
     let planner = Planner { kernel, isa, lanes, turns: vec![] };
     match kernel.body.last() {
         Some(Stmt::For { var, body }) if kernel.is_parallel => planner.inside(*var, body).body(body, None),
@@ -45,7 +45,7 @@ struct Planner<'k> {
 #[derive(Default)]
 struct Way {
     cost: f64,
-    vectors: HashSet<LoopVar>,
+    vectors: FxHashSet<LoopVar>,
 }
 
 impl Way {

@@ -1,7 +1,7 @@
 //! Sums down long columns, several vectors of columns in one pass: a row gives some neighbouring lines of memory at a
 //! time instead of one that the next row is far from.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::loops::copy::{Copy, new_loop, renumber};
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var, around_loop};
@@ -15,7 +15,7 @@ const SHORT: usize = 128;
 const LONG: usize = 64;
 
 /// The kernel with such loops cut, or nothing if it has none. The new loops are added to those that run on vectors.
-pub fn side_by_side(kernel: &Kernel, vectors: &mut HashSet<LoopVar>, lanes: usize) -> Option<Kernel> {
+pub fn side_by_side(kernel: &Kernel, vectors: &mut FxHashSet<LoopVar>, lanes: usize) -> Option<Kernel> {
     let is_long_sum = |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) >= LONG);
     if !kernel.body.iter().any(|stmt| stmt.any(&is_long_sum)) {
         return None;
@@ -27,7 +27,7 @@ pub fn side_by_side(kernel: &Kernel, vectors: &mut HashSet<LoopVar>, lanes: usiz
 
 struct Cutter<'v> {
     kernel: Kernel,
-    vectors: &'v mut HashSet<LoopVar>,
+    vectors: &'v mut FxHashSet<LoopVar>,
     lanes: usize,
     is_any: bool,
 }
@@ -117,13 +117,13 @@ impl Cutter<'_> {
 struct Rows {
     var: LoopVar,
     body: Vec<Stmt>,
-    known: HashMap<Instr, Var>,
-    same: HashMap<Var, Var>,
+    known: FxHashMap<Instr, Var>,
+    same: FxHashMap<Var, Var>,
 }
 
 impl Rows {
     fn new(var: LoopVar) -> Rows {
-        Rows { var, body: Vec::new(), known: HashMap::new(), same: HashMap::new() }
+        Rows { var, body: Vec::new(), known: FxHashMap::default(), same: FxHashMap::default() }
     }
 
     fn value(&self, var: Var) -> Var {

@@ -10,11 +10,11 @@ mod batch;
 mod build;
 mod derivative;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use ndarray::Axis;
+use rustc_hash::FxHashMap;
 
 use super::{Body, Emitter, Graph, Mapped, Op, Reads, Rules, Site, Tensor, Types};
 use crate::error::{Result, TypeError};
@@ -124,7 +124,7 @@ impl Scan {
     fn run(&self, operands: &[&Value]) -> Run {
         let (carries, sliced) = (self.body.carries, self.body.sliced);
         let mut inputs: Vec<Value> = operands.iter().map(|&value| value.clone()).collect();
-        let mut rows = vec![HashMap::new(); carries + self.body.rows()];
+        let mut rows = vec![FxHashMap::default(); carries + self.body.rows()];
         for turn in 0..self.length {
             if self.exit == Exit::WhenFalse && inputs[0] == Value::from(false) {
                 break;
@@ -149,7 +149,7 @@ impl Scan {
 struct Run {
     last: Vec<Value>,
     /// By position: the history of each carry, then what each stack is made of.
-    rows: Vec<HashMap<usize, Value>>,
+    rows: Vec<FxHashMap<usize, Value>>,
 }
 
 impl Run {
@@ -167,7 +167,7 @@ impl Run {
 /// Evaluates operators by their reference rules, each loop once for all that is taken of it.
 #[derive(Default)]
 pub(crate) struct Runs {
-    runs: HashMap<(Scan, Vec<NodeId>), Run>,
+    runs: FxHashMap<(Scan, Vec<NodeId>), Run>,
 }
 
 impl Runs {
