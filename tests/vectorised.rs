@@ -167,6 +167,54 @@ fn long_rows_and_widths_that_differ() {
     }
 }
 
+/// What is done to rows that fill no vector, many at a time.
+const ROWS: &[(&str, Body)] = &[
+    ("softmax", |o| o.x.softmax(1)),
+    ("centred", |o| o.x - o.x.mean(1).unsqueeze(1)),
+    ("standardised", |o| o.x.layer_norm(o.row, o.row, 1e-3)),
+    ("joined", |o| o.x.softmax(1).concat(&[o.y * o.column, o.x], 1)),
+    ("positions", |o| o.x.argmax(1) + o.y.argmin(1)),
+    ("products", |o| o.x.prod(1) * o.y.max(1)),
+    ("integers", |o| o.i - o.i.max(1).unsqueeze(1) * o.j.sum(1).unsqueeze(1)),
+    ("bools", |o| o.x.less(o.x.mean(1).unsqueeze(1))),
+    ("truths", |o| o.x.less(o.y).any(1).unsqueeze(1).select(o.x, o.y)),
+    ("parts of rows", |o| {
+        let columns = o.x.shape().extents()[1];
+        o.x.slice(1, 0..columns - 1).sum(1) + o.x.slice(1, columns / 2..columns).max(1)
+    }),
+    ("windows", |o| o.x.pad(1, 1, 1).windows(&[Slide { axis: 1, size: 3, stride: 1, dilation: 1 }]).sum(-1)),
+    ("transposed", |o| o.x.transpose().softmax(1) * o.y.transpose()),
+    ("with other rows", |o| o.x.softmax(1) + o.x.reverse(0).sum(1).unsqueeze(1)),
+    ("one at a time", |o| o.x.cumsum(1).max(1)),
+    ("cross entropy", |o| o.x.cross_entropy(labels(o))),
+    ("its gradient", |o| o.x.graph().grad(o.x.cross_entropy(labels(o)), &[o.x]).unwrap()[0]),
+];
+
+/// A class for each row, some of which do not count.
+fn labels(o: Operands<'_>) -> Tensor<'_> {
+    let [rows, columns] = o.i.shape().extents()[..] else { panic!("rows and columns") };
+    o.i.slice(1, 0..1).reshape([rows]) % columns as f64
+}
+
+#[test]
+fn short_rows_many_at_a_time() {
+    for columns in 2..=18 {
+        check(F32, I32, 37, columns, ROWS);
+        check(F64, I64, 37, columns, ROWS);
+    }
+    check(F32, I64, 32, 10, ROWS);
+    check(F32, I32, 16, 10, ROWS);
+}
+
+/// As many as threads share, in blocks of which none is left over, and in others.
+#[test]
+fn short_rows_shared_by_threads() {
+    for rows in [16_000, 16_007] {
+        check(F32, I32, rows, 10, ROWS);
+        check(F64, I64, rows, 7, ROWS);
+    }
+}
+
 /// The bodies whose listing for this processor lacks a text.
 fn bodies_without(cpu: Cpu, text: &str) -> Vec<&'static str> {
     let lacks_it = |body: &Body| {

@@ -131,6 +131,9 @@ impl Nest<'_> {
                 self.lanes.unsupported();
             }
             _ => {
+                if dtype.size() == self.lanes.width && self.store_of_block(access, value) {
+                    return;
+                }
                 if step == 1 {
                     self.fetch_ahead(access, address, false, 0);
                 }
@@ -187,6 +190,9 @@ impl Nest<'_> {
             return self.lanes.unsupported();
         }
         let (terms, offset) = self.moving(index);
+        if terms.is_empty() && coefficient == 0 {
+            return Held::Constant(offset as u64);
+        }
         let mut sum: Option<Reg> = None;
         for (counter, coefficient) in terms {
             let term = self.scaled(counter, coefficient);

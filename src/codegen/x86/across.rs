@@ -2,9 +2,8 @@
 //! out side by side, as in a transpose. As many turns of that loop as a vector has lanes are taken at once, so that
 //! what they read is square blocks ([`super::blocks`]).
 
-use rustc_hash::FxHashSet;
-
 use super::access::is_lane;
+use super::plan::Loops;
 use crate::loops::copy::{Copy, moved, new_loop, new_value};
 use crate::loops::partial::joined;
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest};
@@ -12,22 +11,9 @@ use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, per
 /// The longest body, in statements, that is written once for each lane.
 const LONGEST: usize = 12;
 
-/// A kernel whose loops are cut, and how many turns of its outermost loop are one of the new one's.
-pub struct Crossed {
-    pub kernel: Kernel,
-    pub group: usize,
-    /// The loops on vectors whose bodies hold such blocks.
-    pub loops: FxHashSet<LoopVar>,
-}
-
-/// The kernel with such loops cut, if it has some. The new loops are added to those that run on vectors.
-pub fn across(
-    program: &Program,
-    kernel: &Kernel,
-    vectors: &mut FxHashSet<LoopVar>,
-    lanes: usize,
-) -> Option<Crossed> {
-    let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && vectors.contains(&var);
+/// The kernel with such loops cut, if it has some. The new loops are added to the others.
+pub fn across(program: &Program, kernel: &Kernel, loops: &mut Loops, lanes: usize) -> Option<Kernel> {
+    let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && loops.vectors.contains(&var);
     let reads_apart = |stmt: &Stmt| stmt.read().is_some_and(|read| read.0.index.terms().iter().any(is_apart));
     // Rows that are picked at run time are written in order.
     let has_order = |stmt: &Stmt| matches!(stmt, Stmt::StoreRow { .. });
@@ -35,17 +21,15 @@ pub fn across(
     if !body.iter().any(|stmt| stmt.any(&reads_apart)) || body.iter().any(|stmt| stmt.any(&has_order)) {
         return None;
     }
-    let crossed = Crossed { kernel: kernel.clone(), group: 1, loops: FxHashSet::default() };
-    let mut cutter = Cutter { program, crossed, vectors, lanes };
+    let mut cutter = Cutter { program, kernel: kernel.clone(), loops, lanes };
     let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
-    let Crossed { kernel, group, loops } = cutter.crossed;
-    (!loops.is_empty()).then_some(Crossed { kernel: Kernel { body, ..kernel }, group, loops })
+    (!cutter.loops.crossed.is_empty()).then_some(Kernel { body, ..cutter.kernel })
 }
 
 struct Cutter<'c> {
     program: &'c Program,
-    crossed: Crossed,
-    vectors: &'c mut FxHashSet<LoopVar>,
+    kernel: Kernel,
+    loops: &'c mut Loops,
     lanes: usize,
 }
 
@@ -54,7 +38,7 @@ impl Cutter<'_> {
         let nest = perfect_nest(stmt);
         if self.takes_turns(&nest, is_shared) {
             if is_shared {
-                self.crossed.group = self.lanes;
+                self.loops.group = self.lanes;
             }
             return self.cut(stmt, &nest);
         }
@@ -83,12 +67,12 @@ impl Cutter<'_> {
         let values = |copy: &Copy| sums.iter().map(|sum| copy.value(sum.value)).collect();
         let terms: Vec<Vec<Var>> = copies.iter().map(values).collect();
         let mut body: Vec<Stmt> = copies.into_iter().flat_map(|copy| copy.body).collect();
-        let kernel = &mut self.crossed.kernel;
+        let kernel = &mut self.kernel;
         let own: Vec<Part> =
             sums.iter().map(|sum| Part { dst: new_value(kernel, sum.value), ..sum.clone() }).collect();
         body.extend(joined(kernel, &own, &terms));
         let sums = sums.iter().zip(&own).map(|(sum, own)| Part { value: own.dst, ..sum.clone() }).collect();
-        self.crossed.loops.insert(*vector);
+        self.loops.crossed.insert(*vector);
         let inner = Stmt::Reduce { var: *vector, body, parts: sums };
         Some(Stmt::Reduce { var: block, body: vec![inner], parts: parts.to_vec() })
     }
@@ -106,11 +90,11 @@ impl Cutter<'_> {
         let is_short = body.len() <= LONGEST && !body.iter().any(Stmt::is_loop);
         let are_long = [turns, vector].iter().all(|&var| self.extent(var) >= self.lanes);
         let is_across = |stmt| self.is_across(stmt, turns, vector);
-        is_short && are_long && self.vectors.contains(&vector) && body.iter().any(is_across)
+        is_short && are_long && self.loops.vectors.contains(&vector) && body.iter().any(is_across)
     }
 
     fn extent(&self, var: LoopVar) -> usize {
-        self.crossed.kernel.extent(var)
+        self.kernel.extent(var)
     }
 
     fn is_across(&self, stmt: &Stmt, turns: LoopVar, vector: LoopVar) -> bool {
@@ -137,7 +121,7 @@ impl Cutter<'_> {
 
     /// A loop over blocks of turns, and its body for each turn of a block.
     fn at_once(&mut self, turns: LoopVar, body: &[Stmt]) -> (LoopVar, Vec<Copy>) {
-        let (kernel, lanes) = (&mut self.crossed.kernel, self.lanes);
+        let (kernel, lanes) = (&mut self.kernel, self.lanes);
         let block = new_loop(kernel, kernel.extent(turns) / lanes);
         let start = Affine::var(block).scaled(lanes as i64);
         let place = |turn: usize| start.plus(&Affine::constant(turn as i64));
@@ -151,19 +135,19 @@ impl Cutter<'_> {
         let parts = [(0, whole), (whole, extent - whole)];
         let mut loops = Vec::new();
         for (start, length) in parts.into_iter().filter(|part| part.1 > 0) {
-            let own = new_loop(&mut self.crossed.kernel, length);
+            let own = new_loop(&mut self.kernel, length);
             let place = Affine::var(own).plus(&Affine::constant(start as i64));
-            let body = Copy::of(&mut self.crossed.kernel, body, vector, &place).body;
+            let body = Copy::of(&mut self.kernel, body, vector, &place).body;
             loops.push(Stmt::For { var: own, body });
-            self.vectors.insert(own);
-            self.crossed.loops.insert(own);
+            self.loops.vectors.insert(own);
+            self.loops.crossed.insert(own);
         }
         loops
     }
 
     /// The loop over its turns from `start` on.
     fn rest(&mut self, turns: LoopVar, body: &[Stmt], start: usize) -> Stmt {
-        let kernel = &mut self.crossed.kernel;
+        let kernel = &mut self.kernel;
         let own = new_loop(kernel, kernel.extent(turns) - start);
         let place = Affine::var(own).plus(&Affine::constant(start as i64));
         Stmt::For { var: own, body: moved(body, turns, &place) }

@@ -1,6 +1,8 @@
-//! Square blocks of memory whose columns are vectors ([`super::across`]): read row by row, and transposed in registers.
+//! Blocks of memory whose columns are vectors ([`super::across`], [`super::short_rows`]): read and written row by row, and
+//! transposed in registers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -8,14 +10,23 @@ use super::isa::Isa;
 use super::lanes::{HALVES, Held, Lanes};
 use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::nest::{Nest, Rest};
+use super::strided::is_nearby;
 use crate::loops::{Access, Affine, BufferId, Instr, Stmt};
 
-/// The blocks of one turn: where loads lie, but for what is the same in all, and the blocks read so far.
+/// A block of fewer columns is read or written lane by lane.
+const FEW: i64 = 3;
+
+/// The blocks of one turn: where loads and stores lie, but for what is the same in all, the blocks read so far, and the
+/// columns still to be written.
 #[derive(Default)]
 pub struct Blocks {
-    offsets: FxHashMap<Place, BTreeSet<i64>>,
+    loads: Offsets,
+    stores: Offsets,
     read: FxHashMap<Place, Vec<Block>>,
+    unwritten: FxHashMap<Place, BTreeMap<i64, Reg>>,
 }
+
+type Offsets = FxHashMap<Place, BTreeSet<i64>>;
 
 /// A block from this offset on, and its columns.
 struct Block {
@@ -31,6 +42,15 @@ fn placed(access: &Access) -> (Place, i64) {
     ((access.buffer, access.index.plus(&Affine::constant(-offset))), offset)
 }
 
+/// The offset where the block of an access begins, and how many of its columns are accessed: neighbours, a vector's at most.
+fn extent(offsets: &Offsets, (place, offset): &(Place, i64), lanes: i64) -> Option<(i64, i64)> {
+    let offsets = offsets.get(place)?;
+    let is_column = |offset: &i64| offsets.contains(offset);
+    let first = successors(Some(*offset), |offset| Some(offset - 1)).take_while(is_column).last()?;
+    let start = offset - (offset - first) % lanes;
+    Some((start, (start..start + lanes).take_while(is_column).count() as i64))
+}
+
 impl Blocks {
     /// Of a body that writes none of what its blocks read.
     pub fn of(body: &[Stmt]) -> Blocks {
@@ -38,14 +58,30 @@ impl Blocks {
             body.iter().filter_map(|stmt| stmt.write()).map(|(access, _)| access.buffer).collect();
         let mut blocks = Blocks::default();
         for stmt in body {
-            if let Stmt::Let { instr: Instr::Load(access), .. } = stmt
-                && !written.contains(&access.buffer)
-            {
-                let (place, offset) = placed(access);
-                blocks.offsets.entry(place).or_default().insert(offset);
-            }
+            let (offsets, access) = match stmt {
+                Stmt::Let { instr: Instr::Load(access), .. } if !written.contains(&access.buffer) => {
+                    (&mut blocks.loads, access)
+                }
+                Stmt::Store { access, .. } => (&mut blocks.stores, access),
+                _ => continue,
+            };
+            let (place, offset) = placed(access);
+            offsets.entry(place).or_default().insert(offset);
         }
         blocks
+    }
+
+    /// Where the block of a load begins, and its columns, if it is faster than other ways to lanes so far apart.
+    pub fn loaded(&self, access: &Access, step: i64, isa: Isa, lanes: usize) -> Option<(i64, i64)> {
+        let (start, width) = extent(&self.loads, &placed(access), lanes as i64)?;
+        let pays = if is_nearby(isa, step) { 2 * step * width > 5 * lanes as i64 } else { width >= FEW };
+        (step > 2 && pays).then_some((start, width))
+    }
+
+    /// The same of a store.
+    pub fn stored(&self, access: &Access, step: i64, lanes: usize) -> Option<(i64, i64)> {
+        let (start, width) = extent(&self.stores, &placed(access), lanes as i64)?;
+        (step > 2 && width >= FEW).then_some((start, width))
     }
 
     /// The column that a load is, if its block is read already.
@@ -55,49 +91,88 @@ impl Blocks {
             .iter()
             .find_map(|block| block.columns.get(usize::try_from(offset - block.start).ok()?).copied())
     }
-
-    /// Whether all columns of a block are read somewhere: no others need exist.
-    fn is_whole(&self, place: &Place, start: i64, lanes: i64) -> bool {
-        let offsets = self.offsets.get(place);
-        offsets.is_some_and(|offsets| (start..start + lanes).all(|offset| offsets.contains(&offset)))
-    }
 }
 
 impl Nest<'_> {
     /// Lanes that lie apart, if they are a column of a block.
     pub(super) fn load_of_block(&mut self, access: &Access) -> Option<Held> {
-        self.vector.filter(|var| self.crossed.contains(var))?;
-        let (step, lanes) = (self.step(access), self.lanes.count());
-        let furthest = 2 * step * (lanes * self.lanes.width) as i64;
-        if step < lanes as i64 || furthest > i32::MAX.into() || matches!(self.rest, Rest::Masked(_)) {
-            return None;
-        }
-        let (place, start) = placed(access);
-        if let Some(column) = self.blocks.column(&place, start) {
+        let step = self.step_of_block(access)?;
+        let (place, offset) = placed(access);
+        if let Some(column) = self.blocks.column(&place, offset) {
             return Some(Held::Lanes(column));
         }
-        if !self.blocks.is_whole(&place, start, lanes as i64) {
-            return None;
-        }
-        let address = self.address(access);
-        let columns = self.block_at(address, step);
-        let column = columns[0];
+        let (start, width) = self.blocks.loaded(access, step, self.lanes.isa, self.lanes.count())?;
+        let mut columns = self.block_at(&at(&place, start), step, width as usize);
+        columns.truncate(width as usize);
+        let column = columns[(offset - start) as usize];
         self.blocks.read.entry(place).or_default().push(Block { start, columns });
         Some(Held::Lanes(column))
     }
 
+    /// The distance of lanes that may be those of a block.
+    fn step_of_block(&self, access: &Access) -> Option<i64> {
+        self.vector.filter(|var| self.crossed.contains(var))?;
+        let step = self.step(access);
+        let furthest = 2 * step * (self.lanes.count() * self.lanes.width) as i64;
+        (furthest <= i32::MAX.into() && !matches!(self.rest, Rest::Masked(_))).then_some(step)
+    }
+
     /// The columns of a block whose rows are so many elements apart. Rows that do not exist are read as the last one.
-    fn block_at(&mut self, address: Address, step: i64) -> Vec<Reg> {
+    fn block_at(&mut self, access: &Access, step: i64, width: usize) -> Vec<Reg> {
+        let address = self.address(access);
         let bytes = step as i32 * self.lanes.width as i32;
         let (lanes, code) = (self.lanes.count(), self.lanes.whole());
+        let mask = (width < lanes).then(|| self.lanes.first(width));
         let mut rows = Vec::with_capacity(lanes);
         for row in 0..self.rest.count(lanes) as i32 {
-            let from = Operand::Memory(Address { offset: address.offset + row * bytes, ..address });
-            rows.push(self.lanes.build.loaded(Class::Vector, |d| Inst::new(code, d, None, from)));
+            let from = Address { offset: address.offset + row * bytes, ..address };
+            if mask.is_some() {
+                self.fetch_ahead(access, from, true, 0);
+            }
+            let row = self.load_by(code, from, mask);
+            rows.push(self.lanes.register(row));
         }
         rows.extend(rows.last().copied().into_iter().cycle().take(lanes - rows.len()));
         self.lanes.transposed(rows)
     }
+
+    /// Keeps lanes that lie apart, if they are a column of a block, and writes the block when they are the last one.
+    pub(super) fn store_of_block(&mut self, access: &Access, value: Held) -> bool {
+        let lanes = self.lanes.count();
+        let found = self.step_of_block(access).and_then(|step| self.blocks.stored(access, step, lanes));
+        let Some((start, width)) = found else { return false };
+        let value = self.lanes.register(value);
+        let (place, offset) = placed(access);
+        let first = at(&place, start);
+        let columns = self.blocks.unwritten.entry(place).or_default();
+        columns.insert(offset, value);
+        let columns: Vec<Reg> = columns.range(start..start + width).map(|column| *column.1).collect();
+        if columns.len() == width as usize {
+            self.store_block(&first, columns);
+        }
+        true
+    }
+
+    fn store_block(&mut self, first: &Access, mut columns: Vec<Reg>) {
+        let (lanes, width) = (self.lanes.count(), columns.len());
+        let bytes = (self.step(first) * self.lanes.width as i64) as i32;
+        columns.extend(columns.last().copied().into_iter().cycle().take(lanes - width));
+        let mask = (width < lanes).then(|| self.lanes.first(width));
+        let address = self.address(first);
+        let rows = self.lanes.transposed(columns);
+        for (row, &value) in rows[..self.rest.count(lanes)].iter().enumerate() {
+            let to = Address { offset: address.offset + row as i32 * bytes, ..address };
+            if mask.is_some() {
+                self.fetch_ahead(first, to, true, 0);
+            }
+            self.store_whole(to, value, mask);
+        }
+    }
+}
+
+/// So far from a place.
+fn at((buffer, index): &Place, offset: i64) -> Access {
+    Access { buffer: *buffer, index: index.plus(&Affine::constant(offset)) }
 }
 
 impl Lanes {

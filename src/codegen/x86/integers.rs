@@ -122,6 +122,7 @@ impl Lanes {
     pub(super) fn cast_from_i64(&mut self, x: Held, to: DType) -> Held {
         match (to, x) {
             (DType::Bool, _) => self.compare_i64(Compare::Ne, x, Held::Constant(0)),
+            (DType::I32, Held::Constant(bits)) => Held::Constant(u64::from(bits as u32)),
             (DType::I32, _) => Held::Lanes(self.register(x)),
             (DType::F32, Held::Lanes(_)) => self.cast(x, DType::I32, DType::F32),
             (DType::F32, _) => {

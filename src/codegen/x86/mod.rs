@@ -25,11 +25,10 @@ mod machine;
 mod nest;
 mod plan;
 mod reductions;
+mod short_rows;
 mod side_by_side;
 mod strided;
 mod turns;
-
-use rustc_hash::FxHashSet;
 
 use super::math;
 use crate::loops::{Kernel, Program, Stmt};
@@ -38,6 +37,7 @@ pub use isa::Isa;
 use lanes::Lanes;
 use machine::{ARGUMENTS, Item};
 use nest::Nest;
+use plan::Loops;
 
 /// A kernel as machine code, which may lie at any address that is a multiple of 64.
 pub struct Assembly {
@@ -50,26 +50,35 @@ pub struct Assembly {
 
 /// The code of a kernel, if it is one for vectors and all it does is done here.
 pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> {
-    let width = width(kernel)?;
+    let width = width(kernel).filter(|_| kernel.repeats + 4 <= ARGUMENTS.len())?;
     let lanes = isa.bytes() / width;
-    let mut vectors = plan::plan(kernel, isa, lanes);
+    let mut loops = plan::plan(kernel, isa, lanes);
+    let mut with_rows = loops.clone();
+    let rows = short_rows::short_rows(program, kernel, &mut with_rows, (isa, lanes));
+    let rows = rows.and_then(|rows| assembly(program, &rows, with_rows, Lanes::new(isa, width)));
+    if rows.is_some() {
+        return rows;
+    }
     // What formulas there are for one element are written faster here, too.
     let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false));
-    let has_formula = kernel.body.iter().any(|stmt| stmt.any(&is_formula));
-    if vectors.is_empty() && !has_formula || kernel.repeats + 4 > ARGUMENTS.len() {
+    if loops.vectors.is_empty() && !kernel.body.iter().any(|stmt| stmt.any(&is_formula)) {
         return None;
     }
-    let cut = side_by_side::side_by_side(kernel, &mut vectors, lanes);
+    let cut = side_by_side::side_by_side(kernel, &mut loops.vectors, lanes);
     let kernel = cut.as_ref().unwrap_or(kernel);
-    let crossed = across::across(program, kernel, &mut vectors, lanes);
-    let kernel = crossed.as_ref().map_or(kernel, |crossed| &crossed.kernel);
-    let mut nest = Nest::new(program, kernel, Lanes::new(isa, width), vectors);
-    nest.crossed = crossed.as_ref().map_or(FxHashSet::default(), |crossed| crossed.loops.clone());
+    let crossed = across::across(program, kernel, &mut loops, lanes);
+    assembly(program, crossed.as_ref().unwrap_or(kernel), loops, Lanes::new(isa, width))
+}
+
+/// The code of a kernel whose loops were cut, if all it does is done here.
+fn assembly(program: &Program, kernel: &Kernel, loops: Loops, lanes: Lanes) -> Option<Assembly> {
+    let (isa, group) = (lanes.isa, loops.group);
+    let mut nest = Nest::new(program, kernel, lanes, loops);
     nest.body(&kernel.body);
     if nest.lanes.is_unsupported {
         return None;
     }
-    let group = nest.group * crossed.as_ref().map_or(1, |crossed| crossed.group);
+    let group = nest.group * group;
     let (mut items, mut constants) = nest.lanes.build.finish();
     if isa == Isa::Avx2 {
         items = avx2::rewritten(items, &mut constants)?;

@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::blocks::Blocks;
 use super::lanes::{Held, Lanes};
 use super::machine::{Address, Class, Code, Inst, Operand, Reg};
+use super::plan::Loops;
 use super::turns::Sums;
 use crate::loops::{
     Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
@@ -74,7 +75,7 @@ impl<'n> Nest<'n> {
         program: &'n Program,
         kernel: &'n Kernel,
         lanes: Lanes,
-        vectors: FxHashSet<LoopVar>,
+        Loops { vectors, crossed, .. }: Loops,
     ) -> Nest<'n> {
         let mut nest = Nest {
             program,
@@ -88,7 +89,7 @@ impl<'n> Nest<'n> {
             rest: Rest::Full,
             arguments: FxHashMap::default(),
             group: 1,
-            crossed: FxHashSet::default(),
+            crossed,
             blocks: Blocks::default(),
             fetched: FxHashSet::default(),
         };

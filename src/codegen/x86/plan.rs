@@ -23,14 +23,25 @@ const COMBINE: f64 = 10.0;
 /// What a turn of a loop costs beside its body.
 const TURN: f64 = 1.0;
 
-/// The loops of the kernel that run on vectors, of so many lanes; empty if none can. The loop that threads share is none.
-pub fn plan(kernel: &Kernel, isa: Isa, lanes: usize) -> FxHashSet<LoopVar> {
+/// How the loops of a kernel run.
+#[derive(Clone)]
+pub struct Loops {
+    /// Those that run on vectors.
+    pub vectors: FxHashSet<LoopVar>,
+    /// Those of them whose bodies hold blocks ([`super::blocks`]).
+    pub crossed: FxHashSet<LoopVar>,
+    /// How many turns of the outermost one, as it was, are one now.
+    pub group: usize,
+}
+
+/// The loops of the kernel that run on vectors, of so many lanes; none if none can. The loop that threads share is none.
+pub fn plan(kernel: &Kernel, isa: Isa, lanes: usize) -> Loops {
     let planner = Planner { kernel, isa, lanes, turns: vec![] };
-    match kernel.body.last() {
+    let way = match kernel.body.last() {
         Some(Stmt::For { var, body }) if kernel.is_parallel => planner.inside(*var, body).body(body, None),
         _ => planner.body(&kernel.body, None),
-    }
-    .vectors
+    };
+    Loops { vectors: way.vectors, crossed: FxHashSet::default(), group: 1 }
 }
 
 struct Planner<'k> {

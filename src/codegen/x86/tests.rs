@@ -17,6 +17,7 @@ use crate::{Options, Scalar};
 
 mod ahead;
 mod masks;
+mod short_rows;
 mod turns;
 
 /// Graphs that between them need every instruction.

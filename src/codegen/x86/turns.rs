@@ -173,7 +173,11 @@ impl Nest<'_> {
     /// How many of so many turns to run at once, going by the first; if none is left then, all the better. What they add
     /// to their chains is among their instructions, so no two of them may have one chain.
     fn at_once(&self, turns: &Turns<'_>, written: &[Turn], of: i64) -> i64 {
-        let Some(first) = written.first().filter(|_| turns.may_pass && of > 1) else { return 1 };
+        // A block fills the registers.
+        let is_crossed = |var: LoopVar| self.crossed.contains(&var);
+        let has_block = |stmt: &Stmt| stmt.any(&|stmt: &Stmt| stmt.loop_var().is_some_and(is_crossed));
+        let may_pass = turns.may_pass && !is_crossed(turns.var) && !turns.body.iter().any(has_block);
+        let Some(first) = written.first().filter(|_| may_pass && of > 1) else { return 1 };
         let chains = Some(turns.sums.chains.len() as i64).filter(|&chains| chains > 1).unwrap_or(of);
         let most = of.min(first.code.at_once(self.lanes.isa) as i64).min(chains);
         (2..=most).rev().find(|at_once| of % at_once == 0).unwrap_or(most)
