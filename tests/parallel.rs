@@ -68,7 +68,8 @@ fn results_do_not_depend_on_threads() {
         };
         let alone = on_threads(1);
         let apart = distance(expected, &alone);
-        assert!(apart <= 1e-5, "{name}: {apart:e} from the interpreter's");
+        // Sums down 700 rows have as few as two chains, each of which rounds 350 times by half a unit, 6e-8, at most.
+        assert!(apart <= 2e-5, "{name}: {apart:e} from the interpreter's");
         for count in [2, 3, 7] {
             assert_eq!(on_threads(count), alone, "{name} on {count} threads");
         }

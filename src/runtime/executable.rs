@@ -24,6 +24,7 @@ pub struct Executable {
     /// Whether any of its kernels may be shared out among threads.
     uses_threads: bool,
     /// Whether vector registers have upper halves that may need cleaning.
+    #[cfg(target_arch = "x86_64")]
     has_wide_vectors: bool,
 }
 
@@ -85,11 +86,17 @@ impl Executable {
     pub(crate) fn new(schedule: &Schedule, code: Code, work: Vec<Work>, report: CompileReport) -> Executable {
         #[cfg(target_arch = "x86_64")]
         let has_wide_vectors = is_x86_feature_detected!("avx");
-        #[cfg(not(target_arch = "x86_64"))]
-        let has_wide_vectors = false;
         let (code, work) = (Arc::new(code), work.into());
         let (layout, uses_threads) = (Layout::of(schedule), schedule.program.uses_threads());
-        Executable { code, layout, work, report, uses_threads, has_wide_vectors }
+        Executable {
+            code,
+            layout,
+            work,
+            report,
+            uses_threads,
+            #[cfg(target_arch = "x86_64")]
+            has_wide_vectors,
+        }
     }
 
     /// The same program, which was looked for in these stages.
