@@ -64,6 +64,17 @@ pub(crate) fn moved(body: &[Stmt], var: LoopVar, at: &Affine) -> Vec<Stmt> {
     body
 }
 
+/// The turns of a loop from `start` on: the variable of a loop of their own, and its body.
+pub(crate) fn rest_of(
+    kernel: &mut Kernel,
+    var: LoopVar,
+    body: &[Stmt],
+    start: usize,
+) -> (LoopVar, Vec<Stmt>) {
+    let own = new_loop(kernel, kernel.extent(var) - start);
+    (own, moved(body, var, &Affine::var(own).plus(&Affine::constant(start as i64))))
+}
+
 /// A copy of a loop's body.
 pub(crate) struct Copy {
     pub body: Vec<Stmt>,

@@ -4,7 +4,7 @@
 
 use super::access::is_lane;
 use super::plan::Loops;
-use crate::loops::copy::{Copy, moved, new_loop, new_value};
+use crate::loops::copy::{Copy, new_loop, new_value, rest_of};
 use crate::loops::partial::joined;
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest};
 
@@ -114,7 +114,9 @@ impl Cutter<'_> {
         let body = between.fold(self.in_whole_vectors(&copies, vector), around);
         let mut stmts = vec![Stmt::For { var: block, body }];
         if !extent.is_multiple_of(lanes) {
-            stmts.push(self.rest(turns, stmt.inner(), extent / lanes * lanes));
+            let start = extent / lanes * lanes;
+            let (var, body) = rest_of(&mut self.kernel, turns, stmt.inner(), start);
+            stmts.push(Stmt::For { var, body });
         }
         stmts
     }
@@ -143,13 +145,5 @@ impl Cutter<'_> {
             self.loops.crossed.insert(own);
         }
         loops
-    }
-
-    /// The loop over its turns from `start` on.
-    fn rest(&mut self, turns: LoopVar, body: &[Stmt], start: usize) -> Stmt {
-        let kernel = &mut self.kernel;
-        let own = new_loop(kernel, kernel.extent(turns) - start);
-        let place = Affine::var(own).plus(&Affine::constant(start as i64));
-        Stmt::For { var: own, body: moved(body, turns, &place) }
     }
 }

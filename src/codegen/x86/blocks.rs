@@ -74,6 +74,7 @@ impl Blocks {
     /// Where the block of a load begins, and its columns, if it is faster than other ways to lanes so far apart.
     pub fn loaded(&self, access: &Access, step: i64, isa: Isa, lanes: usize) -> Option<(i64, i64)> {
         let (start, width) = extent(&self.loads, &placed(access), lanes as i64)?;
+        // A block takes five instructions a lane, each column that is read with its neighbours twice as many as they are apart.
         let pays = if is_nearby(isa, step) { 2 * step * width > 5 * lanes as i64 } else { width >= FEW };
         (step > 2 && pays).then_some((start, width))
     }

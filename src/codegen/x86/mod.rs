@@ -53,11 +53,10 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     let width = width(kernel).filter(|_| kernel.repeats + 4 <= ARGUMENTS.len())?;
     let lanes = isa.bytes() / width;
     let mut loops = plan::plan(kernel, isa, lanes);
-    let mut with_rows = loops.clone();
-    let rows = short_rows::short_rows(program, kernel, &mut with_rows, (isa, lanes));
-    let rows = rows.and_then(|rows| assembly(program, &rows, with_rows, Lanes::new(isa, width)));
-    if rows.is_some() {
-        return rows;
+    let rows = short_rows::short_rows(program, kernel, &loops, (isa, lanes));
+    let written = |(rows, loops)| assembly(program, &rows, loops, Lanes::new(isa, width));
+    if let Some(assembly) = rows.and_then(written) {
+        return Some(assembly);
     }
     // What formulas there are for one element are written faster here, too.
     let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false));

@@ -1,34 +1,41 @@
 //! Loops over rows too short to fill a vector. As many rows as a vector has lanes are taken at once, their columns written
 //! out one by one: what is read and written are blocks that are transposed in registers ([`super::blocks`]).
 
+use std::collections::BTreeSet;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::blocks::Blocks;
 use super::isa::Isa;
 use super::plan::Loops;
 use crate::codegen::cost::ROW;
-use crate::loops::copy::{Copy, moved, new_loop, renumber};
+use crate::loops::copy::{Copy, new_loop, renumber, rest_of};
 use crate::loops::partial::{fresh, joined, with_rest};
 use crate::loops::{
     Access, Affine, BufferId, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
 };
 
-/// The kernel with such loops written out, if it has some. The new loops are added to the others.
+/// The kernel with such loops written out, if it has some, and how its loops run.
 pub fn short_rows(
     program: &Program,
     kernel: &Kernel,
-    loops: &mut Loops,
+    loops: &Loops,
     (isa, lanes): (Isa, usize),
-) -> Option<Kernel> {
-    let mut writer = Writer { program, kernel: kernel.clone(), loops, isa, lanes };
+) -> Option<(Kernel, Loops)> {
+    let is_short = |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) <= lanes);
+    if !kernel.body.iter().any(|stmt| stmt.any(&is_short)) {
+        return None;
+    }
+    let mut writer = Writer { program, kernel: kernel.clone(), loops: loops.clone(), isa, lanes };
     let body = kernel.body.iter().flat_map(|stmt| writer.stmt(stmt, kernel.is_parallel)).collect();
-    (!writer.loops.crossed.is_empty()).then_some(Kernel { body, ..writer.kernel })
+    let Writer { kernel, loops, .. } = writer;
+    (!loops.crossed.is_empty()).then_some((Kernel { body, ..kernel }, loops))
 }
 
 struct Writer<'w> {
     program: &'w Program,
     kernel: Kernel,
-    loops: &'w mut Loops,
+    loops: Loops,
     isa: Isa,
     lanes: usize,
 }
@@ -110,12 +117,9 @@ impl Writer<'_> {
 
     /// The rows that fill no vector, as they were.
     fn rest(&mut self, var: LoopVar, body: &[Stmt]) -> Option<(LoopVar, Vec<Stmt>)> {
-        let kernel = &mut self.kernel;
-        let (extent, whole) = (kernel.extent(var), kernel.extent(var) / self.lanes * self.lanes);
-        (extent > whole).then(|| {
-            let own = new_loop(kernel, extent - whole);
-            (own, moved(body, var, &Affine::var(own).plus(&Affine::constant(whole as i64))))
-        })
+        let extent = self.kernel.extent(var);
+        let whole = extent / self.lanes * self.lanes;
+        (extent > whole).then(|| rest_of(&mut self.kernel, var, body, whole))
     }
 
     /// The rows that fill vectors.
@@ -178,7 +182,6 @@ impl Writer<'_> {
         let kernel = &mut self.kernel;
         let parts = if let Stmt::Reduce { parts, .. } = stmt { &parts[..] } else { &[] };
         let turns = kernel.extent(var);
-        let mut left = turns - 1;
         let mut partial: Vec<(usize, Vec<Var>)> = Vec::new();
         let mut body = Vec::new();
         for turn in 0..turns {
@@ -187,8 +190,8 @@ impl Writer<'_> {
             body.extend(copy.body);
             let mut terms = 1;
             while let Some((_, earlier)) = partial.pop_if(|earlier| earlier.0 == terms || turn + 1 == turns) {
-                left -= 1;
-                let own = if left == 0 { parts.to_vec() } else { fresh(kernel, parts) };
+                let is_last = turn + 1 == turns && partial.is_empty();
+                let own = if is_last { parts.to_vec() } else { fresh(kernel, parts) };
                 body.extend(joined(kernel, &own, &[earlier, sums]));
                 sums = own.iter().map(|part| part.dst).collect();
                 terms *= 2;
@@ -210,23 +213,23 @@ impl Writer<'_> {
             body.iter().for_each(|stmt| stmt.each(&mut each));
             count
         };
-        let is_read_elsewhere = |buffer: BufferId| {
-            let kernels = self.program.kernels().into_iter();
-            reads(original, buffer) < kernels.map(|kernel| reads(&kernel.body, buffer)).sum()
+        let (read, written) = reads_and_writes(rows);
+        let unread: BTreeSet<BufferId> = written.difference(&read).copied().collect();
+        let is_idle = |buffer: &BufferId| {
+            let is_scratch = matches!(self.program.buffers[buffer.index()].place, Place::Arena { .. });
+            let reads_of = |kernel: &Kernel| reads(&kernel.body, *buffer);
+            is_scratch
+                && reads(original, *buffer) == self.program.kernels().into_iter().map(reads_of).sum::<usize>()
         };
-        let is_scratch =
-            |buffer: BufferId| matches!(self.program.buffers[buffer.index()].place, Place::Arena { .. });
+        let idle: BTreeSet<BufferId> = unread.iter().copied().filter(is_idle).collect();
         let mut written: FxHashSet<Access> = FxHashSet::default();
-        let mut is_kept = Vec::with_capacity(rows.len());
-        for stmt in rows.iter().rev() {
-            let Stmt::Store { access, .. } = stmt else {
-                is_kept.push(true);
-                continue;
-            };
-            let (buffer, is_last) = (access.buffer, written.insert(access.clone()));
-            let is_needed = is_last && (!is_scratch(buffer) || is_read_elsewhere(buffer));
-            is_kept.push(is_needed || reads(rows, buffer) > 0);
-        }
+        let is_needed = |stmt: &Stmt| match stmt {
+            Stmt::Store { access, .. } if unread.contains(&access.buffer) => {
+                written.insert(access.clone()) && !idle.contains(&access.buffer)
+            }
+            _ => true,
+        };
+        let mut is_kept: Vec<bool> = rows.iter().rev().map(is_needed).collect();
         rows.retain(|_| is_kept.pop() == Some(true));
     }
 
