@@ -54,6 +54,19 @@ fn functions_of_short_sums_are_loops_of_their_own() {
     assert_no_statement(&step, |stmt| has_loops(stmt) && has_function(stmt, Unary::Tanh));
 }
 
+/// Each factor's update reads the other: one is added to in place, the other once both products are there.
+#[test]
+fn factors_of_a_matrix_are_updated_by_contractions() {
+    let g = Graph::new();
+    let (u, v) = (g.parameter("u", [64, 32], F32), g.parameter("v", [32, 48], F32));
+    let loss = u.matmul(v).mse_loss(g.input("x", [64, 48], F32));
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
+    assert_no_statement(&step, |stmt| matches!(stmt, Stmt::Reduce { .. }) && has_loops(stmt));
+    let program = step.schedule().unwrap().program.to_string();
+    assert_eq!(program.matches("contract").count(), 3, "{program}");
+    assert!(!program.contains("commit"), "{program}");
+}
+
 /// The logarithm of a softmax's sum is little beside the exponentials of its row.
 #[test]
 fn a_softmax_and_its_loss_are_one_kernel() {

@@ -73,16 +73,17 @@ impl Path {
     }
 }
 
-/// Plans the kernels of a graph's results.
-pub(super) fn fuse(graph: &Graph) -> Fusion {
+/// Plans the kernels of a graph's results. To those in `aside`, no product is added in place.
+pub(super) fn fuse(graph: &Graph, aside: &[NodeId]) -> Fusion {
     // The first plan takes every node for inlined when it counts costs; the second knows what the
     // first stored.
-    let first = Planner::new(graph, &vec![None; graph.len()]).plan();
-    Planner::new(graph, &first.stored_in).plan()
+    let first = Planner::new(graph, &vec![None; graph.len()], aside).plan();
+    Planner::new(graph, &first.stored_in, aside).plan()
 }
 
 struct Planner<'g> {
     graph: &'g Graph,
+    aside: &'g [NodeId],
     users: Vec<Vec<(NodeId, usize)>>,
     /// Scalar instructions for one element, from what is in memory.
     cost: Vec<usize>,
@@ -92,7 +93,7 @@ struct Planner<'g> {
 }
 
 impl<'g> Planner<'g> {
-    fn new(graph: &'g Graph, stored: &[Option<KernelId>]) -> Planner<'g> {
+    fn new(graph: &'g Graph, stored: &[Option<KernelId>], aside: &'g [NodeId]) -> Planner<'g> {
         let mut users = vec![Vec::new(); graph.len()];
         let mut cost = vec![0usize; graph.len()];
         for id in graph.ids() {
@@ -113,7 +114,7 @@ impl<'g> Planner<'g> {
             readers: vec![Readers::new(); graph.len()],
             targets,
         };
-        Planner { graph, users, cost, loops: FxHashMap::default(), fusion }
+        Planner { graph, aside, users, cost, loops: FxHashMap::default(), fusion }
     }
 
     fn plan(mut self) -> Fusion {
@@ -229,7 +230,8 @@ impl<'g> Planner<'g> {
             (Op::Leaf(Leaf::State { name, .. }), [Target::Update(updated)]) => **name == **updated,
             _ => false,
         };
-        is_update && self.users[sum.index()].is_empty() && self.is_one_number(factor)
+        let is_in_place = is_update && !self.aside.contains(&sum);
+        is_in_place && self.users[sum.index()].is_empty() && self.is_one_number(factor)
     }
 
     /// Whether all elements of the node are one number.

@@ -33,6 +33,7 @@ use crate::ops::{Graph, Leaf, Op};
 use crate::types::{Scalar, TensorType};
 
 use cost::STRAIGHTENED;
+use fusion::Fusion;
 use interface::Interface;
 pub use memory::ALIGNMENT;
 use memory::{Home, Memory};
@@ -100,8 +101,7 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
 
 /// Plans a graph whose leaves and outputs have their places.
 fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
-    let fusion = fusion::fuse(graph);
-    let order = order::order(graph, &fusion);
+    let (fusion, order) = ordered(graph);
     memory.place(graph, &fusion, &order);
     let mut tasks = Vec::new();
     for step in &order {
@@ -117,6 +117,24 @@ fn plan(graph: &Graph, memory: &mut Memory) -> Vec<Task> {
         }
     }
     tasks
+}
+
+/// Kernels and their order. A product that is added to a state in place, but kept aside in this order since it would run
+/// before another that reads the old value, is computed apart: then both products come before either update.
+fn ordered(graph: &Graph) -> (Fusion, Vec<Step>) {
+    let fusion = fusion::fuse(graph, &[]);
+    let order = order::order(graph, &fusion);
+    let commits = order.iter().filter_map(|step| match step {
+        Step::Commit { node, .. } => Some(*node),
+        Step::Compute(_) => None,
+    });
+    let aside: Vec<NodeId> = commits.collect();
+    if aside.is_empty() {
+        return (fusion, order);
+    }
+    let fusion = fusion::fuse(graph, &aside);
+    let order = order::order(graph, &fusion);
+    (fusion, order)
 }
 
 /// What is done to the kernels after they are lowered, in order.
