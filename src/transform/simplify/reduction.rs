@@ -2,7 +2,7 @@
 
 use super::{Match, Rule, is_safe_scale, matched};
 use crate::loops::Combine;
-use crate::ops::{Layout, Op, Reduce, Tensor};
+use crate::ops::{Dot, Layout, Op, Reduce, Tensor};
 use crate::types::{Axes, Scalar, Shape};
 
 pub(super) const RULES: &[Rule] = &[
@@ -14,6 +14,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "scale after sum", rewrite: scale_after_sum },
     Rule { name: "scale after product", rewrite: scale_after_product },
     Rule { name: "product with constant", rewrite: product_with_constant },
+    Rule { name: "product of repeats", rewrite: product_of_repeats },
 ];
 
 /// A reduction over axes of extent 1 → a reshape.
@@ -47,21 +48,19 @@ fn sum_of_repeats<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         return None;
     }
     let count: usize = axes.iter().map(|axis| shape.extents()[axis]).product();
-    // An operand's own axis (of extent 1) that is summed goes; the axes that stay close ranks.
-    let lost: Axes = targets
-        .iter()
-        .enumerate()
-        .filter(|(_, target)| axes.contains(**target))
-        .map(|(axis, _)| axis)
-        .collect();
-    let source = source.reshape(source.shape().without(lost));
-    let kept: Vec<usize> = targets
-        .iter()
-        .filter(|&&target| !axes.contains(target))
-        .map(|&target| target - axes.iter().filter(|&axis| axis < target).count())
-        .collect();
+    let (source, kept) = without_axes(source, targets, axes);
     let scaled = source.constant_like(count as f64) * source;
     Some(scaled.broadcast_in(m.node.shape(), &kept))
+}
+
+/// The operand of a broadcast, and where its axes go, when the result loses some axes along which it only repeats: an
+/// operand's own axis (of extent 1) goes with its target; the axes that stay close ranks.
+fn without_axes<'g>(source: Tensor<'g>, targets: &[usize], axes: Axes) -> (Tensor<'g>, Vec<usize>) {
+    let lost = targets.iter().enumerate().filter(|(_, target)| axes.contains(**target));
+    let lost: Axes = lost.map(|(axis, _)| axis).collect();
+    let stay = targets.iter().filter(|&&target| !axes.contains(target));
+    let kept = stay.map(|&target| target - axes.iter().filter(|&axis| axis < target).count()).collect();
+    (source.reshape(source.shape().without(lost)), kept)
 }
 
 /// `sum(sum x)` → `sum x` over both sets of axes.
@@ -121,6 +120,34 @@ fn product_with_constant<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let targets: Vec<usize> = (0..dot.out().len()).filter(|&axis| kept.contains(&dot.out()[axis])).collect();
     let sum = x.sum_repeats(summed).permute(&placed);
     Some(scale(factor, sum).broadcast_in(m.node.shape(), &targets))
+}
+
+/// `dot(x, broadcast y)` → `dot(x, y)`, where the broadcast repeats `y` along axes of the result: they are repeated there if
+/// they are its own, and share one `y` if they are `x`'s too.
+fn product_of_repeats<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (dot, lhs, rhs) = m.dot()?;
+    let once = |x: Tensor<'g>, labels: &[u8]| {
+        let below = matched(x);
+        let (layout @ Layout::Broadcast { shape, axes: targets }, source) = below.layout()? else {
+            return None;
+        };
+        let is_of_result = |&axis: &usize| dot.out().contains(&labels[axis]);
+        let repeated: Axes = layout.repeated(source.shape()).iter().filter(is_of_result).collect();
+        let (source, kept) = without_axes(source, targets, repeated);
+        let stay = (0..labels.len()).filter(|&axis| !repeated.contains(axis)).map(|axis| labels[axis]);
+        let x = source.broadcast_in(shape.without(repeated), &kept);
+        (!repeated.is_empty()).then(|| (x, stay.collect::<Vec<u8>>()))
+    };
+    let whole = |x: Tensor<'g>, index: usize| (x, dot.operand(index).to_vec());
+    let ((lhs, left), (rhs, right)) = match once(lhs, dot.operand(0)) {
+        Some(left) => (left, whole(rhs, 1)),
+        None => (whole(lhs, 0), once(rhs, dot.operand(1))?),
+    };
+    let is_there = |label: &u8| left.contains(label) || right.contains(label);
+    let out: Vec<u8> = dot.out().iter().copied().filter(is_there).collect();
+    let targets: Vec<usize> = (0..dot.out().len()).filter(|&axis| is_there(&dot.out()[axis])).collect();
+    let dot = Dot::new(&left, &right, &out).ok()?;
+    Some(Tensor::apply(Op::Dot(dot), &[lhs, rhs]).broadcast_in(m.node.shape(), &targets))
 }
 
 /// `c · x`.
