@@ -474,3 +474,24 @@ fn transposes_are_read_in_blocks() {
         }
     }
 }
+
+/// A product that one kernel adds to something, and stores for another that does the same, is rounded in both: else the
+/// largest element is not found again, and its gradient is lost.
+#[test]
+fn stored_products_are_rounded_wherever_they_are_added() {
+    for dtype in [F32, F64] {
+        let g = Graph::new();
+        let (x, s) = (g.input("x", [3, 300], dtype), g.input("s", [300], dtype));
+        let terms = x + (s.tanh() + 7.3) * 0.1;
+        let top = terms.max(0);
+        let dx = g.grad((top * top.sum(..)).sum(..), &[x]).unwrap()[0];
+        let shares = dx.sum(0) / (2.0 * top.sum(..));
+        let given = |seed, of: Tensor<'_>, scale: f64| {
+            let elements = values(seed, of.ty().shape.elements());
+            let scaled = elements.into_iter().map(|x| Scalar::from_f64(x * scale, dtype));
+            Value::from_elements(of.ty(), scaled)
+        };
+        let leaves = [("x", given(1, x, 1.0)), ("s", given(2, s, 9.0))];
+        assert_compiles_right(&g, &[("shares", shares)], &leaves, 1e-5);
+    }
+}

@@ -4,6 +4,7 @@
 mod lanes;
 mod whole;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cranelift::codegen::ir::BlockArg;
@@ -16,6 +17,7 @@ use super::scalar::{Emit, clif_type};
 use super::vectorise::{self, Mode};
 use crate::loops::{
     Access, Affine, Binary, BufferId, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Unary, Var,
+    stored,
 };
 use crate::types::{DType, Scalar};
 use lanes::Vector;
@@ -36,6 +38,7 @@ pub(super) fn kernel(
         emit,
         vars: vec![None; kernel.dtypes.len()],
         products: vec![None; kernel.dtypes.len()],
+        stored: stored(&kernel.body),
         loops: vec![Position::default(); kernel.extents.len()],
         vector: None,
         modes: vec![Mode::Fixed; kernel.dtypes.len()],
@@ -78,6 +81,8 @@ struct Nest<'n, 'e, 'f> {
     vars: Vec<Option<Value>>,
     /// The factors of values that are products, to be fused into sums.
     products: Vec<Option<(Value, Value)>>,
+    /// The values that lie in memory too: others load them, and are to see the same bits.
+    stored: BTreeSet<Var>,
     loops: Vec<Position>,
     vector: Option<Vector>,
     /// How each value is held in the loop that runs on vectors.
@@ -366,7 +371,7 @@ impl Nest<'_, '_, '_> {
         }
     }
 
-    /// Products are remembered; a sum or difference with one becomes a multiply-add.
+    /// Products that are not stored are remembered; a sum or difference with one becomes a multiply-add.
     fn binary(&mut self, f: Binary, a: (Var, Value), b: (Var, Value), dst: Var, dtype: DType) -> Value {
         if dtype.is_float() {
             let product = |nest: &mut Self, var: Var, like: Value| {
@@ -374,7 +379,9 @@ impl Nest<'_, '_, '_> {
                 Some((nest.beside(x, like, dtype), nest.beside(y, like, dtype)))
             };
             match f {
-                Binary::Mul => self.products[dst.0 as usize] = Some((a.1, b.1)),
+                Binary::Mul if !self.stored.contains(&dst) => {
+                    self.products[dst.0 as usize] = Some((a.1, b.1));
+                }
                 Binary::Add => {
                     if let Some((x, y)) = product(self, b.0, a.1) {
                         return self.emit.mul_add(x, y, a.1, dtype);

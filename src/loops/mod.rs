@@ -21,7 +21,7 @@ pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};
 pub use task::{Program, Repeat, Task};
 pub use traffic::{Passage, Traffic};
-pub(crate) use walk::{perfect_nest, reads_and_writes, used};
+pub(crate) use walk::{perfect_nest, reads_and_writes, stored, used};
 
 use std::collections::BTreeSet;
 

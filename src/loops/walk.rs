@@ -155,6 +155,18 @@ pub(crate) fn used(body: &[Stmt]) -> BTreeSet<Var> {
     used
 }
 
+/// The scalar values that these statements store.
+pub(crate) fn stored(body: &[Stmt]) -> BTreeSet<Var> {
+    let mut stored = BTreeSet::new();
+    let mut collect = |stmt: &Stmt| {
+        if let Stmt::Store { value, .. } = stmt {
+            stored.insert(*value);
+        }
+    };
+    body.iter().for_each(|stmt| stmt.each(&mut collect));
+    stored
+}
+
 /// The buffers that these statements read and those they write.
 pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
     let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());

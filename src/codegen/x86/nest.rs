@@ -1,6 +1,8 @@
 //! Loop nests: counted loops, lanes along one of them at a time, masks for what does not fill a vector, several
 //! partial results in reductions.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::blocks::Blocks;
@@ -9,7 +11,7 @@ use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::plan::Loops;
 use super::turns::Sums;
 use crate::loops::{
-    Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes,
+    Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes, stored,
 };
 use crate::types::DType;
 
@@ -23,6 +25,8 @@ pub struct Nest<'n> {
     vars: Vec<Option<Held>>,
     /// The factors of values that are products, to be fused into sums.
     pub(super) products: Vec<Option<(Held, Held)>>,
+    /// The values that lie in memory too: others load them, and are to see the same bits.
+    stored: BTreeSet<Var>,
     pub loops: Vec<Position>,
     /// The loop whose consecutive values are the lanes.
     pub vector: Option<LoopVar>,
@@ -84,6 +88,7 @@ impl<'n> Nest<'n> {
             vectors,
             vars: vec![None; kernel.dtypes.len()],
             products: vec![None; kernel.dtypes.len()],
+            stored: stored(&kernel.body),
             loops: vec![Position::default(); kernel.extents.len()],
             vector: None,
             rest: Rest::Full,
@@ -308,13 +313,15 @@ impl<'n> Nest<'n> {
         }
     }
 
-    /// Products are remembered; a sum or difference with one becomes a multiply-add.
+    /// Products that are not stored are remembered; a sum or difference with one becomes a multiply-add.
     fn binary(&mut self, f: Binary, a: Var, b: Var, dst: Var, dtype: DType) -> Held {
         let (x, y) = (self.value(a), self.value(b));
         if dtype.is_float() {
             let [of_a, of_b] = [a, b].map(|var| self.products[var.0 as usize]);
             match (f, of_a, of_b) {
-                (Binary::Mul, _, _) => self.products[dst.0 as usize] = Some((x, y)),
+                (Binary::Mul, _, _) if !self.stored.contains(&dst) => {
+                    self.products[dst.0 as usize] = Some((x, y));
+                }
                 (Binary::Add, _, Some((p, q))) => return self.lanes.mul_add(p, q, x, false),
                 (Binary::Add, Some((p, q)), None) => return self.lanes.mul_add(p, q, y, false),
                 (Binary::Sub, _, Some((p, q))) => return self.lanes.mul_add(p, q, x, true),
