@@ -30,7 +30,7 @@ pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
 
 use crate::error::{Error, Result};
-use crate::loops::{BufferId, Kernel, Program, Stmt, Tables, Task};
+use crate::loops::{BufferId, Kernel, Program, Repeat, Stmt, Tables, Task};
 use constants::Constants;
 use entry::Bases;
 use host::Features;
@@ -187,6 +187,15 @@ impl Compiler<'_> {
                 .collect::<Result<_, _>>()?;
             tasks.push(match (task, &kernels[..]) {
                 (Task::Run(_), &[kernel]) => kernel,
+                (Task::Repeat(repeat), _) if repeat.is_parallel => {
+                    let turns = self.define("turns", 2, |compiler, context| {
+                        compiler.build(context, |emit, params, program| {
+                            let mut calls = Calls { program, params, kernels: kernels.iter() };
+                            calls.turns(repeat, (params[4], params[5]), emit, &mut vec![]);
+                        })
+                    })?;
+                    self.define_parallel("repeat", turns, repeat.turns)?
+                }
                 _ => self.define("repeat", 0, |compiler, context| {
                     compiler.build(context, |emit, params, program| {
                         let mut calls = Calls { program, params, kernels: kernels.iter() };
@@ -215,25 +224,26 @@ impl Compiler<'_> {
                 })
             })?,
         };
-        if kernel.is_parallel { self.define_parallel(&name, function, kernel, group) } else { Ok(function) }
+        if !kernel.is_parallel {
+            return Ok(function);
+        }
+        let iterations = kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
+        self.define_parallel(&name, function, iterations / group)
     }
 
-    /// Has the library run a kernel that takes a range of iterations, groups of which are counted as one.
+    /// Has the library run a function that takes a range of so many iterations, or of groups that are counted as one.
     fn define_parallel(
         &mut self,
         name: &str,
         piece: FuncId,
-        kernel: &Kernel,
-        group: usize,
+        iterations: usize,
     ) -> Result<FuncId, ModuleError> {
-        let iterations = kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
-        let groups = iterations / group;
         self.define(&format!("{name}, in parallel"), 0, |compiler, context| {
             compiler.build(context, |emit, params, _| {
                 let piece = emit.module.declare_func_in_func(piece, emit.builder.func);
                 let piece = emit.builder.ins().func_addr(types::I64, piece);
-                let groups = emit.builder.ins().iconst(types::I64, groups as i64);
-                let arguments = [&[piece], &params[..4], &[groups]].concat();
+                let iterations = emit.builder.ins().iconst(types::I64, iterations as i64);
+                let arguments = [&[piece], &params[..4], &[iterations]].concat();
                 emit.call_library(emit.library.parallel as *const u8, &arguments);
             })
         })
@@ -292,8 +302,8 @@ impl Compiler<'_> {
                 straight::steps(tape, program, emit, &bases, params[4]);
             }
             None => {
-                let done = emit.builder.create_block();
-                counted(emit, params[4], done, |emit, _| {
+                let (zero, done) = (emit.builder.ins().iconst(types::I64, 0), emit.builder.create_block());
+                counted(emit, (zero, params[4]), done, |emit, _| {
                     tasks.iter().for_each(|&task| call(emit, task, params, &[]));
                 });
             }
@@ -356,17 +366,29 @@ impl Calls<'_> {
                     self.kernels.by_ref().take(1).for_each(|&kernel| call(emit, kernel, self.params, turns))
                 }
                 Task::Repeat(repeat) => {
-                    let count = emit.builder.ins().iconst(types::I64, repeat.turns as i64);
-                    let done = emit.builder.create_block();
-                    counted(emit, count, done, |emit, turn| {
-                        repeat.condition.into_iter().for_each(|goes| self.leave_unless(goes, emit, done));
-                        turns.push(turn);
-                        self.tasks(&repeat.tasks, emit, turns);
-                        turns.pop();
-                    });
+                    let range = [0, repeat.turns as i64];
+                    let [first, end] = range.map(|turn| emit.builder.ins().iconst(types::I64, turn));
+                    self.turns(repeat, (first, end), emit, turns);
                 }
             }
         }
+    }
+
+    /// Does a range of turns of a repeat, at least one.
+    fn turns(
+        &mut self,
+        repeat: &Repeat,
+        range: (Value, Value),
+        emit: &mut Emit<'_, '_>,
+        turns: &mut Vec<Value>,
+    ) {
+        let done = emit.builder.create_block();
+        counted(emit, range, done, |emit, turn| {
+            repeat.condition.into_iter().for_each(|goes| self.leave_unless(goes, emit, done));
+            turns.push(turn);
+            self.tasks(&repeat.tasks, emit, turns);
+            turns.pop();
+        });
     }
 
     /// Goes to `done` if a bool in memory is false.
@@ -381,16 +403,20 @@ impl Calls<'_> {
     }
 }
 
-/// A loop over the numbers below `count`, which is at least one; it goes on at `done`.
-fn counted(emit: &mut Emit<'_, '_>, count: Value, done: Block, turn: impl FnOnce(&mut Emit<'_, '_>, Value)) {
+/// A loop over the numbers from one to below another, at least one; it goes on at `done`.
+fn counted(
+    emit: &mut Emit<'_, '_>,
+    (first, end): (Value, Value),
+    done: Block,
+    turn: impl FnOnce(&mut Emit<'_, '_>, Value),
+) {
     let body = emit.builder.create_block();
     let i = emit.builder.append_block_param(body, types::I64);
-    let zero = emit.builder.ins().iconst(types::I64, 0);
-    emit.builder.ins().jump(body, &[zero.into()]);
+    emit.builder.ins().jump(body, &[first.into()]);
     emit.builder.switch_to_block(body);
     turn(emit, i);
     let next = emit.builder.ins().iadd_imm_s(i, 1);
-    let more = emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, count);
+    let more = emit.builder.ins().icmp(IntCC::UnsignedLessThan, next, end);
     emit.builder.ins().brif(more, body, &[next.into()], done, &[]);
     emit.builder.switch_to_block(done);
 }

@@ -49,9 +49,10 @@ fn boxes(tasks: &[Task], depth: usize, next: &mut usize, text: &mut String) {
             }
             Task::Repeat(repeat) => {
                 let at_most = if repeat.condition.is_some() { "at most " } else { "" };
+                let shared = if repeat.is_parallel { ", shared by threads" } else { "" };
                 let _ = writeln!(
                     text,
-                    "  subgraph cluster_{next}_{depth} {{ label=\"{at_most}{} turns\";",
+                    "  subgraph cluster_{next}_{depth} {{ label=\"{at_most}{} turns{shared}\";",
                     repeat.turns
                 );
                 boxes(&repeat.tasks, depth + 1, next, text);

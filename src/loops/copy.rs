@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Affine, Buffer, BufferId, Kernel, LoopVar, Place, Stmt, Var};
+use super::{Affine, Buffer, BufferId, Contraction, Kernel, LoopVar, Place, Stmt, Var};
 use crate::types::DType;
 
 /// Replaces every scalar value and loop variable.
@@ -10,8 +10,7 @@ pub(crate) fn renumber(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &
     rewrite(stmt, value, variable, &|index| index.replaced(|var| Affine::var(variable(var))));
 }
 
-/// Replaces every scalar value, every variable of a loop inside, and every index. Library calls, which no such pass
-/// touches, stay.
+/// Replaces every scalar value, every variable of a loop inside, and every index.
 fn rewrite(
     stmt: &mut Stmt,
     value: &impl Fn(Var) -> Var,
@@ -24,7 +23,7 @@ fn rewrite(
     });
 }
 
-/// Replaces the scalar values and the loop variable of a statement itself.
+/// Replaces the scalar values and the loop variables of a statement itself.
 fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(LoopVar) -> LoopVar) {
     match stmt {
         Stmt::Let { dst, instr } => {
@@ -44,7 +43,11 @@ fn renamed(stmt: &mut Stmt, value: &impl Fn(Var) -> Var, variable: &impl Fn(Loop
                 (part.dst, part.value) = (value(part.dst), value(part.value));
             }
         }
-        Stmt::Contract(_) | Stmt::Sort { .. } => {}
+        Stmt::Contract(Contraction { rows, columns, depth, scale, .. }) => {
+            [rows, columns, depth].into_iter().flatten().for_each(|var| *var = variable(*var));
+            *scale = scale.map(value);
+        }
+        Stmt::Sort { .. } => {}
     }
 }
 

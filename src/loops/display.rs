@@ -134,7 +134,8 @@ impl Program {
                     text.lines().try_for_each(|line| writeln!(f, "{indent}{line}"))?;
                 }
                 Task::Repeat(repeat) => {
-                    write!(f, "{indent}repeat i{depth} in 0..{}", repeat.turns)?;
+                    let parallel = if repeat.is_parallel { "parallel " } else { "" };
+                    write!(f, "{indent}{parallel}repeat i{depth} in 0..{}", repeat.turns)?;
                     repeat.condition.map_or(Ok(()), |condition| write!(f, " while {condition}"))?;
                     writeln!(f, " {{")?;
                     self.fmt_tasks(&repeat.tasks, depth + 1, f)?;

@@ -16,12 +16,12 @@ mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, LARGE, Tables};
-pub(crate) use parallel::around_loop;
+pub(crate) use parallel::{Sections, around_loop};
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};
 pub use task::{Program, Repeat, Task};
 pub use traffic::{Passage, Traffic};
-pub(crate) use walk::{perfect_nest, reads_and_writes, stored, used};
+pub(crate) use walk::{Buffers, conflict, perfect_nest, reads_and_writes, stored, used};
 
 use std::collections::BTreeSet;
 

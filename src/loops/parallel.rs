@@ -1,17 +1,32 @@
 //! Which iterations may run at the same time: those that write elements of their own, which no other reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Access, Affine, BufferId, Kernel, LoopVar, Stmt, reads_and_writes};
+use super::{Access, Affine, BufferId, Kernel, LoopVar, Repeat, Stmt, reads_and_writes};
 
 /// The elements that belong to one iteration of a loop, as far as an access tells: those whose index, modulo `period`,
 /// lies in the iteration's section of `step` elements. A period is no shorter than all sections.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Section {
+pub(crate) struct Section {
     period: i64,
     step: i64,
     /// The number of the section that the first iteration has.
     first: i64,
+}
+
+/// Of each buffer the section that every access leaves to an iteration, if that is the same.
+pub(crate) type Sections = BTreeMap<BufferId, Option<Section>>;
+
+fn note(sections: &mut Sections, id: BufferId, section: Option<Section>) {
+    let known = sections.entry(id).or_insert(section);
+    if *known != section {
+        *known = None;
+    }
+}
+
+/// Whether the iterations of loops around the statement may meet at one element, and run in order.
+fn is_in_order(stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::StoreRow { .. })
 }
 
 /// What comes before the only loop of a body, the loop, and what comes after.
@@ -20,6 +35,23 @@ pub(crate) fn around_loop(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
     let (before, rest) = body.split_at(at);
     let (stmt, after) = rest.split_first()?;
     (!after.iter().any(Stmt::is_loop)).then_some((before, stmt, after))
+}
+
+impl Repeat {
+    /// Whether the turns, those of a repeat that is in no other, may be done in any order, and at the same time.
+    pub(crate) fn is_independent(&self) -> bool {
+        let mut kernels = Vec::new();
+        self.tasks.iter().for_each(|task| task.kernels(&mut kernels));
+        let written: BTreeSet<BufferId> =
+            kernels.iter().flat_map(|kernel| kernel.reads_and_writes().1).collect();
+        let mut sections = Sections::new();
+        let of_kernels = kernels.iter().flat_map(|kernel| kernel.sections(&kernel.body, LoopVar(0)));
+        of_kernels.for_each(|(id, section)| note(&mut sections, id, section));
+        let has_rows_in_order =
+            kernels.iter().any(|kernel| kernel.body.iter().any(|stmt| stmt.any(&is_in_order)));
+        let is_apart = written.iter().all(|id| sections.get(id).is_some_and(Option::is_some));
+        is_apart && !has_rows_in_order && self.condition.is_none()
+    }
 }
 
 impl Kernel {
@@ -36,20 +68,24 @@ impl Kernel {
         let written = reads_and_writes(body).1;
         // Every thread computes the scalars anew.
         let are_scalars = before.iter().all(Stmt::is_let);
-        let mut is_apart = are_scalars && written.is_disjoint(&reads_and_writes(before).0);
-        let mut sections: BTreeMap<BufferId, Option<Section>> = BTreeMap::new();
-        let mut check = |stmt: &Stmt| {
-            is_apart &= !matches!(stmt, Stmt::StoreRow { .. });
+        let has_rows_in_order = body.iter().any(|stmt| stmt.any(&is_in_order));
+        let sections = self.sections(body, var);
+        are_scalars
+            && !has_rows_in_order
+            && written.is_disjoint(&reads_and_writes(before).0)
+            && written.iter().all(|id| sections.get(id).is_some_and(Option::is_some))
+    }
+
+    /// The sections that statements in a loop leave to each iteration.
+    pub(crate) fn sections(&self, body: &[Stmt], var: LoopVar) -> Sections {
+        let mut sections = Sections::new();
+        let mut visit = |stmt: &Stmt| {
             for (access, beyond) in stmt.accesses() {
-                if written.contains(&access.buffer) {
-                    let section = self.section(access, beyond, var);
-                    let known = sections.entry(access.buffer).or_insert(section);
-                    is_apart &= section.is_some() && *known == section;
-                }
+                note(&mut sections, access.buffer, self.section(access, beyond, var));
             }
         };
-        body.iter().for_each(|stmt| stmt.each(&mut check));
-        is_apart
+        body.iter().for_each(|stmt| stmt.each(&mut visit));
+        sections
     }
 
     /// The section of each iteration, if the access stays in one, and so many elements beyond.

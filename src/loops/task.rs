@@ -1,6 +1,6 @@
 //! What a program does: kernels one after the other, some of them again and again.
 
-use super::{Buffer, BufferId, Instr, Kernel};
+use super::{Buffer, BufferId, Buffers, Instr, Kernel};
 
 /// Everything one call does: tasks, run in order, over buffers.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Repeat {
     pub tasks: Vec<Task>,
     /// What the repeat computes, in the numbering of whoever made it.
     pub sources: Vec<usize>,
+    /// Whether the turns may be shared out among threads: each touches elements of its own. Only outside other repeats.
+    pub is_parallel: bool,
 }
 
 impl Program {
@@ -40,9 +42,10 @@ impl Program {
         found
     }
 
-    /// Whether any kernel may be shared out among threads, as a whole or by the contraction in it.
+    /// Whether any task may be shared out among threads, as a whole or by the contraction in it.
     pub fn uses_threads(&self) -> bool {
         self.kernels().into_iter().any(|kernel| kernel.is_parallel || kernel.has_large_contraction())
+            || self.repeats().into_iter().any(|repeat| repeat.is_parallel)
     }
 
     /// The repeats, outer ones first.
@@ -88,6 +91,20 @@ impl Task {
             Task::Run(kernel) => found.push(kernel),
             Task::Repeat(repeat) => repeat.tasks.iter().for_each(|task| task.kernels(found)),
         }
+    }
+
+    /// The buffers that its kernels read and those they write.
+    pub(crate) fn reads_and_writes(&self) -> Buffers {
+        let (mut kernels, mut repeats) = (Vec::new(), Vec::new());
+        self.kernels(&mut kernels);
+        self.repeats(&mut repeats);
+        let mut buffers = Buffers::default();
+        buffers.0.extend(repeats.into_iter().filter_map(|repeat| repeat.condition));
+        for (reads, writes) in kernels.into_iter().map(Kernel::reads_and_writes) {
+            buffers.0.extend(reads);
+            buffers.1.extend(writes);
+        }
+        buffers
     }
 
     /// What the task computes, in the numbering of whoever made it.

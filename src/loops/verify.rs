@@ -32,6 +32,9 @@ impl Program {
                     }
                 }
                 Task::Repeat(repeat) => {
+                    if repeat.is_parallel && !(turns.is_empty() && repeat.is_independent()) {
+                        return Err(Error::Internal("turns may meet that are to run in parallel".into()));
+                    }
                     turns.push(repeat.turns);
                     self.verify_turns(&repeat.tasks, turns)?;
                     turns.pop();

@@ -98,29 +98,29 @@ impl Stmt {
 
     /// Replaces the buffers that this statement itself names.
     pub fn map_buffers(&mut self, f: impl Fn(BufferId) -> BufferId) {
-        let change = |access: &mut Access| access.buffer = f(access.buffer);
+        self.each_access_mut(|access| access.buffer = f(access.buffer));
+    }
+
+    /// Calls `f` with every element that this statement itself reads or writes.
+    pub fn each_access_mut(&mut self, f: impl Fn(&mut Access)) {
         match self {
             Stmt::Let {
                 instr: Instr::Load(access) | Instr::LoadWithin(access, _) | Instr::LoadRow { access, .. },
                 ..
             }
             | Stmt::Store { access, .. }
-            | Stmt::StoreRow { access, .. } => change(access),
-            Stmt::Sort { keys, positions, .. } => [keys, positions].into_iter().for_each(change),
-            Stmt::Contract(Contraction { lhs, rhs, out, .. }) => {
-                [lhs, rhs, out].into_iter().for_each(change);
-            }
+            | Stmt::StoreRow { access, .. } => f(access),
+            Stmt::Sort { keys, positions, .. } => [keys, positions].into_iter().for_each(f),
+            Stmt::Contract(Contraction { lhs, rhs, out, .. }) => [lhs, rhs, out].into_iter().for_each(f),
             Stmt::Let { .. } | Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
         }
     }
 
-    /// Replaces the affine expressions of this statement itself; library calls keep theirs.
+    /// Replaces the affine expressions of this statement itself.
     pub fn map_affines(&mut self, f: impl Fn(&Affine) -> Affine) {
         match self {
             Stmt::Let { instr, .. } => *instr = instr.clone().map_affines(f),
-            Stmt::Store { access, .. } | Stmt::StoreRow { access, .. } => access.index = f(&access.index),
-            Stmt::For { .. } | Stmt::Reduce { .. } | Stmt::Recur { .. } => {}
-            Stmt::Contract(_) | Stmt::Sort { .. } => {}
+            stmt => stmt.each_access_mut(|access| access.index = f(&access.index)),
         }
     }
 
@@ -167,8 +167,16 @@ pub(crate) fn stored(body: &[Stmt]) -> BTreeSet<Var> {
     stored
 }
 
+/// Buffers read, and those written.
+pub(crate) type Buffers = (BTreeSet<BufferId>, BTreeSet<BufferId>);
+
+/// Whether one writes what the other reads or writes.
+pub(crate) fn conflict((reads, writes): &Buffers, (later_reads, later_writes): &Buffers) -> bool {
+    !writes.is_disjoint(later_reads) || !reads.is_disjoint(later_writes) || !writes.is_disjoint(later_writes)
+}
+
 /// The buffers that these statements read and those they write.
-pub(crate) fn reads_and_writes(body: &[Stmt]) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
+pub(crate) fn reads_and_writes(body: &[Stmt]) -> Buffers {
     let (mut reads, mut writes) = (BTreeSet::new(), BTreeSet::new());
     let mut collect = |stmt: &Stmt| match stmt {
         Stmt::Let { instr, .. } => reads.extend(instr.read()),

@@ -16,7 +16,7 @@ pub(super) struct Life {
 
 /// Gives every scratch buffer its place: largest first, each at the lowest offset free during its whole life.
 pub(super) fn pack(program: &mut Program) {
-    let mut lives: Vec<Life> = lives(program).into_values().collect();
+    let mut lives: Vec<Life> = held(program).into_values().collect();
     lives.sort_by_key(|life| (Reverse(size(program, life)), life.start));
     let mut placed: Vec<(usize, usize, Life)> = Vec::new();
     for life in lives {
@@ -37,7 +37,7 @@ pub(super) fn pack(program: &mut Program) {
 
 /// The largest sum of sizes of scratch buffers whose lives share a kernel.
 pub(super) fn live_bytes(program: &Program) -> usize {
-    let lives = lives(program);
+    let lives = held(program);
     let mut taken = vec![0; program.kernels().len()];
     for life in lives.values() {
         taken[life.start..=life.end].iter_mut().for_each(|bytes| *bytes += size(program, life));
@@ -49,6 +49,20 @@ pub(super) fn live_bytes(program: &Program) -> usize {
 fn size(program: &Program, life: &Life) -> usize {
     let buffer = &program.buffers[life.buffer.index()];
     (buffer.elements * buffer.dtype.size()).next_multiple_of(ALIGNMENT)
+}
+
+/// The lives of scratch buffers, those in a repeat whose turns threads share as long as all of it: one turn may be at its
+/// last kernel when another is at its first.
+fn held(program: &Program) -> BTreeMap<BufferId, Life> {
+    let mut lives = lives(program);
+    let mut ranges = Vec::new();
+    repeats(&program.tasks, &mut 0, &mut ranges);
+    for (_, first, last) in ranges.into_iter().filter(|(repeat, ..)| repeat.is_parallel) {
+        for life in lives.values_mut().filter(|life| life.start <= last && first <= life.end) {
+            (life.start, life.end) = (life.start.min(first), life.end.max(last));
+        }
+    }
+    lives
 }
 
 pub(super) fn lives(program: &Program) -> BTreeMap<BufferId, Life> {

@@ -99,3 +99,20 @@ pub(super) const UNROLLED: usize = 4;
 
 /// What is written out has at most this many statements.
 pub(super) const UNROLLED_STATEMENTS: usize = 64;
+
+/// Kernels over the same rows go strip by strip where they touch at least so many bytes of them, of which a strip has about
+/// so many: twice and half of what the second cache holds. Every call of a kernel goes over so many bytes at least.
+pub(super) const MANY_BYTES: usize = 2 << 20;
+pub(super) const STRIP_BYTES: usize = 512 << 10;
+pub(super) const CALL_BYTES: usize = 32 << 10;
+
+/// A strip that does not lie in one part of memory lies in runs of so many bytes at least.
+pub(super) const RUN_BYTES: usize = 1 << 10;
+
+/// Strips are shared out in so many pieces at most: their scratch memory is no cache's when a piece begins.
+pub(super) const STRIP_PIECES: usize = 8;
+
+/// So many numbers of rows are tried, of at least so many rows, for so many groups of kernels.
+pub(super) const ROW_COUNTS: usize = 4;
+pub(super) const FEWEST_ROWS: usize = 4;
+pub(super) const STRIP_GROUPS: usize = 4;

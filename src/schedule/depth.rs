@@ -2,11 +2,11 @@
 //! partial sums, which a small kernel adds up. Threads share the pieces.
 
 use super::cost::{DEEP, FEW_RESULTS, PIECES};
-use crate::loops::copy::{new_buffer, new_loop, new_value_of};
+use crate::loops::copy::{moved, new_buffer, new_loop, new_value_of};
 use crate::loops::partial::gathered;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program,
-    Stmt,
+    Stmt, Var,
 };
 
 /// Cuts such contractions of every kernel that is not repeated.
@@ -68,16 +68,10 @@ impl<'k> Deep<'k> {
     }
 
     /// The contraction of some depths from `start` on, to partial sums.
-    fn part(&self, kernel: &mut Kernel, (start, count): (&Affine, usize), out: Access) -> Stmt {
+    fn part(&self, kernel: &mut Kernel, (start, count): (&Affine, usize), out: Access) -> Vec<Stmt> {
         kernel.extents[self.cut.index()] = count;
-        let at = start.plus(&Affine::var(self.cut));
-        let moved = |access: &Access| Access {
-            index: access.index.replaced(|var| if var == self.cut { at.clone() } else { Affine::var(var) }),
-            ..access.clone()
-        };
-        let Contraction { lhs, rhs, .. } = self.contraction;
-        let (lhs, rhs) = (moved(lhs), moved(rhs));
-        Stmt::Contract(Contraction { lhs, rhs, out, scale: None, ..self.contraction.clone() })
+        let call = Stmt::Contract(Contraction { out, scale: None, ..self.contraction.clone() });
+        moved(&[call], self.cut, &start.plus(&Affine::var(self.cut)))
     }
 
     fn pieces(&self, sums: BufferId, height: usize) -> Kernel {
@@ -85,7 +79,7 @@ impl<'k> Deep<'k> {
         let piece = new_loop(&mut kernel, PIECES);
         let start = Affine::var(piece).scaled(height as i64);
         let out = self.sums(sums, Affine::var(piece));
-        let body = vec![self.part(&mut kernel, (&start, height), out)];
+        let body = self.part(&mut kernel, (&start, height), out);
         kernel.body = vec![Stmt::For { var: piece, body }];
         kernel
     }
@@ -94,31 +88,36 @@ impl<'k> Deep<'k> {
         let mut kernel = Kernel { name: format!("{}: rest", self.kernel.name), ..self.kernel.clone() };
         let start = Affine::constant((PIECES * height) as i64);
         let out = self.sums(sums, Affine::constant(PIECES as i64));
-        kernel.body = vec![self.part(&mut kernel, (&start, count), out)];
+        kernel.body = self.part(&mut kernel, (&start, count), out);
         kernel
     }
 
     /// All sums, and what becomes of each.
     fn end(&self, sums: BufferId, pieces: usize) -> Kernel {
         let mut kernel = self.kernel.clone();
-        let Contraction { out, scale, dtype, .. } = self.contraction;
-        let sum = new_value_of(&mut kernel, *dtype);
+        let sum = new_value_of(&mut kernel, self.contraction.dtype);
         let parts = vec![Part { dst: sum, combine: Combine::Sum, value: sum }];
         let mut inside = vec![gathered(&mut kernel, parts, pieces, |_, piece| self.sums(sums, piece))];
-        let mut result = sum;
-        if let Some(scale) = *scale {
-            let mut push = |instr| {
-                let dst = new_value_of(&mut kernel, *dtype);
-                inside.push(Stmt::Let { dst, instr });
-                dst
-            };
-            let (before, term) =
-                (push(Instr::Load(out.clone())), push(Instr::Binary(Binary::Mul, sum, scale)));
-            result = push(Instr::Binary(Binary::Add, before, term));
-        }
-        inside.push(Stmt::Store { access: out.clone(), value: result });
+        inside.extend(stored(&mut kernel, self.contraction, sum));
         kernel.body = self.before.to_vec();
         kernel.body.extend(self.vars().rev().fold(inside, |body, var| vec![Stmt::For { var, body }]));
         kernel
     }
+}
+
+/// What becomes of a contraction's sum.
+pub(super) fn stored(kernel: &mut Kernel, contraction: &Contraction, sum: Var) -> Vec<Stmt> {
+    let Contraction { out, scale, dtype, .. } = contraction;
+    let (mut body, mut result) = (Vec::new(), sum);
+    if let Some(scale) = *scale {
+        let mut push = |instr| {
+            let dst = new_value_of(kernel, *dtype);
+            body.push(Stmt::Let { dst, instr });
+            dst
+        };
+        let (before, term) = (push(Instr::Load(out.clone())), push(Instr::Binary(Binary::Mul, sum, scale)));
+        result = push(Instr::Binary(Binary::Add, before, term));
+    }
+    body.push(Stmt::Store { access: out.clone(), value: result });
+    body
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::cost::{FEW_STATEMENTS, FUSED_STATEMENTS, FUSION_WINDOW, LANES, instructions};
 use crate::loops::copy::renumber;
 use crate::loops::{
-    Access, BufferId, Instr, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Unary, Var, around_loop,
-    reads_and_writes, used,
+    Access, BufferId, Buffers, Instr, Kernel, LoopVar, Part, Program, Repeat, Stmt, Task, Unary, Var,
+    around_loop, conflict, reads_and_writes, used,
 };
 
 /// Fuses every kernel with the nearest earlier one that it can join.
@@ -42,18 +42,9 @@ struct Placed {
     buffers: Buffers,
 }
 
-/// Buffers read, and those written.
-type Buffers = (BTreeSet<BufferId>, BTreeSet<BufferId>);
-
 impl Placed {
     fn of(task: Task) -> Placed {
-        let mut kernels = Vec::new();
-        task.kernels(&mut kernels);
-        let mut buffers = Buffers::default();
-        for (reads, writes) in kernels.into_iter().map(Kernel::reads_and_writes) {
-            buffers.0.extend(reads);
-            buffers.1.extend(writes);
-        }
+        let buffers = task.reads_and_writes();
         Placed { task, buffers }
     }
 
@@ -138,11 +129,6 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
 /// Whether some of the second statements use memory that the first write, or write what they use.
 fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
     conflict(&reads_and_writes(first), &reads_and_writes(second))
-}
-
-/// Whether one writes what the other reads or writes.
-fn conflict((reads, writes): &Buffers, (later_reads, later_writes): &Buffers) -> bool {
-    !writes.is_disjoint(later_reads) || !reads.is_disjoint(later_writes) || !writes.is_disjoint(later_writes)
 }
 
 /// Fuses loops of one kernel.

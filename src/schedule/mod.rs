@@ -22,6 +22,7 @@ mod rows;
 mod sparse;
 mod split;
 mod stages;
+mod strips;
 mod unroll;
 
 use crate::error::{Error, Result};
@@ -145,6 +146,7 @@ const PASSES: &[fn(&mut Program)] = &[
     collapse::collapse,
     straighten,
     collapse::collapse,
+    strips::in_strips,
     depth::in_pieces,
     rows::in_blocks,
     parallel::parallel,

@@ -1,12 +1,12 @@
 //! Results in the place of operands: what a kernel reads for the last time, it may overwrite, element by element. That
 //! saves memory, and the time to bring more of it into the caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::arena::{Life, lives, repeats};
 use super::cost::{LANES, LONG_ROW};
 use super::forward::{conditions, renumber};
-use crate::loops::{Access, Buffer, BufferId, Kernel, Program, Stmt};
+use crate::loops::{Access, Buffer, BufferId, Kernel, LoopVar, Program, Stmt};
 
 /// Lets results take the places of operands that die in their kernels.
 pub(super) fn overwrite(program: &mut Program) {
@@ -82,8 +82,22 @@ impl Places {
 fn overwriting(kernel: &Kernel, operand: BufferId, result: BufferId) -> Option<Kernel> {
     let mut changed = kernel.clone();
     changed.map_buffers(|id| if id == result { operand } else { id });
-    let is_safe = reads_first(&changed, [&kernel.body, &changed.body], operand, result);
+    let is_safe = moves_alike(kernel, operand, result)
+        && reads_first(&changed, [&kernel.body, &changed.body], operand, result);
     (is_safe && (!kernel.is_parallel || changed.may_be_parallel())).then_some(changed)
+}
+
+/// Whether both buffers move alike with the turns of repeats: no turn reads what another has overwritten.
+fn moves_alike(kernel: &Kernel, operand: BufferId, result: BufferId) -> bool {
+    let mut steps: BTreeSet<Vec<i64>> = BTreeSet::new();
+    let mut note = |stmt: &Stmt| {
+        let theirs = stmt.accesses().filter(|(access, _)| [operand, result].contains(&access.buffer));
+        steps.extend(theirs.map(|(access, _)| {
+            (0..kernel.repeats as u16).map(|turn| access.index.coefficient(LoopVar(turn))).collect()
+        }));
+    };
+    kernel.body.iter().for_each(|stmt| stmt.each(&mut note));
+    steps.len() <= 1
 }
 
 /// Whether the operand's elements are read before the result's are written, and each iteration has elements of its own. The

@@ -76,7 +76,8 @@ impl<'s> Loop<'s> {
         let condition = (self.scan.exit == Exit::WhenFalse).then(|| carries[0].buffer);
         let mut sources: Vec<usize> = self.taken.values().map(|node| node.index()).collect();
         sources.sort_unstable();
-        tasks.push(Task::Repeat(Repeat { turns: self.scan.length, condition, tasks: body_tasks, sources }));
+        let turns = self.scan.length;
+        tasks.push(Task::Repeat(Repeat { turns, condition, tasks: body_tasks, sources, is_parallel: false }));
         tasks
     }
 

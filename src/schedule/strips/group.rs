@@ -1,0 +1,284 @@
+//! Kernels that go over the same rows together: no strip of one waits for a later strip of another.
+
+use std::collections::BTreeSet;
+
+use super::super::cost::{CALL_BYTES, LANES, MANY_BYTES, RUN_BYTES, STRIP_BYTES};
+use super::member::{Member, Sums, Way};
+use super::{STRIP, Strips, bytes};
+use crate::loops::copy::{new_buffer, renumber};
+use crate::loops::{
+    Access, Affine, Buffer, BufferId, Buffers, Kernel, LoopVar, Place, Repeat, Sections, Stmt, Task, conflict,
+};
+
+/// The turns of the repeats around the kernels of a strip: over pieces, and over the strips of one.
+const PIECE: LoopVar = LoopVar(0);
+const STRIP_OF_PIECE: LoopVar = LoopVar(1);
+
+/// Kernels in strips, with all that runs before and after them.
+pub(super) struct Group {
+    strips: Strips,
+    members: Vec<Member>,
+    /// The members in a single repeat over strips.
+    kernels: Vec<Kernel>,
+    used: Buffers,
+    /// For each buffer, what every access of the members leaves to one strip, if that is the same.
+    sections: Sections,
+    before: Vec<Task>,
+    later: Vec<Task>,
+    used_later: Buffers,
+    /// Those of the program, and new ones.
+    buffers: Vec<Buffer>,
+}
+
+impl Group {
+    /// Every kernel that can go along with those before it.
+    pub fn of(tasks: &[Task], strips: Strips, buffers: &[Buffer]) -> Group {
+        let mut group = Group {
+            strips,
+            members: vec![],
+            kernels: vec![],
+            used: Buffers::default(),
+            sections: Sections::new(),
+            before: vec![],
+            later: vec![],
+            used_later: Buffers::default(),
+            buffers: buffers.to_vec(),
+        };
+        tasks.iter().for_each(|task| group.place(task));
+        group
+    }
+
+    fn place(&mut self, task: &Task) {
+        let used = task.reads_and_writes();
+        if !conflict(&self.used_later, &used) {
+            if let Task::Run(kernel) = task
+                && self.joins(kernel)
+            {
+                return;
+            }
+            if !conflict(&self.used, &used) {
+                self.before.push(task.clone());
+                return;
+            }
+        }
+        self.put_later(task.clone());
+    }
+
+    fn put_later(&mut self, task: Task) {
+        add(&mut self.used_later, task.reads_and_writes());
+        self.later.push(task);
+    }
+
+    /// Makes the kernel a member, if it can be one.
+    fn joins(&mut self, kernel: &Kernel) -> bool {
+        Way::all(kernel, self.strips.all_rows()).into_iter().any(|way| {
+            let known = self.buffers.len();
+            let member = Member::of(kernel, way, self.strips, &mut self.buffers);
+            let kernel = member.in_strips(self.strips);
+            let Some(sections) = self.sections_with(&kernel, &member) else {
+                self.buffers.truncate(known);
+                return false;
+            };
+            self.sections.extend(sections);
+            add(&mut self.used, kernel.reads_and_writes());
+            if let Some(sums) = &member.sums {
+                self.put_later(Task::Run(sums.end.clone()));
+            }
+            self.members.push(member);
+            self.kernels.push(kernel);
+            true
+        })
+    }
+
+    /// The sections of the kernel's buffers, if no strip of it or a member writes what another touches, but for sums, and a
+    /// strip is more than what it keeps from one to the next.
+    fn sections_with(&self, kernel: &Kernel, member: &Member) -> Option<Sections> {
+        let own = kernel.sections(&kernel.body, STRIP);
+        let writes = kernel.reads_and_writes().1;
+        let is_sum = |id| member.sums.iter().flat_map(|sums| &sums.homes).any(|home| home.0 == id);
+        let is_apart = own.iter().all(|(id, section)| {
+            let is_read = !writes.contains(id) && !self.used.1.contains(id);
+            let is_alike = self.sections.get(id).is_none_or(|known| known == section);
+            is_read || is_sum(*id) || section.is_some() && is_alike
+        });
+        let (moving, staying) = moving(std::slice::from_ref(kernel));
+        let is_light = self.bytes(&staying) * self.strips.count() <= self.bytes(&moving);
+        (is_apart && is_light && self.is_in_long_runs(kernel)).then_some(own)
+    }
+
+    /// Whether a strip of every buffer lies in one part of memory, or in several long ones.
+    fn is_in_long_runs(&self, kernel: &Kernel) -> bool {
+        let is_long = |access: &Access| {
+            let step = access.index.coefficient(STRIP).abs();
+            let is_inside = |&(var, coefficient): &(LoopVar, i64)| var == STRIP || coefficient.abs() < step;
+            let bytes = step as usize * self.buffers[access.buffer.index()].dtype.size();
+            step == 0 || bytes >= RUN_BYTES || access.index.terms().iter().all(is_inside)
+        };
+        let are_long = |stmt: &Stmt| stmt.accesses().all(|(access, _)| is_long(access));
+        !kernel.body.iter().any(|stmt| stmt.any(&|stmt: &Stmt| !are_long(stmt)))
+    }
+
+    fn bytes<'b>(&self, ids: impl IntoIterator<Item = &'b BufferId>) -> usize {
+        ids.into_iter().map(|id| bytes(&self.buffers[id.index()])).fold(0, usize::saturating_add)
+    }
+
+    /// The bytes that need not come from far away: what members after the first touch once more.
+    pub fn saved(&self) -> usize {
+        let touched: Vec<BTreeSet<BufferId>> = self.kernels.iter().map(touched).collect();
+        let touches = |id: &BufferId| touched.iter().filter(|touched| touched.contains(id)).count();
+        moving(&self.kernels).0.iter().map(|id| self.bytes([id]) * (touches(id) - 1)).sum()
+    }
+
+    /// Whether the members go over more bytes than caches hold, many of them in every call, and keep few from strip to strip.
+    pub fn pays(&self) -> bool {
+        let (moving, staying) = moving(&self.kernels);
+        let (total, saved) = (self.bytes(&moving), self.saved());
+        let calls = self.strips.count() * self.kernels.len();
+        total >= MANY_BYTES
+            && 2 * saved >= total
+            && total + saved >= calls * CALL_BYTES
+            && self.bytes(&staying) <= STRIP_BYTES
+    }
+
+    /// What is done up to the last strip, what is to be done after that, and the buffers of both.
+    pub fn tasks(mut self) -> (Vec<Task>, Vec<Task>, Vec<Buffer>) {
+        let mut rest: Vec<Kernel> = match self.strips.rest {
+            0 => vec![],
+            _ => self.members.iter().map(|member| member.rest(self.strips)).collect(),
+        };
+        let scratch = self.scratch();
+        let mut kernels: Vec<Kernel> = self.kernels.iter().map(|kernel| self.in_pieces(kernel)).collect();
+        for (id, step) in scratch {
+            self.shrink((id, step), &mut kernels, &mut rest);
+        }
+        let mut starts = Vec::new();
+        for sums in self.members.iter().filter_map(|member| member.sums.as_ref()) {
+            starts.push(in_slots(sums, &mut kernels, &mut rest, self.strips));
+        }
+        let sources: BTreeSet<usize> = kernels.iter().flat_map(|kernel| kernel.sources.clone()).collect();
+        let sources: Vec<usize> = sources.into_iter().collect();
+        let repeat = |turns, is_parallel, tasks| {
+            Task::Repeat(Repeat { turns, condition: None, tasks, sources: sources.clone(), is_parallel })
+        };
+        let strips = repeat(self.strips.in_piece, false, kernels.into_iter().map(Task::Run).collect());
+        let run = |start: &[Kernel; 2], at: usize| Task::Run(start[at].clone());
+        let piece = starts.iter().map(|start| run(start, 0)).chain([strips]).collect();
+        let mut tasks = self.before;
+        tasks.push(repeat(self.strips.pieces, true, piece));
+        if self.strips.rest > 0 {
+            tasks.extend(starts.iter().map(|start| run(start, 1)).chain(rest.into_iter().map(Task::Run)));
+        }
+        (tasks, self.later, self.buffers)
+    }
+
+    /// The kernel in a repeat over pieces and one over the strips of each.
+    fn in_pieces(&self, kernel: &Kernel) -> Kernel {
+        let Strips { pieces, in_piece, .. } = self.strips;
+        let mut kernel = Kernel { repeats: 2, ..kernel.clone() };
+        kernel.extents.splice(..1, [pieces, in_piece]);
+        let strip = Affine::var(PIECE).scaled(in_piece as i64).plus(&Affine::var(STRIP_OF_PIECE));
+        for stmt in &mut kernel.body {
+            renumber(stmt, &|value| value, &|var| LoopVar(var.0 + 1));
+            let by = |var| if var == STRIP_OF_PIECE { strip.clone() } else { Affine::var(var) };
+            stmt.each_mut(&mut |stmt| stmt.map_affines(|index| index.replaced(by)));
+        }
+        kernel
+    }
+
+    /// Scratch buffers that only the members use, a strip after the other, with the elements of one.
+    fn scratch(&self) -> Vec<(BufferId, i64)> {
+        let mut others = Buffers::default();
+        let outside = self.before.iter().chain(&self.later).map(Task::reads_and_writes);
+        outside.for_each(|used| add(&mut others, used));
+        let is_own = |id: &&BufferId| {
+            matches!(self.buffers[id.index()].place, Place::Arena { .. })
+                && self.used.1.contains(id)
+                && !others.0.contains(id)
+                && !others.1.contains(id)
+        };
+        self.sections.keys().filter(is_own).filter_map(|&id| Some((id, self.step(id)?))).collect()
+    }
+
+    /// The elements of the buffer from strip to strip, if every strip has just these.
+    fn step(&self, id: BufferId) -> Option<i64> {
+        let mut steps = BTreeSet::new();
+        for kernel in &self.kernels {
+            let mut note = |stmt: &Stmt| {
+                for (access, beyond) in stmt.accesses().filter(|(access, _)| access.buffer == id) {
+                    let step = access.index.coefficient(STRIP);
+                    let (lowest, highest) = kernel.range_of(&access.index.without(STRIP));
+                    steps.insert(if lowest >= 0 && highest + beyond < step { step } else { 0 });
+                }
+            };
+            kernel.body.iter().for_each(|stmt| stmt.each(&mut note));
+        }
+        steps.first().copied().filter(|&step| step > 0 && steps.len() == 1)
+    }
+
+    /// Gives a scratch buffer the elements of a strip for each piece, in lines of their own. The rows after the last strip
+    /// have a buffer of theirs, as the values of strips do not live on.
+    fn shrink(&mut self, (id, step): (BufferId, i64), kernels: &mut [Kernel], rest: &mut [Kernel]) {
+        let Strips { pieces, in_piece, rows, rest: rows_left } = self.strips;
+        let room = (step as usize).next_multiple_of(LANES);
+        let by_piece = Affine::var(PIECE).scaled(room as i64 - step * in_piece as i64);
+        let back = by_piece.plus(&Affine::var(STRIP_OF_PIECE).scaled(-step));
+        kernels.iter_mut().for_each(|kernel| shift(kernel, id, (id, &back)));
+        if rows_left > 0 {
+            let Buffer { name, dtype, .. } = self.buffers[id.index()].clone();
+            let own = new_buffer(&mut self.buffers, &name, dtype, step as usize / rows * rows_left);
+            let back = Affine::constant(-step * self.strips.count() as i64);
+            rest.iter_mut().for_each(|kernel| shift(kernel, id, (own, &back)));
+        }
+        self.buffers[id.index()].elements = room * pieces;
+    }
+}
+
+/// Gives each piece its own slot of the sums, and the rest the last; returns what sets them, by piece and for the rest.
+fn in_slots(sums: &Sums, kernels: &mut [Kernel], rest: &mut [Kernel], strips: Strips) -> [Kernel; 2] {
+    let mut of_piece = Kernel { repeats: 1, ..sums.start.clone() };
+    of_piece.extents.insert(PIECE.index(), strips.pieces);
+    of_piece.body.iter_mut().for_each(|stmt| renumber(stmt, &|value| value, &|var| LoopVar(var.0 + 1)));
+    let mut of_rest = sums.start.clone();
+    for &(id, count) in &sums.homes {
+        let by_piece = Affine::var(PIECE).scaled(count as i64);
+        kernels.iter_mut().chain([&mut of_piece]).for_each(|kernel| shift(kernel, id, (id, &by_piece)));
+        let last = Affine::constant((count * strips.pieces) as i64);
+        rest.iter_mut().chain([&mut of_rest]).for_each(|kernel| shift(kernel, id, (id, &last)));
+    }
+    [of_piece, of_rest]
+}
+
+/// Moves all that a kernel touches of a buffer to another place.
+fn shift(kernel: &mut Kernel, id: BufferId, (to, by): (BufferId, &Affine)) {
+    let mut change = |stmt: &mut Stmt| {
+        stmt.each_access_mut(|access| {
+            if access.buffer == id {
+                *access = Access { buffer: to, index: access.index.plus(by) };
+            }
+        });
+    };
+    kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
+}
+
+fn add(buffers: &mut Buffers, (reads, writes): Buffers) {
+    buffers.0.extend(reads);
+    buffers.1.extend(writes);
+}
+
+fn touched(kernel: &Kernel) -> BTreeSet<BufferId> {
+    let (reads, writes) = kernel.reads_and_writes();
+    reads.union(&writes).copied().collect()
+}
+
+/// The buffers of which every strip has its part, and all others.
+fn moving(kernels: &[Kernel]) -> (BTreeSet<BufferId>, BTreeSet<BufferId>) {
+    let mut moving = BTreeSet::new();
+    let mut note = |stmt: &Stmt| {
+        let along = stmt.accesses().filter(|(access, _)| access.index.coefficient(STRIP) != 0);
+        moving.extend(along.map(|(access, _)| access.buffer));
+    };
+    kernels.iter().flat_map(|kernel| &kernel.body).for_each(|stmt| stmt.each(&mut note));
+    let all: BTreeSet<BufferId> = kernels.iter().flat_map(touched).collect();
+    let staying = all.difference(&moving).copied().collect();
+    (moving, staying)
+}
