@@ -1,11 +1,11 @@
 //! Kernels that go over the same rows together: no strip of one waits for a later strip of another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::cost::{CALL_BYTES, LANES, MANY_BYTES, RUN_BYTES, STRIP_BYTES};
-use super::member::{Member, Sums, Way};
+use super::member::{Member, Sums, Way, in_turns};
 use super::{STRIP, Strips, bytes};
-use crate::loops::copy::{new_buffer, renumber};
+use crate::loops::copy::{self, new_buffer};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Buffers, Kernel, LoopVar, Place, Repeat, Sections, Stmt, Task, conflict,
 };
@@ -95,7 +95,7 @@ impl Group {
     fn sections_with(&self, kernel: &Kernel, member: &Member) -> Option<Sections> {
         let own = kernel.sections(&kernel.body, STRIP);
         let writes = kernel.reads_and_writes().1;
-        let is_sum = |id| member.sums.iter().flat_map(|sums| &sums.homes).any(|home| home.0 == id);
+        let is_sum = |id| member.sums.iter().flat_map(Sums::homes).any(|home| home.0 == id);
         let is_apart = own.iter().all(|(id, section)| {
             let is_read = !writes.contains(id) && !self.used.1.contains(id);
             let is_alike = self.sections.get(id).is_none_or(|known| known == section);
@@ -124,9 +124,10 @@ impl Group {
 
     /// The bytes that need not come from far away: what members after the first touch once more.
     pub fn saved(&self) -> usize {
-        let touched: Vec<BTreeSet<BufferId>> = self.kernels.iter().map(touched).collect();
-        let touches = |id: &BufferId| touched.iter().filter(|touched| touched.contains(id)).count();
-        moving(&self.kernels).0.iter().map(|id| self.bytes([id]) * (touches(id) - 1)).sum()
+        let mut touches: BTreeMap<BufferId, usize> = BTreeMap::new();
+        self.kernels.iter().flat_map(touched).for_each(|id| *touches.entry(id).or_default() += 1);
+        let again = |id: &BufferId| touches.get(id).map_or(0, |count| count - 1);
+        moving(&self.kernels).0.iter().map(|id| self.bytes([id]).saturating_mul(again(id))).sum()
     }
 
     /// Whether the members go over more bytes than caches hold, many of them in every call, and keep few from strip to strip.
@@ -142,46 +143,52 @@ impl Group {
 
     /// What is done up to the last strip, what is to be done after that, and the buffers of both.
     pub fn tasks(mut self) -> (Vec<Task>, Vec<Task>, Vec<Buffer>) {
-        let mut rest: Vec<Kernel> = match self.strips.rest {
-            0 => vec![],
-            _ => self.members.iter().map(|member| member.rest(self.strips)).collect(),
-        };
-        let scratch = self.scratch();
-        let mut kernels: Vec<Kernel> = self.kernels.iter().map(|kernel| self.in_pieces(kernel)).collect();
-        for (id, step) in scratch {
-            self.shrink((id, step), &mut kernels, &mut rest);
-        }
-        let mut starts = Vec::new();
-        for sums in self.members.iter().filter_map(|member| member.sums.as_ref()) {
-            starts.push(in_slots(sums, &mut kernels, &mut rest, self.strips));
-        }
+        let Strips { pieces, in_piece, rest, .. } = self.strips;
+        let [in_pieces, in_rest] = self.moves();
+        let kernels: Vec<Kernel> =
+            self.kernels.iter().map(|kernel| moved(self.in_pieces(kernel), &in_pieces)).collect();
         let sources: BTreeSet<usize> = kernels.iter().flat_map(|kernel| kernel.sources.clone()).collect();
         let sources: Vec<usize> = sources.into_iter().collect();
         let repeat = |turns, is_parallel, tasks| {
             Task::Repeat(Repeat { turns, condition: None, tasks, sources: sources.clone(), is_parallel })
         };
-        let strips = repeat(self.strips.in_piece, false, kernels.into_iter().map(Task::Run).collect());
-        let run = |start: &[Kernel; 2], at: usize| Task::Run(start[at].clone());
-        let piece = starts.iter().map(|start| run(start, 0)).chain([strips]).collect();
-        let mut tasks = self.before;
-        tasks.push(repeat(self.strips.pieces, true, piece));
-        if self.strips.rest > 0 {
-            tasks.extend(starts.iter().map(|start| run(start, 1)).chain(rest.into_iter().map(Task::Run)));
+        let starts = || self.members.iter().filter_map(|member| Some(&member.sums.as_ref()?.start));
+        let of_piece = |start: &Kernel| Task::Run(moved(in_turns(start, pieces), &in_pieces));
+        let strips = repeat(in_piece, false, kernels.into_iter().map(Task::Run).collect());
+        let mut tasks = std::mem::take(&mut self.before);
+        tasks.push(repeat(pieces, true, starts().map(of_piece).chain([strips]).collect()));
+        if rest > 0 {
+            let members = self.members.iter().map(|member| member.rest(self.strips));
+            let of_rest = starts().cloned().chain(members);
+            tasks.extend(of_rest.map(|kernel| Task::Run(moved(kernel, &in_rest))));
         }
         (tasks, self.later, self.buffers)
+    }
+
+    /// Where buffers lie for the strips of pieces, and for the rows after the last strip: each piece has its own slot of the
+    /// sums, and its own strip of what only the members use.
+    fn moves(&mut self) -> [Moves; 2] {
+        let (mut in_pieces, mut in_rest) = (Moves::new(), Moves::new());
+        for (id, count) in self.members.iter().filter_map(|member| member.sums.as_ref()).flat_map(Sums::homes)
+        {
+            in_pieces.insert(id, (id, Affine::var(PIECE).scaled(count as i64)));
+            in_rest.insert(id, (id, Affine::constant((count * self.strips.pieces) as i64)));
+        }
+        for (id, step) in self.scratch() {
+            let (of_piece, of_rest) = self.shrunk(id, step);
+            in_pieces.insert(id, (id, of_piece));
+            in_rest.extend(of_rest.map(|place| (id, place)));
+        }
+        [in_pieces, in_rest]
     }
 
     /// The kernel in a repeat over pieces and one over the strips of each.
     fn in_pieces(&self, kernel: &Kernel) -> Kernel {
         let Strips { pieces, in_piece, .. } = self.strips;
-        let mut kernel = Kernel { repeats: 2, ..kernel.clone() };
-        kernel.extents.splice(..1, [pieces, in_piece]);
+        let mut kernel = in_turns(kernel, pieces);
+        kernel.extents[STRIP_OF_PIECE.index()] = in_piece;
         let strip = Affine::var(PIECE).scaled(in_piece as i64).plus(&Affine::var(STRIP_OF_PIECE));
-        for stmt in &mut kernel.body {
-            renumber(stmt, &|value| value, &|var| LoopVar(var.0 + 1));
-            let by = |var| if var == STRIP_OF_PIECE { strip.clone() } else { Affine::var(var) };
-            stmt.each_mut(&mut |stmt| stmt.map_affines(|index| index.replaced(by)));
-        }
+        kernel.body = copy::moved(&kernel.body, STRIP_OF_PIECE, &strip);
         kernel
     }
 
@@ -196,68 +203,61 @@ impl Group {
                 && !others.0.contains(id)
                 && !others.1.contains(id)
         };
-        self.sections.keys().filter(is_own).filter_map(|&id| Some((id, self.step(id)?))).collect()
+        self.steps().into_iter().filter(|(id, _)| is_own(&id)).collect()
     }
 
-    /// The elements of the buffer from strip to strip, if every strip has just these.
-    fn step(&self, id: BufferId) -> Option<i64> {
-        let mut steps = BTreeSet::new();
+    /// The elements of buffers from strip to strip, of those of which every strip has just these.
+    fn steps(&self) -> BTreeMap<BufferId, i64> {
+        let mut steps: BTreeMap<BufferId, i64> = BTreeMap::new();
         for kernel in &self.kernels {
             let mut note = |stmt: &Stmt| {
-                for (access, beyond) in stmt.accesses().filter(|(access, _)| access.buffer == id) {
+                for (access, beyond) in stmt.accesses() {
                     let step = access.index.coefficient(STRIP);
                     let (lowest, highest) = kernel.range_of(&access.index.without(STRIP));
-                    steps.insert(if lowest >= 0 && highest + beyond < step { step } else { 0 });
+                    let own = if lowest >= 0 && highest + beyond < step { step } else { 0 };
+                    let known = steps.entry(access.buffer).or_insert(own);
+                    if *known != own {
+                        *known = 0;
+                    }
                 }
             };
             kernel.body.iter().for_each(|stmt| stmt.each(&mut note));
         }
-        steps.first().copied().filter(|&step| step > 0 && steps.len() == 1)
+        steps.retain(|_, step| *step > 0);
+        steps
     }
 
-    /// Gives a scratch buffer the elements of a strip for each piece, in lines of their own. The rows after the last strip
-    /// have a buffer of theirs, as the values of strips do not live on.
-    fn shrink(&mut self, (id, step): (BufferId, i64), kernels: &mut [Kernel], rest: &mut [Kernel]) {
-        let Strips { pieces, in_piece, rows, rest: rows_left } = self.strips;
+    /// Gives a scratch buffer the elements of a strip for each piece, in lines of their own; returns how they lie. The rows
+    /// after the last strip have a buffer of theirs, as the values of strips do not live on.
+    fn shrunk(&mut self, id: BufferId, step: i64) -> (Affine, Option<(BufferId, Affine)>) {
+        let Strips { pieces, in_piece, rows, rest } = self.strips;
         let room = (step as usize).next_multiple_of(LANES);
         let by_piece = Affine::var(PIECE).scaled(room as i64 - step * in_piece as i64);
-        let back = by_piece.plus(&Affine::var(STRIP_OF_PIECE).scaled(-step));
-        kernels.iter_mut().for_each(|kernel| shift(kernel, id, (id, &back)));
-        if rows_left > 0 {
-            let Buffer { name, dtype, .. } = self.buffers[id.index()].clone();
-            let own = new_buffer(&mut self.buffers, &name, dtype, step as usize / rows * rows_left);
-            let back = Affine::constant(-step * self.strips.count() as i64);
-            rest.iter_mut().for_each(|kernel| shift(kernel, id, (own, &back)));
-        }
+        let of_piece = by_piece.plus(&Affine::var(STRIP_OF_PIECE).scaled(-step));
         self.buffers[id.index()].elements = room * pieces;
+        let Buffer { name, dtype, .. } = self.buffers[id.index()].clone();
+        let of_rest = (rest > 0).then(|| {
+            let own = new_buffer(&mut self.buffers, &name, dtype, step as usize / rows * rest);
+            (own, Affine::constant(-step * self.strips.count() as i64))
+        });
+        (of_piece, of_rest)
     }
 }
 
-/// Gives each piece its own slot of the sums, and the rest the last; returns what sets them, by piece and for the rest.
-fn in_slots(sums: &Sums, kernels: &mut [Kernel], rest: &mut [Kernel], strips: Strips) -> [Kernel; 2] {
-    let mut of_piece = Kernel { repeats: 1, ..sums.start.clone() };
-    of_piece.extents.insert(PIECE.index(), strips.pieces);
-    of_piece.body.iter_mut().for_each(|stmt| renumber(stmt, &|value| value, &|var| LoopVar(var.0 + 1)));
-    let mut of_rest = sums.start.clone();
-    for &(id, count) in &sums.homes {
-        let by_piece = Affine::var(PIECE).scaled(count as i64);
-        kernels.iter_mut().chain([&mut of_piece]).for_each(|kernel| shift(kernel, id, (id, &by_piece)));
-        let last = Affine::constant((count * strips.pieces) as i64);
-        rest.iter_mut().chain([&mut of_rest]).for_each(|kernel| shift(kernel, id, (id, &last)));
-    }
-    [of_piece, of_rest]
-}
+/// For buffers that lie elsewhere: where, and what is added to indices.
+type Moves = BTreeMap<BufferId, (BufferId, Affine)>;
 
-/// Moves all that a kernel touches of a buffer to another place.
-fn shift(kernel: &mut Kernel, id: BufferId, (to, by): (BufferId, &Affine)) {
+/// The kernel with what it touches of some buffers elsewhere.
+fn moved(mut kernel: Kernel, moves: &Moves) -> Kernel {
     let mut change = |stmt: &mut Stmt| {
         stmt.each_access_mut(|access| {
-            if access.buffer == id {
-                *access = Access { buffer: to, index: access.index.plus(by) };
+            if let Some((to, by)) = moves.get(&access.buffer) {
+                *access = Access { buffer: *to, index: access.index.plus(by) };
             }
         });
     };
     kernel.body.iter_mut().for_each(|stmt| stmt.each_mut(&mut change));
+    kernel
 }
 
 fn add(buffers: &mut Buffers, (reads, writes): Buffers) {

@@ -101,11 +101,18 @@ pub(super) struct Member {
 /// What a kernel sums up over rows, in memory: once for each piece, and once for the rows after the last.
 pub(super) struct Sums {
     /// The buffers, with the elements that each piece has.
-    pub homes: Vec<(BufferId, usize)>,
+    homes: Vec<(BufferId, usize)>,
     /// Sets those of the first piece to the sums of nothing.
     pub start: Kernel,
     /// Does what is to be done with the sums of all rows.
     pub end: Kernel,
+}
+
+impl Sums {
+    /// Buffers, and the elements that each piece has of them.
+    pub fn homes(&self) -> impl Iterator<Item = (BufferId, usize)> {
+        self.homes.iter().copied()
+    }
 }
 
 impl Member {
@@ -128,13 +135,10 @@ impl Member {
 
     /// What the kernel does in every strip, by the number of the strip as the turn of a repeat.
     pub fn in_strips(&self, strips: Strips) -> Kernel {
-        let mut kernel = self.kernel.clone();
-        kernel.repeats = 1;
-        kernel.extents.insert(STRIP.index(), strips.count());
-        let behind = |var: LoopVar| LoopVar(var.0 + 1);
-        kernel.body.iter_mut().for_each(|stmt| renumber(stmt, &|value| value, &behind));
+        let mut kernel = in_turns(&self.kernel, strips.count());
         let first = Affine::var(STRIP).scaled(strips.rows as i64);
-        self.vars.iter().for_each(|&var| narrow(&mut kernel, behind(var), (&first, strips.rows), strips));
+        let vars = self.vars.iter().map(|var| LoopVar(var.0 + 1));
+        vars.for_each(|var| narrow(&mut kernel, var, (&first, strips.rows), strips));
         kernel
     }
 
@@ -145,6 +149,15 @@ impl Member {
         self.vars.iter().for_each(|&var| narrow(&mut kernel, var, (&first, strips.rest), strips));
         kernel
     }
+}
+
+/// The kernel in one more repeat around all others, of so many turns.
+pub(super) fn in_turns(kernel: &Kernel, turns: usize) -> Kernel {
+    let mut kernel = Kernel { repeats: kernel.repeats + 1, ..kernel.clone() };
+    kernel.extents.insert(0, turns);
+    let behind = |var: LoopVar| LoopVar(var.0 + 1);
+    kernel.body.iter_mut().for_each(|stmt| renumber(stmt, &|value| value, &behind));
+    kernel
 }
 
 /// Makes a loop over all rows one over so many from the first on.
