@@ -21,7 +21,7 @@ pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};
 pub use task::{Program, Repeat, Task};
 pub use traffic::{Passage, Traffic};
-pub(crate) use walk::{Buffers, conflict, perfect_nest, reads_and_writes, stored, used};
+pub(crate) use walk::{Buffers, conflict, nested, perfect_nest, reads_and_writes, stored, used};
 
 use std::collections::BTreeSet;
 
@@ -240,6 +240,12 @@ impl Kernel {
 
     pub(crate) fn dtype(&self, var: Var) -> DType {
         self.dtypes[var.0 as usize]
+    }
+
+    /// The scalars that are computed before all else.
+    pub(crate) fn scalars(&self) -> &[Stmt] {
+        let count = self.body.iter().take_while(|stmt| stmt.is_let()).count();
+        &self.body[..count]
     }
 
     /// The buffers read and those written.

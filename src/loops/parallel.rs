@@ -24,11 +24,6 @@ fn note(sections: &mut Sections, id: BufferId, section: Option<Section>) {
     }
 }
 
-/// Whether the iterations of loops around the statement may meet at one element, and run in order.
-fn is_in_order(stmt: &Stmt) -> bool {
-    matches!(stmt, Stmt::StoreRow { .. })
-}
-
 /// What comes before the only loop of a body, the loop, and what comes after.
 pub(crate) fn around_loop(body: &[Stmt]) -> Option<(&[Stmt], &Stmt, &[Stmt])> {
     let at = body.iter().position(Stmt::is_loop)?;
@@ -48,7 +43,7 @@ impl Repeat {
         let of_kernels = kernels.iter().flat_map(|kernel| kernel.sections(&kernel.body, LoopVar(0)));
         of_kernels.for_each(|(id, section)| note(&mut sections, id, section));
         let has_rows_in_order =
-            kernels.iter().any(|kernel| kernel.body.iter().any(|stmt| stmt.any(&is_in_order)));
+            kernels.iter().any(|kernel| kernel.body.iter().any(|stmt| stmt.any(&Stmt::is_in_order)));
         let is_apart = written.iter().all(|id| sections.get(id).is_some_and(Option::is_some));
         is_apart && !has_rows_in_order && self.condition.is_none()
     }
@@ -68,7 +63,7 @@ impl Kernel {
         let written = reads_and_writes(body).1;
         // Every thread computes the scalars anew.
         let are_scalars = before.iter().all(Stmt::is_let);
-        let has_rows_in_order = body.iter().any(|stmt| stmt.any(&is_in_order));
+        let has_rows_in_order = body.iter().any(|stmt| stmt.any(&Stmt::is_in_order));
         let sections = self.sections(body, var);
         are_scalars
             && !has_rows_in_order

@@ -28,6 +28,11 @@ impl Stmt {
         }
     }
 
+    /// Whether the iterations of loops around the statement may meet at one element, and run in order.
+    pub fn is_in_order(&self) -> bool {
+        matches!(self, Stmt::StoreRow { .. })
+    }
+
     /// The variable of a loop whose iterations may be shared out or summed up.
     pub fn loop_var(&self) -> Option<LoopVar> {
         match self {
@@ -198,6 +203,11 @@ pub(crate) fn reads_and_writes(body: &[Stmt]) -> Buffers {
     };
     body.iter().for_each(|stmt| stmt.each(&mut collect));
     (reads, writes)
+}
+
+/// Statements in a nest of loops over these variables, the outermost first.
+pub(crate) fn nested(vars: &[LoopVar], body: Vec<Stmt>) -> Vec<Stmt> {
+    vars.iter().rev().fold(body, |body, &var| vec![Stmt::For { var, body }])
 }
 
 /// The variables of loops that hold nothing but the next loop, and what the last one holds.

@@ -4,7 +4,8 @@
 use super::cost::CONTRACTION;
 use super::in_place::InPlace;
 use crate::loops::{
-    Access, Binary, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, perfect_nest,
+    Access, Binary, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, nested,
+    perfect_nest,
 };
 use crate::types::DType;
 
@@ -36,8 +37,7 @@ fn recognised(kernel: &Kernel) -> Option<Kernel> {
     if !is_matrix || contraction.work(&kernel) < CONTRACTION {
         return None;
     }
-    let around = |body, var: &LoopVar| vec![Stmt::For { var: *var, body }];
-    body.extend(roles.batch.iter().rev().fold(vec![Stmt::Contract(contraction)], around));
+    body.extend(nested(&roles.batch, vec![Stmt::Contract(contraction)]));
     Some(Kernel { body, ..kernel })
 }
 

@@ -6,7 +6,7 @@ use crate::loops::copy::{moved, new_buffer, new_loop, new_value_of};
 use crate::loops::partial::gathered;
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Program,
-    Stmt, Var,
+    Stmt, Var, nested,
 };
 
 /// Cuts such contractions of every kernel that is not repeated.
@@ -20,7 +20,6 @@ pub(super) fn in_pieces(program: &mut Program) {
 /// A kernel that is one contraction, after some scalars.
 struct Deep<'k> {
     kernel: &'k Kernel,
-    before: &'k [Stmt],
     contraction: &'k Contraction,
     /// The outermost variable of the depth, which is cut.
     cut: LoopVar,
@@ -34,7 +33,7 @@ impl<'k> Deep<'k> {
         let is_deep = count(&contraction.depth) >= DEEP && kernel.extent(cut) >= PIECES;
         let has_few_results = count(&contraction.rows) * count(&contraction.columns) <= FEW_RESULTS;
         let pays = contraction.is_large(kernel) && is_deep && has_few_results;
-        (pays && before.iter().all(Stmt::is_let)).then_some(Deep { kernel, before, contraction, cut })
+        (pays && before.iter().all(Stmt::is_let)).then_some(Deep { kernel, contraction, cut })
     }
 
     fn kernels(&self, buffers: &mut Vec<Buffer>) -> Vec<Kernel> {
@@ -46,12 +45,14 @@ impl<'k> Deep<'k> {
         if rest > 0 {
             kernels.push(self.rest(sums, height, rest));
         }
-        kernels.push(self.end(sums, pieces));
+        let vars: Vec<LoopVar> = self.vars().collect();
+        let at = |piece| self.sums(sums, piece);
+        kernels.push(end(self.kernel, self.contraction, &vars, pieces, at));
         kernels
     }
 
     /// The variables of the results, outermost first.
-    fn vars(&self) -> impl DoubleEndedIterator<Item = LoopVar> {
+    fn vars(&self) -> impl Iterator<Item = LoopVar> {
         [&self.contraction.rows, &self.contraction.columns].into_iter().flatten().copied()
     }
 
@@ -91,22 +92,27 @@ impl<'k> Deep<'k> {
         kernel.body = self.part(&mut kernel, (&start, count), out);
         kernel
     }
+}
 
-    /// All sums, and what becomes of each.
-    fn end(&self, sums: BufferId, pieces: usize) -> Kernel {
-        let mut kernel = self.kernel.clone();
-        let sum = new_value_of(&mut kernel, self.contraction.dtype);
-        let parts = vec![Part { dst: sum, combine: Combine::Sum, value: sum }];
-        let mut inside = vec![gathered(&mut kernel, parts, pieces, |_, piece| self.sums(sums, piece))];
-        inside.extend(stored(&mut kernel, self.contraction, sum));
-        kernel.body = self.before.to_vec();
-        kernel.body.extend(self.vars().rev().fold(inside, |body, var| vec![Stmt::For { var, body }]));
-        kernel
-    }
+/// A contraction's sums, each of so many partial ones, and what becomes of them.
+pub(super) fn end(
+    kernel: &Kernel,
+    contraction: &Contraction,
+    vars: &[LoopVar],
+    count: usize,
+    at: impl Fn(Affine) -> Access,
+) -> Kernel {
+    let mut kernel = kernel.clone();
+    let sum = new_value_of(&mut kernel, contraction.dtype);
+    let parts = vec![Part { dst: sum, combine: Combine::Sum, value: sum }];
+    let mut inside = vec![gathered(&mut kernel, parts, count, |_, part| at(part))];
+    inside.extend(stored(&mut kernel, contraction, sum));
+    kernel.body = [kernel.scalars(), &nested(vars, inside)].concat();
+    kernel
 }
 
 /// What becomes of a contraction's sum.
-pub(super) fn stored(kernel: &mut Kernel, contraction: &Contraction, sum: Var) -> Vec<Stmt> {
+fn stored(kernel: &mut Kernel, contraction: &Contraction, sum: Var) -> Vec<Stmt> {
     let Contraction { out, scale, dtype, .. } = contraction;
     let (mut body, mut result) = (Vec::new(), sum);
     if let Some(scale) = *scale {

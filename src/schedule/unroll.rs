@@ -112,7 +112,7 @@ impl Unroller<'_> {
     /// Whether a body, for every value of the variable, is short and straight.
     fn fits(&self, var: LoopVar, body: &[Stmt]) -> bool {
         is_small(self.kernel, var)
-            && !body.iter().any(|stmt| stmt.is_loop() || matches!(stmt, Stmt::StoreRow { .. }))
+            && !body.iter().any(|stmt| stmt.is_loop() || stmt.is_in_order())
             && body.len() * self.kernel.extent(var) <= UNROLLED_STATEMENTS
     }
 

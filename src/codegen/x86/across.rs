@@ -16,9 +16,9 @@ pub fn across(program: &Program, kernel: &Kernel, loops: &mut Loops, lanes: usiz
     let is_apart = |&(var, step): &(LoopVar, i64)| step >= lanes as i64 && loops.vectors.contains(&var);
     let reads_apart = |stmt: &Stmt| stmt.read().is_some_and(|read| read.0.index.terms().iter().any(is_apart));
     // Rows that are picked at run time are written in order.
-    let has_order = |stmt: &Stmt| matches!(stmt, Stmt::StoreRow { .. });
     let body = &kernel.body;
-    if !body.iter().any(|stmt| stmt.any(&reads_apart)) || body.iter().any(|stmt| stmt.any(&has_order)) {
+    if !body.iter().any(|stmt| stmt.any(&reads_apart)) || body.iter().any(|stmt| stmt.any(&Stmt::is_in_order))
+    {
         return None;
     }
     let mut cutter = Cutter { program, kernel: kernel.clone(), loops, lanes };

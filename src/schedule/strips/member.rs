@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::depth::stored;
+use super::super::depth;
 use super::super::forward::drop_unused;
 use crate::loops::copy::{moved, new_buffer, new_value_of, renumber};
 use crate::loops::partial::{fresh, gathered, joined};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Combine, Contraction, Instr, Kernel, LoopVar, Part, Stmt, Var,
-    around_loop, perfect_nest, reads_and_writes, used,
+    around_loop, nested, perfect_nest, reads_and_writes, used,
 };
 use crate::types::Scalar;
 
@@ -29,8 +29,7 @@ impl<'k> Way<'k> {
     /// The ways in which the kernel goes over so many rows.
     pub fn all(kernel: &'k Kernel, rows: usize) -> Vec<Way<'k>> {
         let Some((before, stmt, after)) = around_loop(&kernel.body) else { return vec![] };
-        let has_rows_in_order = stmt.any(&|stmt: &Stmt| matches!(stmt, Stmt::StoreRow { .. }));
-        if !before.iter().all(Stmt::is_let) || has_rows_in_order || kernel.repeats > 0 {
+        if !before.iter().all(Stmt::is_let) || stmt.any(&Stmt::is_in_order) || kernel.repeats > 0 {
             return vec![];
         }
         let is_over = |var: LoopVar| kernel.extent(var) == rows;
@@ -167,11 +166,6 @@ fn narrow(kernel: &mut Kernel, var: LoopVar, (first, count): (&Affine, usize), s
     kernel.body = moved(&kernel.body, var, &first.scaled(elements as i64).plus(&Affine::var(var)));
 }
 
-/// Loops around statements, the outermost first.
-fn around(path: &[LoopVar], body: Vec<Stmt>) -> Vec<Stmt> {
-    path.iter().rev().fold(body, |body, &var| vec![Stmt::For { var, body }])
-}
-
 /// Scratch memory with an element for all values of the variables, so many times; where the first of these lie.
 fn home(
     kernel: &Kernel,
@@ -230,8 +224,7 @@ impl Summing<'_> {
 
     /// The kernel with its loops around another body.
     fn with(&self, mut kernel: Kernel, body: Vec<Stmt>) -> Kernel {
-        let before = self.kernel.body.iter().take_while(|stmt| stmt.is_let()).cloned();
-        kernel.body = before.chain(around(&self.path, body)).collect();
+        kernel.body = [self.kernel.scalars(), &nested(&self.path, body)].concat();
         drop_unused(&mut kernel);
         kernel
     }
@@ -309,20 +302,16 @@ fn deep(
     let call = Contraction { out: home.0.clone(), scale: Some(one), ..contraction.clone() };
     let unit = Instr::Constant(Scalar::from_f64(1.0, contraction.dtype));
     adding.body = vec![Stmt::Let { dst: one, instr: unit }];
-    adding.body.extend(around(path, vec![Stmt::Contract(call)]));
+    adding.body.extend(nested(path, vec![Stmt::Contract(call)]));
 
     let mut start = Kernel { name: format!("{}: start", kernel.name), ..kernel.clone() };
     let sum = new_value_of(&mut start, contraction.dtype);
     let part = Part { dst: sum, combine: Combine::Sum, value: sum };
     let body = nothing(&mut start, &part, &home.0);
-    start.body = around(&vars, body.into());
+    start.body = nested(&vars, body.into());
 
-    let mut end = Kernel { name: format!("{}: end", kernel.name), ..kernel.clone() };
-    end.dtypes.push(contraction.dtype); // that of the sum
-    let mut body = vec![gathered(&mut end, vec![part], slots, |_, slot| in_slot(&home, slot))];
-    body.extend(stored(&mut end, contraction, sum));
-    let before = kernel.body.iter().take_while(|stmt| stmt.is_let()).cloned();
-    end.body = before.chain(around(&vars, body)).collect();
+    let named = Kernel { name: format!("{}: end", kernel.name), ..kernel.clone() };
+    let end = depth::end(&named, contraction, &vars, slots, |slot| in_slot(&home, slot));
     let homes = vec![(home.0.buffer, home.1)];
     (adding, Sums { homes, start, end })
 }

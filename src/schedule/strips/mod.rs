@@ -84,7 +84,7 @@ fn row_bytes(tasks: &[Task], buffers: &[Buffer], rows: usize) -> usize {
 }
 
 /// Rows in strips, so many in each piece.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy)]
 struct Strips {
     pieces: usize,
     in_piece: usize,
@@ -101,7 +101,7 @@ impl Strips {
         let most = (STRIP_BYTES / row_bytes.max(1)).max(1);
         let cut = |pieces: usize| {
             let in_piece = (rows / pieces).div_ceil(most);
-            let height = rows / pieces / in_piece.max(1);
+            let height = rows / pieces / in_piece;
             // Vectors of rows are full.
             let height = if height >= 16 * LANES { height / LANES * LANES } else { height };
             Strips { pieces, in_piece, rows: height, rest: rows - pieces * in_piece * height }
