@@ -98,3 +98,15 @@ fn small_batches_are_not_cut() {
     let program = g.training_step(loss, Sgd::new(0.1)).unwrap().schedule().unwrap().program.to_string();
     assert!(!program.contains("repeat"), "{program}");
 }
+
+/// More rows than any memory holds are counted without overflow, and refused.
+#[test]
+fn far_too_many_rows_are_an_error() {
+    for (rows, columns) in [(1 << 30, 8), (1 << 45, 8), (1 << 30, 1 << 24)] {
+        let g = Graph::new();
+        let x = g.input("x", [rows, columns], F32);
+        let loss = layer(&g, layer(&g, x, "a", 1024).relu(), "b", 1).mse_loss(g.input("t", [rows, 1], F32));
+        let error = g.training_step(loss, Sgd::new(0.1)).unwrap().compile().unwrap_err().to_string();
+        assert!(error.contains("memory"), "{error}");
+    }
+}

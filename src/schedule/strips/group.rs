@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::cost::{CALL_BYTES, LANES, MANY_BYTES, RUN_BYTES, STRIP_BYTES};
 use super::member::{Member, Sums, Way, in_turns};
-use super::{STRIP, Strips, bytes};
+use super::{STRIP, Strips, total};
 use crate::loops::copy::{self, new_buffer};
 use crate::loops::{
     Access, Affine, Buffer, BufferId, Buffers, Kernel, LoopVar, Place, Repeat, Sections, Stmt, Task, conflict,
@@ -102,7 +102,7 @@ impl Group {
             is_read || is_sum(*id) || section.is_some() && is_alike
         });
         let (moving, staying) = moving(std::slice::from_ref(kernel));
-        let is_light = self.bytes(&staying) * self.strips.count() <= self.bytes(&moving);
+        let is_light = self.bytes(&staying).saturating_mul(self.strips.count()) <= self.bytes(&moving);
         (is_apart && is_light && self.is_in_long_runs(kernel)).then_some(own)
     }
 
@@ -119,7 +119,7 @@ impl Group {
     }
 
     fn bytes<'b>(&self, ids: impl IntoIterator<Item = &'b BufferId>) -> usize {
-        ids.into_iter().map(|id| bytes(&self.buffers[id.index()])).fold(0, usize::saturating_add)
+        total(ids.into_iter().map(|id| &self.buffers[id.index()]))
     }
 
     /// The bytes that need not come from far away: what members after the first touch once more.
@@ -127,17 +127,18 @@ impl Group {
         let mut touches: BTreeMap<BufferId, usize> = BTreeMap::new();
         self.kernels.iter().flat_map(touched).for_each(|id| *touches.entry(id).or_default() += 1);
         let again = |id: &BufferId| touches.get(id).map_or(0, |count| count - 1);
-        moving(&self.kernels).0.iter().map(|id| self.bytes([id]).saturating_mul(again(id))).sum()
+        let moving = moving(&self.kernels).0.into_iter();
+        moving.fold(0, |sum: usize, id| sum.saturating_add(self.bytes([&id]).saturating_mul(again(&id))))
     }
 
     /// Whether the members go over more bytes than caches hold, many of them in every call, and keep few from strip to strip.
     pub fn pays(&self) -> bool {
         let (moving, staying) = moving(&self.kernels);
         let (total, saved) = (self.bytes(&moving), self.saved());
-        let calls = self.strips.count() * self.kernels.len();
+        let calls = self.strips.count().saturating_mul(self.kernels.len());
         total >= MANY_BYTES
-            && 2 * saved >= total
-            && total + saved >= calls * CALL_BYTES
+            && saved >= total.div_ceil(2)
+            && total.saturating_add(saved) >= calls.saturating_mul(CALL_BYTES)
             && self.bytes(&staying) <= STRIP_BYTES
     }
 

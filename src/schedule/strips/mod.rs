@@ -31,8 +31,7 @@ pub(super) fn in_strips(program: &mut Program) {
 
 /// The group of kernels that saves the most bytes, of those that are worth it.
 fn best(tasks: &[Task], buffers: &[Buffer]) -> Option<Group> {
-    let all = buffers.iter().map(bytes).fold(0, usize::saturating_add);
-    if all < MANY_BYTES {
+    if total(buffers) < MANY_BYTES {
         return None;
     }
     let groups = row_counts(tasks, buffers).into_iter().filter_map(|rows| {
@@ -44,6 +43,10 @@ fn best(tasks: &[Task], buffers: &[Buffer]) -> Option<Group> {
 
 fn bytes(buffer: &Buffer) -> usize {
     buffer.elements.saturating_mul(buffer.dtype.size())
+}
+
+fn total<'b>(buffers: impl IntoIterator<Item = &'b Buffer>) -> usize {
+    buffers.into_iter().map(bytes).fold(0, usize::saturating_add)
 }
 
 fn kernels(tasks: &[Task]) -> impl Iterator<Item = &Kernel> {
@@ -58,9 +61,10 @@ fn row_counts(tasks: &[Task], buffers: &[Buffer]) -> Vec<usize> {
     let mut weights: BTreeMap<usize, usize> = BTreeMap::new();
     for kernel in kernels(tasks) {
         let (reads, writes) = kernel.reads_and_writes();
-        let touched = reads.union(&writes).map(|id| bytes(&buffers[id.index()])).sum::<usize>();
+        let touched = total(reads.union(&writes).map(|id| &buffers[id.index()]));
         for &extent in kernel.extents.iter().filter(|&&extent| extent >= FEWEST_ROWS) {
-            *weights.entry(extent).or_default() += touched;
+            let weight: &mut usize = weights.entry(extent).or_default();
+            *weight = weight.saturating_add(touched);
         }
     }
     let mut counts: Vec<(usize, usize)> = weights.into_iter().collect();
@@ -106,11 +110,11 @@ impl Strips {
             let height = if height >= 16 * LANES { height / LANES * LANES } else { height };
             Strips { pieces, in_piece, rows: height, rest: rows - pieces * in_piece * height }
         };
-        if rows < 2 * most {
+        if rows / 2 < most {
             return None;
         }
         let cuts = (2..=STRIP_PIECES.min(rows)).rev().map(cut);
-        cuts.min_by_key(|strips| (strips.rest * 16 / rows, Reverse(strips.pieces)))
+        cuts.min_by_key(|strips| (strips.rest.saturating_mul(16) / rows, Reverse(strips.pieces)))
     }
 
     fn count(self) -> usize {
