@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hitofude::prelude::*;
 use hitofude::schedule::Schedule;
-use hitofude::{Options, Profile};
+use hitofude::{Options, Profile, Source, TaskProfile, Work};
 
 #[path = "../benches/workloads/mod.rs"]
 mod workloads;
@@ -33,6 +33,23 @@ fn assert_complete(profile: &Profile, schedule: &Schedule) {
     assert!((shares - 1.0).abs() < 1e-12, "{shares}");
     assert!(profile.tasks.iter().all(|task| task.seconds >= 0.0 && task.share >= 0.0));
     assert!(profile.tasks.iter().all(|task| !task.work.sources.is_empty()));
+    profile.tasks.iter().filter(|task| !task.parts.is_empty()).for_each(assert_divided);
+}
+
+/// A repeat's kernels make up all of it.
+fn assert_divided(repeat: &TaskProfile) {
+    let kernels: Vec<&String> = repeat.parts.iter().flat_map(|part| &part.work.kernels).collect();
+    assert_eq!(kernels, repeat.work.kernels.iter().collect::<Vec<_>>());
+    let sum = |of: fn(&Work) -> usize| repeat.parts.iter().map(|part| of(&part.work)).sum::<usize>();
+    assert_eq!(sum(|work| work.bytes), repeat.work.bytes);
+    assert_eq!(sum(|work| work.flops), repeat.work.flops);
+    assert!(repeat.parts.iter().all(|part| part.seconds >= 0.0));
+    for (of_parts, of_all) in [
+        (repeat.parts.iter().map(|part| part.seconds).sum::<f64>(), repeat.seconds),
+        (repeat.parts.iter().map(|part| part.share).sum::<f64>(), repeat.share),
+    ] {
+        assert!((of_parts - of_all).abs() <= 1e-12, "{of_parts} of {of_all}");
+    }
 }
 
 #[test]
@@ -150,6 +167,60 @@ fn a_loop_is_one_task_with_all_its_turns() {
     assert_complete(&profile, &schedule);
     let looped = profile.tasks.iter().find(|task| task.work.flops > 0).unwrap();
     assert_eq!(looped.work.flops, 7 * 2 * 2000);
+}
+
+#[test]
+fn the_kernels_of_a_loop_are_told_apart() {
+    let g = Graph::new();
+    let (xs, w) = (g.input("xs", [9, 64, 32], F32), g.parameter("w", [48, 32], F32));
+    let u = g.parameter("u", [48, 48], F32);
+    let last = g.scan(&[g.input("h", [64, 48], F32)], &[xs], |carry, slices| {
+        Ok((vec![(slices[0].matmul(w.transpose()) + carry[0].matmul(u.transpose())).tanh()], vec![]))
+    });
+    let step = g.training_step(last.unwrap().0[0].square().mean(..), Sgd::new(0.1)).unwrap();
+    let profile = profile(&step.compile().unwrap());
+    assert_complete(&profile, &step.schedule().unwrap());
+    let parts: Vec<&TaskProfile> = profile.tasks.iter().flat_map(|task| &task.parts).collect();
+    assert!(parts.iter().all(|part| part.work.runs == 9), "{profile}");
+    let square =
+        parts.iter().find(|part| part.work.flops == 9 * 2 * 64 * 48 * 48).expect("the product with u");
+    let Source { operator, origin } = &square.work.sources[0];
+    assert!(operator.starts_with("dot") && origin.contains("tests/profile.rs:"), "{operator} of {origin}");
+    assert!(profile.to_string().contains(", 9 times"), "{profile}");
+}
+
+#[test]
+fn the_kernels_of_strips_are_told_apart() {
+    let g = Graph::new();
+    let x = g.input("x", [40_000, 8], F32);
+    let hidden = x.matmul(g.parameter("w", [8, 32], F32)).relu();
+    let loss = hidden.matmul(g.parameter("v", [32, 1], F32)).square().mean(..);
+    let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
+    let profile = profile(&step.compile().unwrap());
+    assert_complete(&profile, &step.schedule().unwrap());
+    let parts: Vec<&TaskProfile> = profile.tasks.iter().flat_map(|task| &task.parts).collect();
+    assert!(parts.len() > 3, "{profile}");
+    assert!(parts.iter().all(|part| part.work.runs > 1 && !part.work.sources.is_empty()), "{profile}");
+}
+
+/// A loop in a loop in a loop, and so on.
+fn nested<'g>(g: &'g Graph, depth: usize, x: Tensor<'g>) -> Result<Tensor<'g>> {
+    let body = |x: Tensor<'g>| if depth > 1 { nested(g, depth - 1, x) } else { Ok((x * 0.9).tanh()) };
+    Ok(g.repeat(2, &[x], |x| Ok((vec![body(x[0])?], vec![])))?.0[0])
+}
+
+#[test]
+fn loops_far_in_each_other_are_timed_as_one() {
+    for depth in 1..=5 {
+        let g = Graph::new();
+        let x = g.input("x", [3000], F32);
+        let f = g.function().output("y", nested(&g, depth, x).unwrap());
+        let (profile, schedule) = (profile(&f.compile().unwrap()), f.schedule(&Options::default()).unwrap());
+        assert_complete(&profile, &schedule);
+        let looped = profile.tasks.iter().find(|task| task.work.flops > 0).unwrap();
+        assert_eq!(looped.work.flops, (1 << depth) * 2 * 3000);
+        assert_eq!(looped.parts.is_empty(), depth > 3, "{depth}: {profile}");
+    }
 }
 
 #[test]

@@ -64,18 +64,21 @@ impl Inspect {
 }
 
 fn profile_json(profile: &Profile) -> Value {
-    let task = |task: &TaskProfile| {
-        let sources: Vec<Value> = (task.work.sources.iter())
-            .map(|source| json!({ "operator": source.operator, "origin": source.origin }))
-            .collect();
-        json!({
-            "kernels": task.work.kernels, "us": task.seconds * 1e6, "share": task.share,
-            "bytes": task.work.bytes, "gb_per_s": task.gigabytes_per_second(),
-            "flops": task.work.flops, "gflop_per_s": task.gigaflops_per_second(), "sources": sources,
-        })
-    };
-    let tasks: Vec<Value> = profile.tasks.iter().map(task).collect();
+    let tasks: Vec<Value> = profile.tasks.iter().map(task_json).collect();
     json!({ "profile": tasks, "us": profile.seconds() * 1e6, "steps": profile.steps })
+}
+
+fn task_json(task: &TaskProfile) -> Value {
+    let sources: Vec<Value> = (task.work.sources.iter())
+        .map(|source| json!({ "operator": source.operator, "origin": source.origin }))
+        .collect();
+    let parts: Vec<Value> = task.parts.iter().map(task_json).collect();
+    json!({
+        "kernels": task.work.kernels, "us": task.seconds * 1e6, "share": task.share,
+        "bytes": task.work.bytes, "gb_per_s": task.gigabytes_per_second(),
+        "flops": task.work.flops, "gflop_per_s": task.gigaflops_per_second(), "sources": sources,
+        "runs": task.work.runs, "parts": parts,
+    })
 }
 
 fn picture(step: &TrainingStep<'_>, stage: Stage) -> Result<String, Failure> {

@@ -48,11 +48,11 @@ impl Constants {
     }
 
     /// Puts the constants where the functions expect them.
-    pub fn define(self, module: &mut JITModule) -> Result<(), ModuleError> {
+    pub fn define(&mut self, module: &mut JITModule) -> Result<(), ModuleError> {
         let Some(data) = self.data else { return Ok(()) };
         let mut description = DataDescription::new();
         // An empty object has no address.
-        let bytes = if self.bytes.is_empty() { vec![0; 16] } else { self.bytes };
+        let bytes = if self.bytes.is_empty() { vec![0; 16] } else { std::mem::take(&mut self.bytes) };
         description.define(bytes.into_boxed_slice());
         description.set_align(16);
         module.define_data(data, &description)

@@ -9,6 +9,7 @@ mod host;
 mod math;
 mod nest;
 mod packing;
+mod parts;
 mod scalar;
 mod straight;
 mod tape;
@@ -28,6 +29,7 @@ use cranelift_module::{FuncId, Module, ModuleError};
 
 pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
+pub use parts::{Memory, Part, TaskCode, Turns};
 
 use crate::error::{Error, Result};
 use crate::loops::{BufferId, Kernel, Program, Repeat, Stmt, Tables, Task};
@@ -55,7 +57,7 @@ pub struct Code {
     /// Runs steps.
     pub steps: StepsFn,
     /// Runs one task each: together, in order, they are a step. Straight-line code has none.
-    pub tasks: Vec<StepFn>,
+    pub tasks: Vec<TaskCode>,
     /// CLIF of every function, with [`Listing::Full`].
     pub clif: String,
     /// Assembly of every function, with [`Listing::Full`].
@@ -146,6 +148,12 @@ struct Compiler<'p> {
     cranelift: Duration,
 }
 
+/// A task whose functions are defined: its own, and those of its kernels in order.
+struct Defined {
+    function: FuncId,
+    kernels: Vec<FuncId>,
+}
+
 impl Compiler<'_> {
     fn compile(mut self, started: Instant) -> Result<Code, ModuleError> {
         let tasks = match self.tape {
@@ -158,12 +166,12 @@ impl Compiler<'_> {
         self.module.finalize_definitions()?;
         self.cranelift += finalising.elapsed();
         let steps = self.module.get_finalized_function(steps);
-        let tasks = tasks.into_iter().map(|task| self.module.get_finalized_function(task));
+        let tasks =
+            self.program.tasks.iter().zip(&tasks).map(|(task, code)| self.finished(task, code)).collect();
         Ok(Code {
             // SAFETY: the function was defined with the signature of this type.
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
-            // SAFETY: as above; tasks have the signature of a step.
-            tasks: tasks.map(|task| unsafe { std::mem::transmute::<*const u8, StepFn>(task) }).collect(),
+            tasks,
             module: Some(self.module),
             _tables: self.tables,
             clif: self.clif,
@@ -174,37 +182,50 @@ impl Compiler<'_> {
         })
     }
 
-    /// Compiles every kernel, and every repeat that is not inside another, to a function of its own; returns those that
-    /// a step calls in order.
-    fn define_tasks(&mut self) -> Result<Vec<FuncId>, ModuleError> {
+    /// Compiles every kernel, and every repeat that is not inside another, to a function of its own.
+    fn define_tasks(&mut self) -> Result<Vec<Defined>, ModuleError> {
         let mut number = 0..;
-        let mut tasks = Vec::new();
+        let mut tasks = Vec::with_capacity(self.program.tasks.len());
         for task in &self.program.tasks {
             let mut kernels = Vec::new();
             task.kernels(&mut kernels);
             let kernels: Vec<FuncId> = (kernels.into_iter().zip(number.by_ref()))
                 .map(|(kernel, number)| self.define_kernel(number, kernel))
                 .collect::<Result<_, _>>()?;
-            tasks.push(match (task, &kernels[..]) {
+            let function = match (task, &kernels[..]) {
+                (Task::Repeat(repeat), _) => self.define_repeat(repeat, &kernels)?,
                 (Task::Run(_), &[kernel]) => kernel,
-                (Task::Repeat(repeat), _) if repeat.is_parallel => {
-                    let turns = self.define("turns", 2, |compiler, context| {
-                        compiler.build(context, |emit, params, program| {
-                            let mut calls = Calls { program, params, kernels: kernels.iter() };
-                            calls.turns(repeat, (params[4], params[5]), emit, &mut vec![]);
-                        })
-                    })?;
-                    self.define_parallel("repeat", turns, repeat.turns)?
-                }
-                _ => self.define("repeat", 0, |compiler, context| {
-                    compiler.build(context, |emit, params, program| {
-                        let mut calls = Calls { program, params, kernels: kernels.iter() };
-                        calls.tasks(std::slice::from_ref(task), emit, &mut vec![]);
-                    })
-                })?,
-            });
+                (Task::Run(_), _) => continue,
+            };
+            tasks.push(Defined { function, kernels });
         }
         Ok(tasks)
+    }
+
+    /// Compiles a repeat of these kernels: all turns, or a range of them that a thread is given.
+    fn define_repeat(&mut self, repeat: &Repeat, kernels: &[FuncId]) -> Result<FuncId, ModuleError> {
+        let counts = if repeat.is_parallel { 2 } else { 0 };
+        let turns = self.define("repeat", counts, |compiler, context| {
+            compiler.build(context, |emit, params, program| {
+                let mut calls = Calls { program, params, kernels: kernels.iter() };
+                match params[4..] {
+                    [first, end] => calls.turns(repeat, (first, end), emit, &mut vec![]),
+                    _ => calls.all_turns(repeat, emit, &mut vec![]),
+                }
+            })
+        })?;
+        if repeat.is_parallel { self.define_parallel("repeat", turns, repeat.turns) } else { Ok(turns) }
+    }
+
+    /// The code of a task, when all is in place.
+    fn finished(&self, task: &Task, code: &Defined) -> TaskCode {
+        let run = self.module.get_finalized_function(code.function);
+        let turns = match task {
+            Task::Run(_) => None,
+            Task::Repeat(repeat) => self.turns(repeat, &code.kernels),
+        };
+        // SAFETY: the function was defined with the signature of this type.
+        TaskCode { run: unsafe { std::mem::transmute::<*const u8, StepFn>(run) }, turns }
     }
 
     /// Compiles one kernel to a function of its own.
@@ -293,7 +314,7 @@ impl Compiler<'_> {
     }
 
     /// Straight-line code that keeps the state in registers from step to step, or calls of every task in order.
-    fn build_steps(&mut self, context: &mut Context, tasks: &[FuncId]) -> Result<(), ModuleError> {
+    fn build_steps(&mut self, context: &mut Context, tasks: &[Defined]) -> Result<(), ModuleError> {
         let tape = self.tape;
         self.build(context, |emit, params, program| match tape {
             Some(tape) => {
@@ -304,7 +325,7 @@ impl Compiler<'_> {
             None => {
                 let (zero, done) = (emit.builder.ins().iconst(types::I64, 0), emit.builder.create_block());
                 counted(emit, (zero, params[4]), done, |emit, _| {
-                    tasks.iter().for_each(|&task| call(emit, task, params, &[]));
+                    tasks.iter().for_each(|task| call(emit, task.function, params, &[]));
                 });
             }
         })
@@ -365,13 +386,15 @@ impl Calls<'_> {
                 Task::Run(_) => {
                     self.kernels.by_ref().take(1).for_each(|&kernel| call(emit, kernel, self.params, turns))
                 }
-                Task::Repeat(repeat) => {
-                    let range = [0, repeat.turns as i64];
-                    let [first, end] = range.map(|turn| emit.builder.ins().iconst(types::I64, turn));
-                    self.turns(repeat, (first, end), emit, turns);
-                }
+                Task::Repeat(repeat) => self.all_turns(repeat, emit, turns),
             }
         }
+    }
+
+    fn all_turns(&mut self, repeat: &Repeat, emit: &mut Emit<'_, '_>, turns: &mut Vec<Value>) {
+        let range = [0, repeat.turns as i64];
+        let [first, end] = range.map(|turn| emit.builder.ins().iconst(types::I64, turn));
+        self.turns(repeat, (first, end), emit, turns);
     }
 
     /// Does a range of turns of a repeat, at least one.

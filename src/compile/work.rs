@@ -3,23 +3,64 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{NodeId, Origin, View};
-use crate::loops::{Place, Program, Task, Traffic};
+use crate::loops::{BufferId, Passage, Place, Program, Repeat, Task, Traffic};
 use crate::ops::{Graph, Op};
-use crate::runtime::{Source, Work};
+use crate::runtime::{Source, TaskWork, Work};
 
 /// The work of each task, or of all together where they are one piece of straight-line code.
-pub(super) fn work(graph: &Graph, program: &Program, is_straight: bool) -> Vec<Work> {
+pub(super) fn work(graph: &Graph, program: &Program, is_straight: bool) -> Vec<TaskWork> {
     let nodes: Vec<View<Op>> = graph.nodes().collect();
-    let of = |tasks: &[Task], traffic: Traffic| Work {
-        kernels: tasks.iter().flat_map(kernels).collect(),
-        sources: sources(&nodes, tasks),
-        bytes: traffic.iter().map(|((id, _), n)| n * program.buffers[id.index()].dtype.size()).sum(),
-        flops: tasks.iter().map(Task::flops).fold(0, usize::saturating_add),
-    };
     if is_straight {
-        return vec![of(&program.tasks, outside(program))];
+        let whole =
+            Work { bytes: bytes(program, outside(program)), ..of(&nodes, program, &program.tasks, 1) };
+        return vec![TaskWork { whole, parts: vec![] }];
     }
-    program.tasks.iter().map(|task| of(std::slice::from_ref(task), task.traffic(&program.buffers))).collect()
+    let task = |task: &Task| {
+        let whole = of(&nodes, program, std::slice::from_ref(task), 1);
+        let mut parts = Vec::new();
+        if let Task::Repeat(repeat) = task {
+            add_parts(repeat, &nodes, program, 1, &mut parts);
+        }
+        TaskWork { whole, parts }
+    };
+    program.tasks.iter().map(task).collect()
+}
+
+/// The work of tasks that run so often.
+fn of(nodes: &[View<Op>], program: &Program, tasks: &[Task], runs: usize) -> Work {
+    let traffic = tasks.iter().flat_map(|task| task.traffic(&program.buffers));
+    Work {
+        kernels: tasks.iter().flat_map(kernels).collect(),
+        sources: sources(nodes, tasks),
+        runs,
+        bytes: bytes(program, traffic).saturating_mul(runs),
+        flops: tasks.iter().map(Task::flops).fold(0, usize::saturating_add).saturating_mul(runs),
+    }
+}
+
+/// Adds the work of each kernel in a repeat. Its sources are nodes of the same graph or, if it is a loop of that, of the
+/// loop's body.
+fn add_parts(repeat: &Repeat, nodes: &[View<Op>], program: &Program, runs: usize, parts: &mut Vec<Work>) {
+    let made_for = repeat.sources.first().and_then(|&number| nodes.get(number));
+    let nodes = match made_for.map(|node| &node.op) {
+        Some(Op::Scan(scan)) => &scan.body.nodes,
+        _ => nodes,
+    };
+    let runs = runs.saturating_mul(repeat.turns);
+    for task in &repeat.tasks {
+        match task {
+            Task::Run(_) => parts.push(of(nodes, program, std::slice::from_ref(task), runs)),
+            Task::Repeat(inner) => add_parts(inner, nodes, program, runs, parts),
+        }
+    }
+}
+
+fn bytes(program: &Program, traffic: impl IntoIterator<Item = ((BufferId, Passage), usize)>) -> usize {
+    let size = |id: BufferId| program.buffers[id.index()].dtype.size();
+    traffic
+        .into_iter()
+        .map(|((id, _), elements)| elements.saturating_mul(size(id)))
+        .fold(0, usize::saturating_add)
 }
 
 fn kernels(task: &Task) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pace::Crew;
-use super::{Inputs, Layout, Report, State, Work, team};
+use super::{Inputs, Layout, Report, State, TaskWork, team};
 use crate::codegen::Code;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
@@ -17,9 +17,9 @@ use crate::schedule::Schedule;
 #[derive(Clone)]
 pub struct Executable {
     pub(super) code: Arc<Code>,
-    layout: Arc<Layout>,
+    pub(super) layout: Arc<Layout>,
     /// What each task of the code does.
-    pub(super) work: Arc<[Work]>,
+    pub(super) work: Arc<[TaskWork]>,
     report: CompileReport,
     /// Whether any of its kernels may be shared out among threads.
     uses_threads: bool,
@@ -83,7 +83,12 @@ impl fmt::Display for CompileReport {
 }
 
 impl Executable {
-    pub(crate) fn new(schedule: &Schedule, code: Code, work: Vec<Work>, report: CompileReport) -> Executable {
+    pub(crate) fn new(
+        schedule: &Schedule,
+        code: Code,
+        work: Vec<TaskWork>,
+        report: CompileReport,
+    ) -> Executable {
         #[cfg(target_arch = "x86_64")]
         let has_wide_vectors = is_x86_feature_detected!("avx");
         let (code, work) = (Arc::new(code), work.into());

@@ -16,6 +16,7 @@ mod team;
 pub(crate) use contract::library;
 pub use executable::{CompileReport, Executable, Found};
 pub use inputs::Inputs;
+pub(crate) use profile::TaskWork;
 pub use profile::{Profile, Source, TaskProfile, Work};
 pub use report::Report;
 pub use state::State;
