@@ -17,21 +17,25 @@ use crate::error::Result;
 use crate::ops::Graph;
 use crate::runtime::{CompileReport, Executable, Found, library};
 use crate::schedule::schedule;
-use crate::transform::{prune, ready, simplify, simplify_fast};
+use crate::transform::{keep, prune, ready, simplify, simplify_fast};
 
 pub use crate::codegen::{Cpu, Listing};
 
-/// A pass: graph in, graph out, with the results kept.
+/// A pass: graph in, graph out, with the results kept; nothing if it has nothing to do.
 pub struct Pass {
     pub name: &'static str,
-    pub run: fn(&Graph) -> Graph,
+    pub run: fn(&Graph) -> Option<Graph>,
 }
 
 /// The passes between derivation and scheduling, in order.
-pub const PASSES: &[Pass] = &[Pass { name: "simplify", run: simplify }, Pass { name: "prune", run: prune }];
+pub const PASSES: &[Pass] = &[
+    Pass { name: "simplify", run: |graph| Some(simplify(graph)) },
+    Pass { name: "prune", run: |graph| Some(prune(graph)) },
+    Pass { name: "keep", run: keep },
+];
 
 /// The pass before all others under [`FastMath::On`].
-pub const FAST_MATH: Pass = Pass { name: "fast_math", run: simplify_fast };
+pub const FAST_MATH: Pass = Pass { name: "fast_math", run: |graph| Some(simplify_fast(graph)) };
 
 /// Whether arithmetic may be rewritten as if floats were real numbers: `x · 0` → `0`, `x / x` → `1`, `x / 3` →
 /// `x · (1/3)` and the like ([`crate::transform::FAST_RULES`]). Results then differ where NaN, ±∞, −0 or the ends of the
@@ -73,7 +77,7 @@ pub struct Options {
 impl Options {
     /// Runs the passes that are not left out.
     pub fn optimise(&self, graph: Graph) -> Graph {
-        self.passes().fold(graph, |graph, pass| (pass.run)(&graph))
+        self.passes().fold(graph, |graph, pass| (pass.run)(&graph).unwrap_or(graph))
     }
 
     fn passes(&self) -> impl Iterator<Item = &'static Pass> {
@@ -110,7 +114,7 @@ pub(crate) fn span(_stage: &'static str) -> impl Sized {}
 fn compile_anew(source: &Graph, options: &Options, mut watch: Stopwatch) -> Result<Executable> {
     let mut optimised: Option<Graph> = None;
     for pass in options.passes() {
-        optimised = Some(watch.time(pass.name, || (pass.run)(optimised.as_ref().unwrap_or(source))));
+        optimised = watch.time(pass.name, || (pass.run)(optimised.as_ref().unwrap_or(source))).or(optimised);
     }
     let graph = optimised.as_ref().unwrap_or(source);
     let ready = watch.time("ready", || ready(graph));

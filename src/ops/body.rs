@@ -41,7 +41,11 @@ impl Body {
         let mut copies: FxHashMap<NodeId, NodeId> = FxHashMap::default();
         for (index, input) in inputs.iter().enumerate() {
             let leaf = Leaf::Input { name: input_name(index, carries, sliced).into(), ty: input.ty() };
-            copies.insert(input.id, graph.declare(Op::Leaf(leaf), Location::caller()));
+            let origin = input.graph.node(input.id).origin.renumbered(&|_| None);
+            copies.insert(
+                input.id,
+                graph.with_origin(origin, || graph.declare(Op::Leaf(leaf), Location::caller())),
+            );
         }
         if let Some(source) = results.first().map(|result| result.graph) {
             for id in needed(source, results, |id| copies.contains_key(&id)) {
@@ -91,12 +95,25 @@ impl Body {
 
     /// Tensors of a new graph to stand for the inputs.
     pub(crate) fn placeholders<'g>(&self, graph: &'g Graph) -> Vec<Tensor<'g>> {
-        (0..self.inputs).map(|index| placeholder(graph, "input of a body", self.input(index))).collect()
+        self.nodes[..self.inputs].iter().map(|node| stand_in(graph, node)).collect()
     }
 
     /// Writes the body out over these tensors, every node with its origin, and returns its results.
     pub(crate) fn inline<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        self.write(graph, inputs, |node, operands, copies| {
+        self.results_in(graph, &self.inline_all(graph, inputs, &FxHashMap::default()))
+    }
+
+    /// Writes the body out with its inputs and these nodes given, and returns where every node is.
+    fn inline_all(
+        &self,
+        graph: &Graph,
+        inputs: &[Tensor<'_>],
+        given: &FxHashMap<NodeId, NodeId>,
+    ) -> Vec<NodeId> {
+        self.write(inputs, |node, operands, copies| {
+            if let Some(&given) = given.get(&node.id) {
+                return given;
+            }
             let origin = node.origin.renumbered(&|of: NodeId| copies.get(of.index()).copied());
             graph.with_origin(origin, || graph.insert(node.op.clone(), operands, Location::caller()))
         })
@@ -104,24 +121,42 @@ impl Body {
 
     /// Writes the body out over these tensors, as nodes made here and now, and returns its results.
     pub(super) fn over<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        self.write(graph, inputs, |node, operands, _| {
-            graph.insert(node.op.clone(), operands, Location::caller())
-        })
+        let copies = self
+            .write(inputs, |node, operands, _| graph.insert(node.op.clone(), operands, Location::caller()));
+        self.results_in(graph, &copies)
     }
 
     /// `insert` gets each node, its operands and the copies of all nodes before it.
-    fn write<'g>(
+    fn write(
         &self,
-        graph: &'g Graph,
-        inputs: &[Tensor<'g>],
+        inputs: &[Tensor<'_>],
         insert: impl Fn(&View<Op>, &[NodeId], &[NodeId]) -> NodeId,
-    ) -> Vec<Tensor<'g>> {
+    ) -> Vec<NodeId> {
         let mut copies: Vec<NodeId> = inputs.iter().map(|input| input.id).collect();
         for node in &self.nodes[self.inputs..] {
             let operands: Vec<NodeId> = node.operands.iter().map(|operand| copies[operand.index()]).collect();
             copies.push(insert(node, &operands, &copies));
         }
+        copies
+    }
+
+    fn results_in<'g>(&self, graph: &'g Graph, copies: &[NodeId]) -> Vec<Tensor<'g>> {
         self.results.iter().map(|result| graph.tensor(copies[result.index()])).collect()
+    }
+
+    /// The body with the first nodes given to it as further slices, and with the others as further rows.
+    pub(crate) fn exchange(&self, slices: &[NodeId], rows: &[NodeId]) -> Body {
+        let graph = Graph::new();
+        let mut inputs = self.placeholders(&graph);
+        let given: Vec<Tensor<'_>> =
+            slices.iter().map(|id| stand_in(&graph, &self.nodes[id.index()])).collect();
+        let ids = slices.iter().copied().zip(given.iter().map(|tensor| tensor.id)).collect();
+        let copies = self.inline_all(&graph, &inputs, &ids);
+        let mut results = self.results_in(&graph, &copies);
+        results.extend(rows.iter().map(|row| graph.tensor(copies[row.index()])));
+        let end = self.carries + self.sliced;
+        inputs.splice(end..end, given);
+        Body::of(&inputs, &results, (self.carries, self.sliced + slices.len()))
     }
 
     /// The body as a graph: carries are updated, rows are outputs.
@@ -129,7 +164,8 @@ impl Body {
         let graph = Graph::new();
         let mut inputs = Vec::with_capacity(self.inputs);
         for node in &self.nodes[..self.inputs] {
-            inputs.push(graph.tensor(graph.declare(node.op.clone(), Location::caller())));
+            let declare = || graph.declare(node.op.clone(), Location::caller());
+            inputs.push(graph.tensor(graph.with_origin(node.origin.clone(), declare)));
         }
         let results = self.inline(&graph, &inputs);
         let target = |index: usize| match index < self.carries {
@@ -189,6 +225,12 @@ impl Hash for Body {
 #[track_caller]
 pub(super) fn placeholder<'g>(graph: &'g Graph, what: &str, ty: TensorType) -> Tensor<'g> {
     graph.input(&format!("{what}, {}", graph.len()), ty.shape, ty.dtype)
+}
+
+/// A placeholder for a node of another graph.
+fn stand_in<'g>(graph: &'g Graph, node: &View<Op>) -> Tensor<'g> {
+    let origin = node.origin.renumbered(&|_| None);
+    graph.with_origin(origin, || placeholder(graph, "input of a body", node.ty))
 }
 
 /// The names of inputs, before their numbers.

@@ -6,11 +6,13 @@ mod extract;
 mod grad;
 mod jacobian;
 mod jvp;
+mod keep;
 mod prune;
 mod simplify;
 mod vmap;
 
 pub(crate) use extract::rebuild;
 pub use extract::{extract, ready};
+pub use keep::keep;
 pub use prune::prune;
 pub use simplify::{FAST_RULES, RULES, Rule, simplify, simplify_fast};

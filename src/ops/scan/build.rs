@@ -88,8 +88,8 @@ impl Graph {
     /// gives the next carries and rows; the result is the last carries, and the rows stacked along a new leading axis.
     ///
     /// The body is built once, compiled once, and run in a native loop. Other tensors of the graph that it uses are
-    /// captured. Loops nest, and have derivatives of every kind and order: reverse mode keeps the carries of each turn,
-    /// and computes the rest of it anew.
+    /// captured. Loops nest, and have derivatives of every kind and order: reverse mode keeps the carries of each turn
+    /// and, up to 256 MB, what would be costly to compute anew; [`Tensor::checkpoint`] keeps less.
     ///
     /// # Errors
     /// The first error made while building; `xs` without a common length, or none (see [`Graph::repeat`]); another

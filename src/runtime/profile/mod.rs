@@ -50,7 +50,7 @@ pub struct TaskProfile {
     pub parts: Vec<TaskProfile>,
 }
 
-/// Where the time of a step goes: what [`Executable::profile`] found.
+/// Where the time of a step goes: what [`Executable::profile`](crate::Executable::profile) found.
 ///
 /// [`fmt::Display`] shows it as a table.
 #[derive(Clone, Debug, PartialEq)]
