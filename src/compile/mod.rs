@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::ops::Graph;
 use crate::runtime::{CompileReport, Executable, Found, library};
 use crate::schedule::schedule;
-use crate::transform::{keep, prune, ready, simplify, simplify_fast};
+use crate::transform::{keep, lift, prune, ready, simplify, simplify_fast};
 
 pub use crate::codegen::{Cpu, Listing};
 
@@ -32,6 +32,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "simplify", run: |graph| Some(simplify(graph)) },
     Pass { name: "prune", run: |graph| Some(prune(graph)) },
     Pass { name: "keep", run: keep },
+    Pass { name: "lift", run: lift },
 ];
 
 /// The pass before all others under [`FastMath::On`].

@@ -140,6 +140,17 @@ impl Body {
         copies
     }
 
+    /// Writes the body out over these tensors, every node with its origin, and returns some of its nodes.
+    pub(super) fn nodes_in<'g>(
+        &self,
+        graph: &'g Graph,
+        inputs: &[Tensor<'g>],
+        nodes: &[NodeId],
+    ) -> Vec<Tensor<'g>> {
+        let copies = self.inline_all(graph, inputs, &FxHashMap::default());
+        nodes.iter().map(|node| graph.tensor(copies[node.index()])).collect()
+    }
+
     fn results_in<'g>(&self, graph: &'g Graph, copies: &[NodeId]) -> Vec<Tensor<'g>> {
         self.results.iter().map(|result| graph.tensor(copies[result.index()])).collect()
     }
@@ -188,6 +199,11 @@ impl Body {
     /// The body with its graph replaced by what `pass` makes of it.
     pub(crate) fn through(&self, pass: impl FnOnce(&Graph) -> Graph) -> Body {
         Body::of_graph(&pass(&self.to_graph()))
+    }
+
+    /// As [`Body::through`]; nothing, if the pass has nothing to do.
+    pub(crate) fn changed(&self, pass: impl FnOnce(&Graph) -> Option<Graph>) -> Option<Body> {
+        pass(&self.to_graph()).as_ref().map(Body::of_graph)
     }
 
     /// The reference evaluation of one turn.

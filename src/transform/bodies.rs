@@ -41,6 +41,29 @@ pub(super) fn in_bodies(graph: &Graph, pass: fn(&Graph) -> Graph) -> Option<Grap
     }))
 }
 
+/// The graph with a pass run on every body that has loops itself; nothing, if there is none or the pass has nothing to do.
+pub(super) fn in_outer_bodies(graph: &Graph, pass: fn(&Graph) -> Option<Graph>) -> Option<Graph> {
+    let mut changed: FxHashMap<Arc<Body>, Option<Arc<Body>>> = FxHashMap::default();
+    for id in graph.ids() {
+        if let Op::Scan(scan) = graph.op(id)
+            && scan.body.nodes.iter().any(|node| matches!(node.op, Op::Scan(_)))
+        {
+            changed.entry(scan.body.clone()).or_insert_with(|| scan.body.changed(pass).map(Arc::new));
+        }
+    }
+    changed.values().find(|body| body.is_some())?;
+    Some(rebuild(graph, &graph.results(), &named_leaves(graph), |graph, op, operands, _| {
+        let op = match op {
+            Op::Scan(scan) => {
+                let body = changed.get(&scan.body).cloned().flatten().unwrap_or_else(|| scan.body.clone());
+                Op::Scan(Scan { body, ..scan })
+            }
+            op => op,
+        };
+        graph.insert(op, operands, Location::caller())
+    }))
+}
+
 /// Inputs and state: the signature, which stays even if nothing needs them any more.
 pub(super) fn named_leaves(graph: &Graph) -> Vec<NodeId> {
     graph.ids().filter(|&id| graph.tensor(id).leaf_name().is_some()).collect()

@@ -1,11 +1,34 @@
 //! The batching rule of a loop: its body for all samples at once.
 
 use super::build::{Kind, Loop};
-use super::{Exit, Scan, Taken};
+use super::{Body, Exit, Scan, Taken, stacked};
 use crate::error::Error;
+use crate::graph::NodeId;
+use crate::ops::body::placeholder;
 use crate::ops::{Graph, Mapped, Tensor};
 
 impl Scan {
+    /// A body that computes these nodes, which no carry goes into, for all turns at once: from the sliced tensors and what
+    /// is captured, as the loop has them, their values stacked as rows are. Nothing, if a shape has no room for an axis.
+    pub(crate) fn all_turns(&self, nodes: &[NodeId]) -> Option<Body> {
+        let (body, scratch) = (&self.body, Graph::new());
+        let one = body.placeholders(&scratch);
+        let operands = (body.carries..body.inputs).map(|index| match body.kind(index) {
+            Kind::Slice => {
+                Some(placeholder(&scratch, "slices of a loop", stacked(self.length, one[index].ty()).ok()?))
+            }
+            _ => Some(one[index]),
+        });
+        let operands: Vec<Tensor<'_>> = operands.collect::<Option<_>>()?;
+        let nodes = body.nodes_in(&scratch, &one, nodes);
+        let slices = body.carries..body.carries + body.sliced;
+        let pairs: Vec<(Tensor<'_>, Tensor<'_>)> =
+            slices.map(|index| (one[index], operands[index - body.carries])).collect();
+        let batched = scratch.batch(&nodes, &pairs, self.length).ok()?;
+        let batched: Vec<Tensor<'_>> = batched.into_iter().collect::<Option<_>>()?;
+        Some(Body::of(&operands, &batched, (0, 0)))
+    }
+
     pub(super) fn batched<'g>(&self, operands: &[Mapped<'g>]) -> Tensor<'g> {
         let samples = operands.iter().find_map(|operand| operand.samples).unwrap_or(1);
         let graph = operands[0].tensor.graph;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::bodies::{in_bodies, named_leaves};
+use super::bodies::{in_outer_bodies, named_leaves};
+use super::loops::Loops;
 use super::{prune, rebuild};
 use crate::graph::NodeId;
 use crate::ops::{Body, Graph, Op, Scan, Taken};
@@ -19,47 +20,13 @@ use shared::Shared;
 /// Bytes that one loop may keep for another.
 const MOST_BYTES: usize = 256 << 20;
 
-/// The graph with such loops, and the bodies of loops; nothing, if there are no loops.
+/// The graph with such loops, and the bodies of loops; nothing, if it stays as it is.
 pub fn keep(graph: &Graph) -> Option<Graph> {
-    let has_loops = graph.ids().any(|id| matches!(graph.node(id).op, Op::Scan(_)));
-    has_loops.then(|| prune(&everywhere(graph)))
-}
-
-fn everywhere(graph: &Graph) -> Graph {
     let loops = Loops::of(graph);
-    let kept = Plan::of(graph, &loops).apply(graph, &loops);
-    in_bodies(&kept, everywhere).unwrap_or(kept)
-}
-
-/// The loops of a graph that are needed, in topological order.
-struct Loops {
-    /// Each with its operands.
-    all: Vec<(Scan, Vec<NodeId>)>,
-    /// By node: the loop that it is a result of.
-    number: FxHashMap<NodeId, usize>,
-    /// The nodes that are needed, in order.
-    needed: Vec<NodeId>,
-}
-
-impl Loops {
-    fn of(graph: &Graph) -> Loops {
-        let results = graph.results().into_iter().map(|result| result.1);
-        let needed = graph.reachable(results.chain(named_leaves(graph)));
-        let needed = graph.ids().filter(|id| needed[id.index()]).collect();
-        let mut loops = Loops { all: Vec::new(), number: FxHashMap::default(), needed };
-        let mut known: FxHashMap<(Scan, Vec<NodeId>), usize> = FxHashMap::default();
-        for &id in &loops.needed {
-            if let Op::Scan(scan) = graph.op(id) {
-                let key = (scan.whole(), graph.operands(id));
-                let number = *known.entry(key).or_insert_with_key(|key| {
-                    loops.all.push(key.clone());
-                    loops.all.len() - 1
-                });
-                loops.number.insert(id, number);
-            }
-        }
-        loops
-    }
+    let plan = Plan::of(graph, &loops);
+    let kept = (!plan.borrowed.is_empty()).then(|| plan.apply(graph, &loops));
+    let inside = in_outer_bodies(kept.as_ref().unwrap_or(graph), keep);
+    inside.or(kept).map(|graph| prune(&graph))
 }
 
 /// What is kept, and for whom.
@@ -84,7 +51,7 @@ impl Plan {
                 let Some(lent) = shared.found[node.index()] else { continue };
                 plan.borrowed.entry(borrower).or_default().push((node, lender, lent));
                 let rows = plan.lent.entry(lender).or_default();
-                if !rows.contains(&lent) {
+                if !stacked(loops, lender).contains(&lent) && !rows.contains(&lent) {
                     rows.push(lent);
                 }
             }
@@ -124,8 +91,9 @@ impl Plan {
 
     /// Where a loop that lends a value of its turns has it.
     fn row(&self, loops: &Loops, lender: usize, lent: NodeId) -> Taken {
-        let row = self.lent.get(&lender).and_then(|rows| rows.iter().position(|&row| row == lent));
-        Taken::Stack(loops.all[lender].0.body.rows() + row.unwrap_or_default())
+        let further = self.lent.get(&lender).into_iter().flatten();
+        let row = stacked(loops, lender).iter().chain(further).position(|&row| row == lent);
+        Taken::Stack(row.unwrap_or_default())
     }
 
     /// The loop's body with what it borrows as further slices, and with what it lends as further rows.
@@ -139,6 +107,12 @@ impl Plan {
             }
         }
     }
+}
+
+/// The nodes of a loop's body that it stacks in any case.
+fn stacked(loops: &Loops, number: usize) -> &[NodeId] {
+    let body = &loops.all[number].0.body;
+    &body.results[body.carries..]
 }
 
 /// Bytes of these values of all turns.

@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Loops;
 use crate::graph::NodeId;
 use crate::ops::{Exit, Graph, Op, Taken};
+use crate::transform::loops::Loops;
 
 /// The values of a loop's turns that another loop computes as well.
 pub(super) struct Shared {

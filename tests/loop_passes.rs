@@ -1,11 +1,16 @@
-//! What a loop has computed is kept for its gradient where that takes less than computing it anew, and nothing else changes.
+//! What a loop has computed is kept for its gradient where that takes less than computing it anew, small products are
+//! taken out of loops, and nothing else changes.
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{assert_compiles_right, assert_gradient_right, leaf_values};
 use hitofude::Options;
-use hitofude::ops::{Op, Scan};
+use hitofude::ops::{Body, Op};
 use hitofude::prelude::*;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// A loss of a sequence `xs`, a state `h` and weights `w` and `u`.
 type Model = for<'g> fn(&'g Graph, &Leaves<'g>) -> Result<Tensor<'g>>;
@@ -78,25 +83,19 @@ fn leaves(g: &Graph, [turns, rows, inputs, units]: [usize; 4]) -> Leaves<'_> {
     }
 }
 
-/// The contractions in the bodies of loops.
+/// The contractions in the bodies of loops, those of each body once.
 fn contractions(function: &Function<'_>, options: &Options) -> usize {
-    fn of_body(scan: &Scan) -> usize {
-        let count = scan.body.nodes.iter().map(|node| match &node.op {
-            Op::Dot(_) => 1,
-            Op::Scan(inner) => of_body(inner),
-            _ => 0,
-        });
-        count.sum()
-    }
-    let mut bodies: Vec<Scan> = Vec::new();
-    for node in function.optimised(options).unwrap().nodes() {
-        if let Op::Scan(scan) = node.op
-            && !bodies.iter().any(|known| known.body == scan.body)
+    let mut bodies: Vec<Arc<Body>> = Vec::new();
+    let mut nodes: Vec<Op> = function.optimised(options).unwrap().nodes().map(|node| node.op).collect();
+    while let Some(op) = nodes.pop() {
+        if let Op::Scan(scan) = op
+            && !bodies.contains(&scan.body)
         {
-            bodies.push(scan);
+            nodes.extend(scan.body.nodes.iter().map(|node| node.op.clone()));
+            bodies.push(scan.body);
         }
     }
-    bodies.iter().map(of_body).sum()
+    bodies.iter().flat_map(|body| &body.nodes).filter(|node| matches!(node.op, Op::Dot(_))).count()
 }
 
 /// The loss and its gradients as a function.
@@ -145,16 +144,31 @@ fn second_derivatives_tangents_and_batches_are_right() {
     }
 }
 
+fn without(passes: &[&'static str]) -> Options {
+    Options { without: passes.to_vec(), ..Options::default() }
+}
+
+/// Contractions in the bodies of loops: as derived, with nothing computed twice, and with the small ones taken out.
 #[test]
-fn the_way_back_repeats_no_product() {
-    let without = Options { without: vec!["keep"], ..Options::default() };
-    for ((name, model), anew) in MODELS.iter().zip([2, 2, 2, 2, 4, 4]) {
+fn the_way_back_repeats_no_product_and_small_ones_are_taken_out() {
+    let expected = [[8, 6, 2], [8, 6, 2], [8, 6, 3], [8, 6, 2], [15, 11, 6], [12, 10, 7]];
+    for ((name, model), expected) in MODELS.iter().zip(expected) {
         let g = Graph::new();
         let l = leaves(&g, [40, 8, 64, 64]);
         let step = step(&g, model(&g, &l).unwrap(), &l);
-        let (before, now) = (contractions(&step, &without), contractions(&step, &Options::default()));
-        assert_eq!(before - now, anew, "{name}\n{}", step.optimised(&Options::default()).unwrap());
+        let options = [without(&["keep", "lift"]), without(&["lift"]), Options::default()];
+        let found = options.map(|options| contractions(&step, &options));
+        assert_eq!(found, expected, "{name}\n{}", step.optimised(&Options::default()).unwrap());
     }
+}
+
+/// Large products stay where their operands are in the cache.
+#[test]
+fn large_products_stay_in_the_loop() {
+    let g = Graph::new();
+    let l = leaves(&g, [40, 64, 128, 128]);
+    let step = step(&g, MODELS[0].1(&g, &l).unwrap(), &l);
+    assert_eq!(contractions(&step, &Options::default()), contractions(&step, &without(&["lift"])));
 }
 
 #[test]
@@ -168,20 +182,18 @@ fn cheap_turns_are_done_again() {
         .unwrap();
     let gradient = g.grad(last[0].sum(..), &[decay]).unwrap()[0];
     let f = g.function().output("gradient", gradient);
-    let without = Options { without: vec!["keep"], ..Options::default() };
     let [kept, anew] =
-        [&Options::default(), &without].map(|options| f.optimised(options).unwrap().to_string());
+        [Options::default(), without(&["keep"])].map(|options| f.optimised(&options).unwrap().to_string());
     assert_eq!(kept, anew);
 }
 
 /// A turn of which more would be kept than is allowed, and one that is to be computed anew.
 #[test]
 fn memory_that_is_to_be_saved_is_not_used() {
-    let without = Options { without: vec!["keep"], ..Options::default() };
     let g = Graph::new();
     let l = leaves(&g, [1000, 64, 640, 640]);
     let long = step(&g, MODELS[0].1(&g, &l).unwrap(), &l);
-    assert_eq!(contractions(&long, &without), contractions(&long, &Options::default()));
+    assert_eq!(contractions(&long, &without(&["keep"])), contractions(&long, &Options::default()));
     let g = Graph::new();
     let l = leaves(&g, [40, 8, 64, 64]);
     let (last, _) = g
@@ -191,5 +203,59 @@ fn memory_that_is_to_be_saved_is_not_used() {
         })
         .unwrap();
     let again = step(&g, last[0].square().mean(..), &l);
-    assert_eq!(contractions(&again, &without), contractions(&again, &Options::default()));
+    assert_eq!(contractions(&again, &without(&["keep"])), contractions(&again, &Options::default()));
+}
+
+/// A body of operators drawn by `draws`, over a carry and a slice of `[rows, n]` and a weight of `[n, n]`.
+fn drawn<'g>(draws: &[u8], h: Tensor<'g>, x: Tensor<'g>, w: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
+    let mut pool = vec![h, x];
+    let mut weights = vec![w];
+    for draw in draws.chunks_exact(3) {
+        let (a, b) = (pool[draw[1] as usize % pool.len()], pool[draw[2] as usize % pool.len()]);
+        let v = weights[draw[2] as usize % weights.len()];
+        match draw[0] % 10 {
+            0 | 1 => pool.push(a.matmul(v) * 0.3),
+            2 => pool.push(a.tanh()),
+            3 => pool.push(a + b),
+            4 => pool.push(a * b.sigmoid()),
+            5 => pool.push((a.matmul(b.transpose()) * 0.1).matmul(x)),
+            6 => pool.push(a - a.mean(0)),
+            7 => weights.push((a.transpose().matmul(b) * 0.1 + v).sin()),
+            8 => weights.push(v.matmul(w) * 0.2),
+            _ => pool.push(a.abs().maximum(b)),
+        }
+    }
+    let last = pool[pool.len() - 1];
+    ((last + h).tanh(), pool[pool.len() / 2])
+}
+
+/// The same bodies every time, unless a number of them is asked for.
+fn config() -> ProptestConfig {
+    let count = std::env::var("HITOFUDE_PROGRAMS").ok().and_then(|count| count.parse().ok());
+    let rng_seed = if count.is_some() { RngSeed::Random } else { RngSeed::Fixed(20_261_129) };
+    ProptestConfig { cases: count.unwrap_or(60), rng_seed, failure_persistence: None, ..Default::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn drawn_bodies_are_right(
+        draws in proptest::collection::vec(any::<u8>(), 6..40), turns in 1usize..6, rows in 1usize..4, n in 1usize..9,
+    ) {
+        let g = Graph::new();
+        let l = leaves(&g, [turns, rows, n, n]);
+        let (last, stacks) = g
+            .scan(&[l.h], &[l.xs], |carry, x| {
+                let (next, row) = drawn(&draws, carry[0], x[0], l.w);
+                Ok((vec![next], vec![row]))
+            })
+            .unwrap();
+        let loss = last[0].square().mean(..) + (stacks[0] * l.u.sum(..)).tanh().mean(..);
+        let gradients = g.grad(loss, &[l.w, l.u, l.h, l.xs]).unwrap();
+        let values = leaf_values(&g);
+        let values: Vec<(&str, Value)> = values.iter().map(|(name, v)| (name.as_str(), v.clone())).collect();
+        let outputs: Vec<(&str, Tensor<'_>)> = ["dw", "du", "dh", "dxs"].into_iter().zip(gradients).collect();
+        assert_compiles_right(&g, &outputs, &values, 1e-9);
+    }
 }
