@@ -83,7 +83,24 @@ def char_gpt():
     return parameters, forward
 
 
-MODELS = {"gelu_chain": gelu_chain, "lenet": lenet, "char_gpt": char_gpt}
+def lstm():
+    r = w.rng()
+    parameters = linear(r, w.INPUTS, 4 * w.CELLS), w.noise(r, w.CELLS, 4 * w.CELLS, scale=w.CELLS**-0.5)
+
+    def forward(p, x):
+        def turn(carry, x):
+            h, cell = carry
+            i, f, g, o = jnp.split(dense(p[0], x) + h @ p[1], 4, -1)
+            cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return (jax.nn.sigmoid(o) * jnp.tanh(cell), cell), None
+
+        start = jnp.zeros((w.ROWS, w.CELLS), jnp.float32)
+        return jax.lax.scan(turn, (start, start), x)[0][0]
+
+    return parameters, forward
+
+
+MODELS = {"gelu_chain": gelu_chain, "lenet": lenet, "char_gpt": char_gpt, "lstm": lstm}
 
 
 def cross_entropy(logits, y):

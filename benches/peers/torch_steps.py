@@ -63,7 +63,16 @@ class CharGpt(nn.Module):
         return self.head(self.norm(self.blocks(self.tokens(x) + self.positions))).flatten(0, 1)
 
 
-MODELS = {"gelu_chain": GeluChain, "lenet": lenet, "char_gpt": CharGpt}
+class Lstm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(w.INPUTS, w.CELLS)
+
+    def forward(self, x):
+        return self.layer(x)[0][-1]
+
+
+MODELS = {"gelu_chain": GeluChain, "lenet": lenet, "char_gpt": CharGpt, "lstm": Lstm}
 
 
 def build(name):

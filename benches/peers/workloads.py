@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-NAMES = ["seed", "tiny_mlp", "mnist_mlp", "mnist_mlp_adam", "wide_mlp", "gelu_chain", "lenet", "char_gpt"]
+NAMES = ["seed", "tiny_mlp", "mnist_mlp", "mnist_mlp_adam", "wide_mlp", "gelu_chain", "lenet", "char_gpt", "lstm"]
 
 # Layers of the dense models, batch, learning rate.
 DENSE = {
@@ -13,16 +13,19 @@ DENSE = {
     "mnist_mlp_adam": ([784, 128, 10], 64, 0.01),
     "wide_mlp": ([512, 1024, 1024, 512], 256, 0.001),
 }
-RATES = {"seed": 0.01, "gelu_chain": 0.1, "lenet": 0.01, "char_gpt": 1e-3}
+RATES = {"seed": 0.01, "gelu_chain": 0.1, "lenet": 0.01, "char_gpt": 1e-3, "lstm": 1e-3}
 RATES |= {name: rate for name, (_, _, rate) in DENSE.items()}
 
 # Steps that are trained with Adam; all others with plain SGD.
-ADAM = {"mnist_mlp_adam", "char_gpt"}
+ADAM = {"mnist_mlp_adam", "char_gpt", "lstm"}
 # Models whose loss is cross-entropy with integer targets; that of all others is the mean squared error.
 CLASSIFIERS = {"mnist_mlp", "mnist_mlp_adam", "lenet", "char_gpt"}
 
 # char_gpt: width, heads, blocks, length, characters, batch.
 WIDTH, HEADS, BLOCKS, LENGTH, CHARACTERS, BATCH = 64, 4, 2, 32, 65, 8
+
+# lstm: turns, batch, inputs, cells.
+TURNS, ROWS, INPUTS, CELLS = 50, 16, 32, 64
 
 
 def rng():
@@ -46,6 +49,8 @@ def data(name):
     if name == "char_gpt":
         tokens = lambda: r.randint(0, CHARACTERS, (BATCH, LENGTH))
         return tokens(), tokens()
+    if name == "lstm":
+        return noise(r, TURNS, ROWS, INPUTS), noise(r, ROWS, CELLS)
     widths, batch, _ = DENSE[name]
     x = noise(r, batch, widths[0])
     return x, r.randint(0, 10, batch) if name in CLASSIFIERS else noise(r, batch, widths[-1])
