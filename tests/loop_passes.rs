@@ -171,6 +171,20 @@ fn large_products_stay_in_the_loop() {
     assert_eq!(contractions(&step, &Options::default()), contractions(&step, &without(&["lift"])));
 }
 
+/// A vector of columns is read as it lies, in each turn.
+#[test]
+fn matrices_that_few_rows_meet_are_captured_transposed() {
+    for (rows, turns, is_transposed) in [(1, 20, true), (24, 20, true), (25, 20, false), (1, 7, false)] {
+        let g = Graph::new();
+        let (h, u) = (g.input("h", [rows, 64], F64), g.input("u", [64, 64], F64));
+        let (last, _) =
+            g.repeat(turns, &[h], |h| Ok((vec![h[0].matmul(u.transpose()).tanh()], vec![]))).unwrap();
+        let text = g.function().output("y", last[0]).optimised(&Options::default()).unwrap().to_string();
+        let dot = if is_transposed { "dot[ab,bc->ac]" } else { "dot[ab,cb->ac]" };
+        assert!(text.contains(dot), "{rows} rows, {turns} turns\n{text}");
+    }
+}
+
 #[test]
 fn cheap_turns_are_done_again() {
     let g = Graph::new();
@@ -241,7 +255,7 @@ proptest! {
 
     #[test]
     fn drawn_bodies_are_right(
-        draws in proptest::collection::vec(any::<u8>(), 6..40), turns in 1usize..6, rows in 1usize..4, n in 1usize..9,
+        draws in proptest::collection::vec(any::<u8>(), 6..40), turns in 1usize..12, rows in 1usize..4, n in 1usize..9,
     ) {
         let g = Graph::new();
         let l = leaves(&g, [turns, rows, n, n]);

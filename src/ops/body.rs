@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::{Graph, Leaf, Op, Runs, Tensor};
 use crate::graph::{NodeId, Target, View};
 
-use crate::types::{TensorType, Value};
+use crate::types::{Shape, TensorType, Value};
 
 /// What some results are over some inputs, and nothing else. For one turn of a loop: from the carries, one slice of each
 /// sliced tensor, and what it captures, the next carries and one row of each stack. Inputs come in that order, and so do
@@ -204,6 +204,22 @@ impl Body {
     /// As [`Body::through`]; nothing, if the pass has nothing to do.
     pub(crate) fn changed(&self, pass: impl FnOnce(&Graph) -> Option<Graph>) -> Option<Body> {
         pass(&self.to_graph()).as_ref().map(Body::of_graph)
+    }
+
+    /// The body with these inputs, which are matrices, transposed.
+    pub(crate) fn transposed(&self, turned: &[usize]) -> Body {
+        let graph = Graph::new();
+        let mut inputs = self.placeholders(&graph);
+        let mut used = inputs.clone();
+        for &index in turned {
+            let [rows, columns] = [0, 1].map(|axis| self.input(index).shape.extents()[axis]);
+            let node = &self.nodes[index];
+            let ty = TensorType { shape: Shape::of(&[columns, rows]), ..node.ty };
+            inputs[index] = stand_in(&graph, &View { ty, ..node.clone() });
+            used[index] = inputs[index].transpose();
+        }
+        let results = self.inline(&graph, &used);
+        Body::of(&inputs, &results, (self.carries, self.sliced))
     }
 
     /// The reference evaluation of one turn.

@@ -17,7 +17,7 @@ use crate::graph::NodeId;
 use crate::ops::{Body, Graph, Op, Scan, Taken};
 use shared::Shared;
 
-/// Bytes that one loop may keep for another.
+/// Bytes that the loops of a graph may keep for each other.
 const MOST_BYTES: usize = 256 << 20;
 
 /// The graph with such loops, and the bodies of loops; nothing, if it stays as it is.
@@ -40,13 +40,15 @@ struct Plan {
 impl Plan {
     fn of(graph: &Graph, loops: &Loops) -> Plan {
         let mut plan = Plan { borrowed: FxHashMap::default(), lent: FxHashMap::default() };
+        let mut room = MOST_BYTES;
         for (borrower, (scan, _)) in loops.all.iter().enumerate() {
             let found = (0..borrower).filter_map(|lender| {
                 let shared = Shared::between(graph, loops, lender, borrower)?;
                 let (saved, nodes) = cut::cheapest(&scan.body, &shared);
-                (saved > 0 && bytes(scan, &nodes) <= MOST_BYTES).then_some((saved, lender, shared, nodes))
+                (saved > 0 && bytes(scan, &nodes) <= room).then_some((saved, lender, shared, nodes))
             });
             let Some((_, lender, shared, nodes)) = found.max_by_key(|found| found.0) else { continue };
+            room -= bytes(scan, &nodes);
             for node in nodes {
                 let Some(lent) = shared.found[node.index()] else { continue };
                 plan.borrowed.entry(borrower).or_default().push((node, lender, lent));

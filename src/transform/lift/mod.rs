@@ -1,5 +1,6 @@
 //! Small products that a loop need not wait for are taken out of it: those of its slices are computed before it, for all
-//! turns at once, and those that it only sums up or stacks after it. Many small contractions become a large one.
+//! turns at once, and those that it only sums up or stacks after it. Many small contractions become a large one. Matrices
+//! that few rows are multiplied with in each turn are captured as they are read.
 
 mod plan;
 
@@ -59,19 +60,25 @@ fn apply(source: &Graph, loops: &Loops, plans: &[Option<Plan>]) -> Graph {
 struct Placed {
     scan: Scan,
     operands: Vec<NodeId>,
-    /// What was computed before it for all turns, among the operands.
-    section: std::ops::Range<usize>,
+    /// The operands that the loop had.
+    given: Vec<NodeId>,
+    /// What was computed before it for all turns.
+    section: Vec<NodeId>,
 }
 
 impl Placed {
-    fn new(graph: &Graph, scan: &Scan, plan: &Plan, operands: &[NodeId]) -> Placed {
+    fn new(graph: &Graph, scan: &Scan, plan: &Plan, given: &[NodeId]) -> Placed {
         let (carries, end) = (scan.body.carries, scan.body.carries + scan.body.sliced);
-        let given: Vec<_> = operands[carries..].iter().map(|&id| graph.tensor(id)).collect();
-        let section = plan.section.as_ref().map_or(vec![], |section| section.inline(graph, &given));
-        let mut operands = operands.to_vec();
-        let range = end..end + section.len();
-        operands.splice(end..end, section.iter().map(|tensor| tensor.id()));
-        Placed { scan: Scan { body: plan.body.clone(), ..scan.clone() }, operands, section: range }
+        let free: Vec<_> = given[carries..].iter().map(|&id| graph.tensor(id)).collect();
+        let section = plan.section.as_ref().map_or(vec![], |section| section.inline(graph, &free));
+        let section: Vec<NodeId> = section.into_iter().map(|tensor| tensor.id()).collect();
+        let mut operands = given.to_vec();
+        for &operand in &plan.turned {
+            operands[operand] = graph.tensor(operands[operand]).transpose().id();
+        }
+        operands.splice(end..end, section.iter().copied());
+        let scan = Scan { body: plan.body.clone(), ..scan.clone() };
+        Placed { scan, operands, given: given.to_vec(), section }
     }
 
     fn take(&self, graph: &Graph, taken: Taken) -> NodeId {
@@ -81,16 +88,15 @@ impl Placed {
     /// A result that is computed when all turns are done.
     fn after(&self, graph: &Graph, after: &After) -> NodeId {
         let found = after.operands.map(|source| match source {
-            Source::Operand(number) => self.operands[number],
-            Source::Section(number) => self.operands[self.section.start + number],
-            Source::Captured(number) => self.operands[number + self.section.len()],
+            Source::Operand(number) => self.given[number],
+            Source::Section(number) => self.section[number],
             Source::Taken(taken) => self.take(graph, taken),
         });
         let product = graph.tensor(graph.insert(Op::Dot(after.dot.clone()), &found, Location::caller()));
         let product = after.factor.map_or(product, |factor| {
             graph.constant(factor.to_f64(), product.shape(), product.dtype()) * product
         });
-        match after.start.map(|carry| self.operands[carry]) {
+        match after.start.map(|carry| self.given[carry]) {
             // A sum begins at zero by itself.
             Some(start) if !is_zero(&graph.op(start)) => (graph.tensor(start) + product).id(),
             _ => product.id(),

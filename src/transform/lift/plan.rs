@@ -16,11 +16,19 @@ const SHALLOW: usize = 32;
 /// Bytes that the values of all turns may take.
 const MOST_BYTES: usize = 64 << 20;
 
+/// Rows of a product that are too few to pay for packing a captured matrix in each turn.
+const FEW_ROWS: usize = 24;
+
+/// Turns that are enough to pay for a matrix that is transposed before them.
+const MANY_TURNS: usize = 8;
+
 /// What is taken out of a loop.
 pub(super) struct Plan {
     /// Computes for all turns, from slices and what is captured, what the loop gets as further slices.
     pub section: Option<Body>,
     pub after: Vec<After>,
+    /// Operands of the loop, by number, that it captures transposed.
+    pub turned: Vec<usize>,
     /// The loop that is left: it has further slices and further rows.
     pub body: Arc<Body>,
 }
@@ -44,8 +52,6 @@ pub(super) enum Source {
     Operand(usize),
     /// A result of the section.
     Section(usize),
-    /// The same in every turn: an operand of the loop, by its number before there were further slices.
-    Captured(usize),
     /// Taken of the loop.
     Taken(Taken),
 }
@@ -58,7 +64,7 @@ impl Plan {
         }
         let facts = Facts::of(&scan.body);
         let mut before = facts.before(scan);
-        let mut section = (!before.is_empty()).then(|| scan.all_turns(&before)).flatten();
+        let section = (!before.is_empty()).then(|| scan.all_turns(&before)).flatten();
         if section.is_none() {
             before.clear();
         }
@@ -67,11 +73,13 @@ impl Plan {
         let mut after: Vec<After> = sums.collect();
         after.extend((0..scan.body.rows()).filter_map(|row| found.stack(row, taken)).collect::<Vec<_>>());
         let rows = found.rows;
-        if section.is_none() && after.is_empty() {
+        let turned = facts.turned(scan, &before);
+        if section.is_none() && after.is_empty() && turned.is_empty() {
             return None;
         }
-        let body = Arc::new(scan.body.exchange(&before, &rows));
-        Some(Plan { section: section.take(), after, body })
+        let shifted: Vec<usize> = turned.iter().map(|operand| operand + before.len()).collect();
+        let body = Arc::new(scan.body.exchange(&before, &rows).transposed(&shifted));
+        Some(Plan { section, after, turned, body })
     }
 }
 
@@ -117,6 +125,26 @@ impl Facts {
             small && self.varies[at] && self.is_free[at] && fits(scan, node)
         };
         scan.body.nodes.iter().filter(is_lifted).map(|node| node.id).collect()
+    }
+
+    /// The captured matrices that few rows are multiplied with along their own rows: a vector of columns would come from as
+    /// many places as it has lanes.
+    fn turned(&self, scan: &Scan, before: &[NodeId]) -> Vec<usize> {
+        let body = &scan.body;
+        let captured = body.carries + body.sliced..body.inputs;
+        let across = |operand: usize| {
+            let is_read = |node: &&View<Op>| node.operands.iter().any(|id| id.index() == operand);
+            let mut users = body.nodes.iter().filter(is_read);
+            let user = users.next().filter(|user| self.uses[operand] == 1 && !before.contains(&user.id))?;
+            let (dot, [lhs, rhs, _]) = product(body, user)?;
+            let is_right = user.operands[1].index() == operand;
+            let (labels, rows) = if is_right { (dot.operand(1), lhs) } else { (dot.operand(0), rhs) };
+            let &[own, depth] = labels else { return None };
+            let other = dot.operand(usize::from(!is_right));
+            let is_across = dot.out().contains(&own) && !other.contains(&own) && !dot.out().contains(&depth);
+            (is_across && rows <= FEW_ROWS).then_some(operand)
+        };
+        if scan.length < MANY_TURNS { vec![] } else { captured.filter_map(across).collect() }
     }
 }
 
@@ -216,8 +244,7 @@ impl Rows<'_> {
         let position = |among: &[NodeId]| among.iter().position(|&other| other == node);
         match node.index() {
             carry if carry < body.carries => Source::Taken(Taken::History(carry)),
-            slice if slice < body.carries + body.sliced => Source::Operand(slice),
-            captured if captured < body.inputs => Source::Captured(captured),
+            operand if operand < body.inputs => Source::Operand(operand),
             _ => match position(self.before) {
                 Some(number) => Source::Section(number),
                 None => {
