@@ -171,6 +171,24 @@ fn large_products_stay_in_the_loop() {
     assert_eq!(contractions(&step, &Options::default()), contractions(&step, &without(&["lift"])));
 }
 
+fn chain<'g>(y: Tensor<'g>, u: Tensor<'g>) -> Tensor<'g> {
+    (0..40).fold(y.matmul(u) * 0.1, |y, _| (y * 1.01).sin())
+}
+
+/// A body that is too large for a cut in good time.
+#[test]
+fn long_bodies_repeat_no_product_either() {
+    let g = Graph::new();
+    let l = leaves(&g, [10, 64, 80, 80]);
+    let (last, _) =
+        g.repeat(10, &[l.h], |h| Ok((vec![(0..8).fold(h[0], |y, _| chain(y, l.u))], vec![]))).unwrap();
+    let gradient = g.grad(last[0].square().mean(..), &[l.u]).unwrap()[0];
+    let f = g.function().output("gradient", gradient);
+    // There and back, and for the weights.
+    assert_eq!(contractions(&f, &Options::default()), 3 * 8);
+    assert_eq!(contractions(&f, &without(&["keep"])), 4 * 8);
+}
+
 /// A vector of columns is read as it lies, in each turn.
 #[test]
 fn matrices_that_few_rows_meet_are_captured_transposed() {

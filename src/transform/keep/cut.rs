@@ -18,11 +18,35 @@ const NEVER: u64 = 1 << 62;
 /// The most that a node counts, so that sums stay below.
 const MOST: u64 = 1 << 40;
 
+/// Of more nodes than this, those that take far more work than memory are kept: the cut would take longer than linear time.
+const MANY: usize = 500;
+
 /// What is saved, in scalar instructions a turn, if the borrower is given certain nodes, and which.
 pub(super) fn cheapest(borrower: &Body, shared: &Shared) -> (u64, Vec<NodeId>) {
     let is_shared: Vec<bool> = (0..borrower.nodes.len())
         .map(|node| node >= borrower.inputs && shared.varies[node] && shared.found[node].is_some())
         .collect();
+    match is_shared.iter().filter(|&&shared| shared).count() > MANY {
+        true => costly(borrower, &is_shared),
+        false => smallest(borrower, &is_shared),
+    }
+}
+
+/// The nodes that take at least twice as much work as memory, each for itself: no functions of one number.
+fn costly(borrower: &Body, is_shared: &[bool]) -> (u64, Vec<NodeId>) {
+    let nodes = borrower.nodes.iter().zip(is_shared).filter(|(_, shared)| **shared);
+    let costs = nodes.map(|(node, _)| (cost::work(borrower, node), cost::kept(node.ty), node.id));
+    costs.filter(|(work, kept, _)| work / 2 >= *kept).fold(
+        (0, vec![]),
+        |(saved, mut nodes), (work, kept, node)| {
+            nodes.push(node);
+            (saved.saturating_add(work - kept), nodes)
+        },
+    )
+}
+
+/// The nodes at the smallest cut.
+fn smallest(borrower: &Body, is_shared: &[bool]) -> (u64, Vec<NodeId>) {
     let mut network = DiGraph::<(), u64>::new();
     let (source, sink) = (network.add_node(()), network.add_node(()));
     // Each shared node is made anew, which takes work, or kept, which takes memory, or not needed.
