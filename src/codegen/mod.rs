@@ -192,10 +192,9 @@ impl Compiler<'_> {
             let kernels: Vec<FuncId> = (kernels.into_iter().zip(number.by_ref()))
                 .map(|(kernel, number)| self.define_kernel(number, kernel))
                 .collect::<Result<_, _>>()?;
-            let function = match (task, &kernels[..]) {
-                (Task::Repeat(repeat), _) => self.define_repeat(repeat, &kernels)?,
-                (Task::Run(_), &[kernel]) => kernel,
-                (Task::Run(_), _) => continue,
+            let function = match task {
+                Task::Run(_) => kernels[0],
+                Task::Repeat(repeat) => self.define_repeat(repeat, &kernels)?,
             };
             tasks.push(Defined { function, kernels });
         }

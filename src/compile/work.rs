@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{NodeId, Origin, View};
-use crate::loops::{BufferId, Passage, Place, Program, Repeat, Task, Traffic};
+use crate::loops::{BufferId, Place, Program, Repeat, Task, Traffic};
 use crate::ops::{Graph, Op};
 use crate::runtime::{Source, TaskWork, Work};
 
@@ -11,29 +11,33 @@ use crate::runtime::{Source, TaskWork, Work};
 pub(super) fn work(graph: &Graph, program: &Program, is_straight: bool) -> Vec<TaskWork> {
     let nodes: Vec<View<Op>> = graph.nodes().collect();
     if is_straight {
-        let whole =
-            Work { bytes: bytes(program, outside(program)), ..of(&nodes, program, &program.tasks, 1) };
+        let whole = of(&nodes, program, &program.tasks, outside(program), 1);
         return vec![TaskWork { whole, parts: vec![] }];
     }
     let task = |task: &Task| {
-        let whole = of(&nodes, program, std::slice::from_ref(task), 1);
         let mut parts = Vec::new();
         if let Task::Repeat(repeat) = task {
             add_parts(repeat, &nodes, program, 1, &mut parts);
         }
-        TaskWork { whole, parts }
+        TaskWork { whole: of_task(&nodes, program, task, 1), parts }
     };
     program.tasks.iter().map(task).collect()
 }
 
-/// The work of tasks that run so often.
-fn of(nodes: &[View<Op>], program: &Program, tasks: &[Task], runs: usize) -> Work {
-    let traffic = tasks.iter().flat_map(|task| task.traffic(&program.buffers));
+/// The work of a task that runs so often.
+fn of_task(nodes: &[View<Op>], program: &Program, task: &Task, runs: usize) -> Work {
+    of(nodes, program, std::slice::from_ref(task), task.traffic(&program.buffers), runs)
+}
+
+/// The work of tasks that read and write so much each time, and run so often.
+fn of(nodes: &[View<Op>], program: &Program, tasks: &[Task], traffic: Traffic, runs: usize) -> Work {
+    let size = |id: BufferId| program.buffers[id.index()].dtype.size();
+    let bytes = traffic.into_iter().map(|((id, _), elements)| elements.saturating_mul(size(id)));
     Work {
         kernels: tasks.iter().flat_map(kernels).collect(),
         sources: sources(nodes, tasks),
         runs,
-        bytes: bytes(program, traffic).saturating_mul(runs),
+        bytes: bytes.fold(0, usize::saturating_add).saturating_mul(runs),
         flops: tasks.iter().map(Task::flops).fold(0, usize::saturating_add).saturating_mul(runs),
     }
 }
@@ -49,18 +53,10 @@ fn add_parts(repeat: &Repeat, nodes: &[View<Op>], program: &Program, runs: usize
     let runs = runs.saturating_mul(repeat.turns);
     for task in &repeat.tasks {
         match task {
-            Task::Run(_) => parts.push(of(nodes, program, std::slice::from_ref(task), runs)),
+            Task::Run(_) => parts.push(of_task(nodes, program, task, runs)),
             Task::Repeat(inner) => add_parts(inner, nodes, program, runs, parts),
         }
     }
-}
-
-fn bytes(program: &Program, traffic: impl IntoIterator<Item = ((BufferId, Passage), usize)>) -> usize {
-    let size = |id: BufferId| program.buffers[id.index()].dtype.size();
-    traffic
-        .into_iter()
-        .map(|((id, _), elements)| elements.saturating_mul(size(id)))
-        .fold(0, usize::saturating_add)
 }
 
 fn kernels(task: &Task) -> Vec<String> {

@@ -100,7 +100,7 @@ impl Body {
 
     /// Writes the body out over these tensors, every node with its origin, and returns its results.
     pub(crate) fn inline<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        self.results_in(graph, &self.inline_all(graph, inputs, &FxHashMap::default()))
+        self.nodes_in(graph, inputs, &self.results)
     }
 
     /// Writes the body out with its inputs and these nodes given, and returns where every node is.
@@ -123,7 +123,7 @@ impl Body {
     pub(super) fn over<'g>(&self, graph: &'g Graph, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         let copies = self
             .write(inputs, |node, operands, _| graph.insert(node.op.clone(), operands, Location::caller()));
-        self.results_in(graph, &copies)
+        copies_of(&self.results, graph, &copies)
     }
 
     /// `insert` gets each node, its operands and the copies of all nodes before it.
@@ -148,11 +148,7 @@ impl Body {
         nodes: &[NodeId],
     ) -> Vec<Tensor<'g>> {
         let copies = self.inline_all(graph, inputs, &FxHashMap::default());
-        nodes.iter().map(|node| graph.tensor(copies[node.index()])).collect()
-    }
-
-    fn results_in<'g>(&self, graph: &'g Graph, copies: &[NodeId]) -> Vec<Tensor<'g>> {
-        self.results.iter().map(|result| graph.tensor(copies[result.index()])).collect()
+        copies_of(nodes, graph, &copies)
     }
 
     /// The body with the first nodes given to it as further slices, and with the others as further rows.
@@ -163,8 +159,7 @@ impl Body {
             slices.iter().map(|id| stand_in(&graph, &self.nodes[id.index()])).collect();
         let ids = slices.iter().copied().zip(given.iter().map(|tensor| tensor.id)).collect();
         let copies = self.inline_all(&graph, &inputs, &ids);
-        let mut results = self.results_in(&graph, &copies);
-        results.extend(rows.iter().map(|row| graph.tensor(copies[row.index()])));
+        let results = copies_of(&[&self.results, rows].concat(), &graph, &copies);
         let end = self.carries + self.sliced;
         inputs.splice(end..end, given);
         Body::of(&inputs, &results, (self.carries, self.sliced + slices.len()))
@@ -257,6 +252,11 @@ impl Hash for Body {
 #[track_caller]
 pub(super) fn placeholder<'g>(graph: &'g Graph, what: &str, ty: TensorType) -> Tensor<'g> {
     graph.input(&format!("{what}, {}", graph.len()), ty.shape, ty.dtype)
+}
+
+/// Nodes of a body, by where every node of it was copied to.
+fn copies_of<'g>(nodes: &[NodeId], graph: &'g Graph, copies: &[NodeId]) -> Vec<Tensor<'g>> {
+    nodes.iter().map(|node| graph.tensor(copies[node.index()])).collect()
 }
 
 /// A placeholder for a node of another graph.

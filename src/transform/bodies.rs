@@ -32,13 +32,18 @@ impl Bodies {
 pub(super) fn in_bodies(graph: &Graph, pass: fn(&Graph) -> Graph) -> Option<Graph> {
     graph.ids().find(|&id| matches!(graph.node(id).op, Op::Scan(_)))?;
     let mut bodies = Bodies::through(pass);
-    Some(rebuild(graph, &graph.results(), &named_leaves(graph), |graph, op, operands, _| {
+    Some(with_loops(graph, |scan| bodies.apply(scan)))
+}
+
+/// The graph with other loops in the place of its own.
+fn with_loops(graph: &Graph, mut change: impl FnMut(Scan) -> Scan) -> Graph {
+    rebuild(graph, &graph.results(), &named_leaves(graph), |graph, op, operands, _| {
         let op = match op {
-            Op::Scan(scan) => Op::Scan(bodies.apply(scan)),
+            Op::Scan(scan) => Op::Scan(change(scan)),
             op => op,
         };
         graph.insert(op, operands, Location::caller())
-    }))
+    })
 }
 
 /// The graph with a pass run on every body that has loops itself; nothing, if there is none or the pass has nothing to do.
@@ -52,15 +57,9 @@ pub(super) fn in_outer_bodies(graph: &Graph, pass: fn(&Graph) -> Option<Graph>) 
         }
     }
     changed.values().find(|body| body.is_some())?;
-    Some(rebuild(graph, &graph.results(), &named_leaves(graph), |graph, op, operands, _| {
-        let op = match op {
-            Op::Scan(scan) => {
-                let body = changed.get(&scan.body).cloned().flatten().unwrap_or_else(|| scan.body.clone());
-                Op::Scan(Scan { body, ..scan })
-            }
-            op => op,
-        };
-        graph.insert(op, operands, Location::caller())
+    Some(with_loops(graph, |scan| match changed.get(&scan.body) {
+        Some(Some(body)) => Scan { body: body.clone(), ..scan },
+        _ => scan,
     }))
 }
 

@@ -1,9 +1,12 @@
 //! The loops of a graph.
 
+use std::panic::Location;
+
 use rustc_hash::FxHashMap;
 
 use super::bodies::named_leaves;
-use crate::graph::NodeId;
+use super::rebuild;
+use crate::graph::{NodeId, Origin};
 use crate::ops::{Graph, Op, Scan};
 
 /// The loops of a graph that are needed, in topological order.
@@ -13,7 +16,7 @@ pub(super) struct Loops {
     /// By node: the loop that it is a result of.
     pub number: FxHashMap<NodeId, usize>,
     /// The nodes that are needed, in order.
-    pub needed: Vec<NodeId>,
+    needed: Vec<NodeId>,
 }
 
 impl Loops {
@@ -34,5 +37,20 @@ impl Loops {
             }
         }
         loops
+    }
+
+    /// The graph that they are of, with each result of a loop by way of `insert`, which gets the loop and its number.
+    pub fn rebuild(
+        &self,
+        source: &Graph,
+        mut insert: impl FnMut(&Graph, usize, &Scan, &[NodeId], &Origin) -> NodeId,
+    ) -> Graph {
+        let mut old = self.needed.iter();
+        rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, origin| {
+            match (&op, old.next().and_then(|old| self.number.get(old))) {
+                (Op::Scan(scan), Some(&number)) => insert(graph, number, scan, operands, origin),
+                _ => graph.insert(op, operands, Location::caller()),
+            }
+        })
     }
 }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::bodies::{in_outer_bodies, named_leaves};
+use super::bodies::in_outer_bodies;
 use super::loops::Loops;
-use super::{prune, rebuild};
+use super::prune;
 use crate::graph::NodeId;
 use crate::ops::{Body, Graph, Op, Scan, Taken};
 use shared::Shared;
@@ -22,11 +22,14 @@ const MOST_BYTES: usize = 256 << 20;
 
 /// The graph with such loops, and the bodies of loops; nothing, if it stays as it is.
 pub fn keep(graph: &Graph) -> Option<Graph> {
+    everywhere(graph).map(|graph| prune(&graph))
+}
+
+fn everywhere(graph: &Graph) -> Option<Graph> {
     let loops = Loops::of(graph);
     let plan = Plan::of(graph, &loops);
     let kept = (!plan.borrowed.is_empty()).then(|| plan.apply(graph, &loops));
-    let inside = in_outer_bodies(kept.as_ref().unwrap_or(graph), keep);
-    inside.or(kept).map(|graph| prune(&graph))
+    in_outer_bodies(kept.as_ref().unwrap_or(graph), everywhere).or(kept)
 }
 
 /// What is kept, and for whom.
@@ -65,12 +68,7 @@ impl Plan {
         let bodies: Vec<Arc<Body>> = (0..loops.all.len()).map(|number| self.body(loops, number)).collect();
         // By loop: its operands in the new graph.
         let mut operands_of: FxHashMap<usize, Vec<NodeId>> = FxHashMap::default();
-        let mut old = loops.needed.iter();
-        rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, origin| {
-            let number = old.next().and_then(|old| loops.number.get(old));
-            let (Op::Scan(scan), Some(&number)) = (&op, number) else {
-                return graph.insert(op, operands, Location::caller());
-            };
+        loops.rebuild(source, |graph, number, scan, operands, origin| {
             if !operands_of.contains_key(&number) {
                 let mut all = operands.to_vec();
                 let end = scan.body.carries + scan.body.sliced;

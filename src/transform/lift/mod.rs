@@ -8,18 +8,21 @@ use std::panic::Location;
 
 use rustc_hash::FxHashMap;
 
-use super::bodies::{in_outer_bodies, named_leaves};
+use super::bodies::in_outer_bodies;
 use super::loops::Loops;
-use super::{prune, rebuild, simplify};
+use super::{prune, simplify};
 use crate::graph::NodeId;
 use crate::ops::{Graph, Leaf, Op, Scan, Taken};
 use plan::{After, Plan, Source};
 
 /// The graph with products lifted out of loops, and out of loops in their bodies; nothing, if it stays as it is.
 pub fn lift(graph: &Graph) -> Option<Graph> {
+    everywhere(graph).map(|graph| prune(&simplify(&graph)))
+}
+
+fn everywhere(graph: &Graph) -> Option<Graph> {
     let lifted = outermost(graph);
-    let inside = in_outer_bodies(lifted.as_ref().unwrap_or(graph), lift);
-    inside.or(lifted).map(|graph| prune(&simplify(&graph)))
+    in_outer_bodies(lifted.as_ref().unwrap_or(graph), everywhere).or(lifted)
 }
 
 fn outermost(source: &Graph) -> Option<Graph> {
@@ -38,12 +41,9 @@ fn outermost(source: &Graph) -> Option<Graph> {
 
 fn apply(source: &Graph, loops: &Loops, plans: &[Option<Plan>]) -> Graph {
     let mut placed: FxHashMap<usize, Placed> = FxHashMap::default();
-    let mut old = loops.needed.iter();
-    rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, origin| {
-        let number = old.next().and_then(|old| loops.number.get(old));
-        let plan = number.and_then(|&number| Some((number, plans[number].as_ref()?)));
-        let (Op::Scan(scan), Some((number, plan))) = (&op, plan) else {
-            return graph.insert(op, operands, Location::caller());
+    loops.rebuild(source, |graph, number, scan, operands, origin| {
+        let Some(plan) = &plans[number] else {
+            return graph.insert(Op::Scan(scan.clone()), operands, Location::caller());
         };
         let lifted = origin.clone().rewritten("lift");
         let placed = placed.entry(number).or_insert_with(|| {

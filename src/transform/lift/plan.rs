@@ -69,9 +69,9 @@ impl Plan {
             before.clear();
         }
         let mut found = Rows { scan, facts: &facts, before: &before, rows: vec![] };
-        let sums = (0..scan.body.carries).filter_map(|carry| found.sum(carry, taken));
-        let mut after: Vec<After> = sums.collect();
-        after.extend((0..scan.body.rows()).filter_map(|row| found.stack(row, taken)).collect::<Vec<_>>());
+        let mut after = Vec::new();
+        after.extend((0..scan.body.carries).filter_map(|carry| found.sum(carry, taken)));
+        after.extend((0..scan.body.rows()).filter_map(|row| found.stack(row, taken)));
         let rows = found.rows;
         let turned = facts.turned(scan, &before);
         if section.is_none() && after.is_empty() && turned.is_empty() {
