@@ -205,18 +205,21 @@ fn matrices_that_few_rows_meet_are_captured_transposed() {
 
 #[test]
 fn cheap_turns_are_done_again() {
-    let g = Graph::new();
-    let (xs, decay) = (g.input("xs", [100, 64], F64), g.input("decay", [], F64));
-    let (last, _) = g
-        .scan(&[g.constant(0.0, [64], F64)], &[xs], |mean, x| {
-            Ok((vec![(decay * mean[0] + (1.0 - decay) * x[0]).square()], vec![]))
-        })
-        .unwrap();
-    let gradient = g.grad(last[0].sum(..), &[decay]).unwrap()[0];
-    let f = g.function().output("gradient", gradient);
-    let [kept, anew] =
-        [Options::default(), without(&["keep"])].map(|options| f.optimised(&options).unwrap().to_string());
-    assert_eq!(kept, anew);
+    for (dtype, has_sign) in [(F64, true), (F64, false), (F32, false)] {
+        let g = Graph::new();
+        let (xs, decay) = (g.input("xs", [100, 64], dtype), g.input("decay", [], dtype));
+        let (last, _) = g
+            .scan(&[g.constant(0.0, [64], dtype)], &[xs], |mean, x| {
+                let next = decay * mean[0] + (1.0 - decay) * x[0];
+                Ok((vec![if has_sign { next } else { next.abs() }.square()], vec![]))
+            })
+            .unwrap();
+        let gradient = g.grad(last[0].sum(..), &[decay]).unwrap()[0];
+        let f = g.function().output("gradient", gradient);
+        let [kept, anew] = [Options::default(), without(&["keep"])]
+            .map(|options| f.optimised(&options).unwrap().to_string());
+        assert_eq!(kept, anew);
+    }
 }
 
 /// A turn of which more would be kept than is allowed, and one that is to be computed anew.

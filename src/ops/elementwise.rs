@@ -31,6 +31,27 @@ pub enum Elementwise {
     Barrier,
 }
 
+impl Elementwise {
+    /// Whether it takes a formula of many instructions, as exp does.
+    pub(crate) fn is_function(self) -> bool {
+        match self {
+            Elementwise::Unary(f) => !matches!(
+                f,
+                Unary::Neg
+                    | Unary::Abs
+                    | Unary::Sign
+                    | Unary::Floor
+                    | Unary::Ceil
+                    | Unary::Round
+                    | Unary::Not
+                    | Unary::Sqrt
+            ),
+            Elementwise::Binary(f) => matches!(f, Binary::Pow | Binary::Atan2 | Binary::Rem),
+            _ => false,
+        }
+    }
+}
+
 impl Rules for Elementwise {
     fn name(&self) -> &'static str {
         match self {

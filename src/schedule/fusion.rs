@@ -163,7 +163,7 @@ impl<'g> Planner<'g> {
                 node.op,
                 Op::Section(Section::Pad { .. } | Section::Concat { .. }) | Op::Window(Window::Fold(..))
             ),
-            function: matches!(node.op, Op::Elementwise(op) if elementwise_cost(op) >= FUNCTION),
+            function: matches!(node.op, Op::Elementwise(op) if op.is_function()),
             depth: 0,
             uses: 1,
         }
@@ -340,12 +340,9 @@ fn own_cost(graph: &Graph, id: NodeId, below: usize) -> usize {
 
 fn elementwise_cost(op: Elementwise) -> usize {
     match op {
-        Elementwise::Unary(
-            Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not,
-        ) => 1,
         Elementwise::Barrier => 0,
         Elementwise::Unary(Unary::Sqrt) | Elementwise::Binary(Binary::Div) => 4,
-        Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem) => FUNCTION,
+        op if op.is_function() => FUNCTION,
         _ => 1,
     }
 }

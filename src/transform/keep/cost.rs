@@ -1,8 +1,7 @@
 //! What a turn's values cost, in scalar instructions on vectors.
 
 use crate::graph::View;
-use crate::loops::Binary;
-use crate::ops::{Body, Elementwise, Op};
+use crate::ops::{Body, Op};
 use crate::types::TensorType;
 
 /// A function such as exp.
@@ -28,10 +27,7 @@ pub(super) fn work(body: &Body, node: &View<Op>) -> u64 {
         Op::Leaf(_) | Op::Layout(_) | Op::Section(_) | Op::Window(_) => 0,
         Op::Dot(dot) => each(dot.sizes(operand(0), operand(1))[2] as u64),
         Op::Reduce(_) => operand(0).elements() as u64,
-        Op::Elementwise(
-            Elementwise::Unary(_) | Elementwise::Binary(Binary::Pow | Binary::Atan2 | Binary::Rem),
-        ) => each(FUNCTION),
-        Op::Elementwise(_) => elements,
+        Op::Elementwise(op) => each(if op.is_function() { FUNCTION } else { 1 }),
         Op::Random(_)
         | Op::Gather(_)
         | Op::ScatterAdd(_)
