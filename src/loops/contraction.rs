@@ -41,6 +41,8 @@ pub struct Tables {
     pub column_run: usize,
     /// So many depths do in both operands.
     pub depth_run: usize,
+    /// How far apart depths lie in the left operand and in the right one, if all are evenly apart.
+    pub depth_steps: [Option<i32>; 2],
 }
 
 impl Contraction {
@@ -85,6 +87,7 @@ impl Tables {
     /// depths' in the operands.
     pub fn new(rows: [Vec<i32>; 2], columns: [Vec<i32>; 2], depth: [Vec<i32>; 2], is_scaled: bool) -> Tables {
         let (row_run, column_run, depth_run) = (run(&rows), run(&columns), run(&depth));
+        let depth_steps = [&depth[0], &depth[1]].map(|offsets| step(offsets));
         let ([row_lhs, row_out], [column_rhs, column_out]) = (rows, columns);
         let [depth_lhs, depth_rhs] = depth;
         Tables {
@@ -98,8 +101,15 @@ impl Tables {
             row_run,
             column_run,
             depth_run,
+            depth_steps,
         }
     }
+}
+
+/// How far apart offsets are, if all are evenly.
+fn step(offsets: &[i32]) -> Option<i32> {
+    let step = offsets.get(1).map_or(0, |second| second - offsets[0]);
+    offsets.windows(2).all(|pair| pair[1] - pair[0] == step).then_some(step)
 }
 
 /// The length of the runs that step by one in both, all equally long.

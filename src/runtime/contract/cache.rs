@@ -4,9 +4,6 @@ use std::sync::LazyLock;
 
 use super::TALLEST;
 
-/// Bytes of a line.
-const LINE: usize = 64;
-
 /// The distance of lines that compete with each other.
 pub(super) const PERIOD: usize = 4096;
 
@@ -16,13 +13,10 @@ pub(super) fn steps_by_multiple<T>(offsets: &[i32], bytes: usize) -> bool {
     offsets.get(..2).is_some_and(|pair| step(pair).is_multiple_of(bytes))
 }
 
-/// Whether tiles of so many rows wait for less if each is copied before it is used several times: its rows, or their
-/// depths, compete for more lines than the cache holds, or of each line only a small part is read before it has to go.
-pub(super) fn is_crowded<T>(rows: &[i32], depth: &[i32], tile: usize) -> bool {
-    let has_few_ways = *WAYS < TALLEST;
-    let reads_small_parts = 2 * tile * size_of::<T>() < LINE;
-    has_few_ways && steps_by_multiple::<T>(rows, PERIOD)
-        || (has_few_ways || reads_small_parts) && steps_by_multiple::<T>(depth, PERIOD)
+/// Whether tiles of rows wait for less if each is copied before it is used several times: its rows, or their depths,
+/// compete for more lines than the cache holds.
+pub(super) fn is_crowded<T>(rows: &[i32], depth: &[i32]) -> bool {
+    *WAYS < TALLEST && (steps_by_multiple::<T>(rows, PERIOD) || steps_by_multiple::<T>(depth, PERIOD))
 }
 
 /// Lines that the cache holds of those that compete with each other.

@@ -31,6 +31,45 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
+            pub unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
+                from: *const $element,
+            ) -> $register {
+                let all;
+                // SAFETY: reads one element, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($broadcast, " {all}, [{from} + {at}]"),
+                        all = out($class) all,
+                        from = in(reg) from,
+                        at = const DEPTH * (MOST * size_of::<$element>()).next_multiple_of(size_of::<$register>())
+                            + ROW * size_of::<$element>(),
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                all
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
+                from: *const $element,
+            ) -> $register {
+                let vector;
+                // SAFETY: reads a vector, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($load, " {vector}, [{from} + {at}]"),
+                        vector = out($class) vector,
+                        from = in(reg) from,
+                        at = const (DEPTH * VECTORS + VECTOR) * size_of::<$register>(),
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                vector
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
             pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
                 // SAFETY: computes in registers alone.
                 unsafe {

@@ -13,6 +13,7 @@ mod pack;
 mod panel;
 mod plan;
 mod share;
+mod sums;
 mod tile;
 mod vector;
 
@@ -26,7 +27,7 @@ use crate::loops::{LARGE, Tables};
 use pack::Part;
 use plan::{Plan, Way};
 use share::Share;
-use tile::Tile;
+use tile::Tiles;
 use vector::{Portable, Vector};
 
 /// The functions to call for the processors that code is generated for.
@@ -73,13 +74,13 @@ macro_rules! entry {
             $(#[$feature])*
             unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: as above.
-                unsafe { share::in_place::<$vector, $rows, $sums>(operands, share, tile) }
+                unsafe { share::in_place::<$vector, $rows, $sums>(operands, share, tiles) }
             }
 
             $(#[$feature])*
             unsafe fn packed(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: as above.
-                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tile, pack) }
+                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tiles, pack) }
             }
 
             $(#[$feature])*
@@ -95,9 +96,9 @@ macro_rules! entry {
             }
 
             $(#[$feature])*
-            unsafe fn tile(tile: &Tile<'_, $element, $rows>) {
+            unsafe fn tiles(tiles: &Tiles<'_, $element, $rows>) {
                 // SAFETY: as above.
-                unsafe { tile.compute::<$vector, $sums>() }
+                unsafe { tiles.compute::<$vector, $sums>() }
             }
         }
     };
@@ -156,6 +157,36 @@ struct Side<'t, T> {
     /// So many offsets at a time step by one, here and in the result.
     run: usize,
     depth: &'t [i32],
+    /// How far apart the depths lie, if evenly.
+    depth_step: Option<i32>,
+}
+
+impl<'t, T> Side<'t, T> {
+    /// The left operand, with the rows, and the right one, with the columns.
+    #[inline(always)]
+    fn of(tables: &'t Tables, lhs: *const T, rhs: *const T) -> (Self, Self) {
+        let Tables { row_lhs, row_out, row_run, depth_lhs, .. } = tables;
+        let Tables { column_rhs, column_out, column_run, depth_rhs, depth_steps, .. } = tables;
+        let [left, right] = *depth_steps;
+        (
+            Side {
+                operand: lhs,
+                offsets: row_lhs,
+                out: row_out,
+                run: *row_run,
+                depth: depth_lhs,
+                depth_step: left,
+            },
+            Side {
+                operand: rhs,
+                offsets: column_rhs,
+                out: column_out,
+                run: *column_run,
+                depth: depth_rhs,
+                depth_step: right,
+            },
+        )
+    }
 }
 
 /// What one call works on.
@@ -183,11 +214,7 @@ impl<'t, T> Operands<'t, T> {
         scale: T,
         tallest: usize,
     ) -> Operands<'t, T> {
-        let Tables { row_lhs, row_out, row_run, depth_lhs, .. } = tables;
-        let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = tables;
-        let left = Side { operand: lhs, offsets: row_lhs, out: row_out, run: *row_run, depth: depth_lhs };
-        let right =
-            Side { operand: rhs, offsets: column_rhs, out: column_out, run: *column_run, depth: depth_rhs };
+        let (left, right) = Side::of(tables, lhs, rhs);
         let plan = Plan::of::<V, T>(&left, &right, tables.depth_run, tallest);
         let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
         let scale = tables.is_scaled.then_some(scale);

@@ -89,10 +89,11 @@ impl Plan {
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
-        let (crowd, few_tiles) = if V::MASKS { (PERIOD, usize::MAX) } else { (PERIOD / 2, 64) };
+        let (crowd, few_tiles, near) =
+            if V::MASKS { (PERIOD, usize::MAX, NEAR) } else { (PERIOD / 2, 64, NEAR / 4) };
         let is_near = rows <= FEW_ROWS
             || rows <= few_tiles
-                && columns * depth * size_of::<T>() <= NEAR
+                && columns * depth * size_of::<T>() <= near
                 && !steps_by_multiple::<T>(right.depth, crowd);
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },

@@ -2,11 +2,13 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::slice::from_ref;
 
 use super::cache::is_crowded;
 use super::pack::{PackFn, Part, is_run};
-use super::panel;
-use super::tile::{Ending, Rows, Strip, Tile, TileFn};
+use super::panel::{self, MOST_TILES, Sizes};
+use super::sums::Depths;
+use super::tile::{Ending, Rows, Strip, Tiles, TilesFn};
 use super::vector::{Real, Vector};
 use super::{Operands, Side, parts};
 
@@ -15,6 +17,9 @@ const VECTORS: usize = 4;
 
 /// Depths of the deepest panel.
 const DEEPEST: usize = panel::depth(size_of::<f32>());
+
+/// So many strips pay for a copy of the rows that meet them, where vectors are narrow.
+const COPIED: usize = 6;
 
 /// Some rows and columns of the result.
 pub(super) struct Share {
@@ -42,10 +47,11 @@ fn tiles_of<const ROWS: usize>(rows: &Range<usize>) -> impl Iterator<Item = Rang
 pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
     share: &Share,
-    compute: TileFn<V::Element, ROWS>,
+    compute: TilesFn<V::Element, ROWS>,
 ) {
     let Operands { rows, columns, out, scale, .. } = operands;
     let ending = scale.map_or(Ending::Store, Ending::AddScaled);
+    let depths = Depths::of(rows.depth_step, columns.depth_step);
     for part in tiles_of::<ROWS>(&share.rows) {
         let rows = Rows::<_, ROWS>::new(rows, part, *out, rows.depth);
         let most = vectors_beside(rows.count, SUMS);
@@ -70,7 +76,15 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
                 start = first + times * width;
             }
             // SAFETY: the caller's promise.
-            unsafe { compute(&Tile { rows: &rows, strip: &strip, right: columns.depth, ending }) };
+            unsafe {
+                compute(&Tiles {
+                    rows: from_ref(&rows),
+                    strip: &strip,
+                    right: columns.depth,
+                    depths,
+                    ending,
+                });
+            }
         }
     }
 }
@@ -88,12 +102,12 @@ pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usiz
 pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
     operands: &Operands<'_, V::Element>,
     share: &Share,
-    compute: TileFn<V::Element, ROWS>,
+    compute: TilesFn<V::Element, ROWS>,
     pack: PackFn<V::Element>,
 ) {
     let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
     let columns = share.columns.len();
-    let room = panel::elements::<V::Element>();
+    let room = Sizes::of::<V>().panel;
     for (number, depth) in depths::<V>(operands.rows.depth.len()).enumerate() {
         let vectors = vectors_beside(tallest, SUMS).min(columns.div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
@@ -144,46 +158,110 @@ impl<T: Real> Panel<T> {
         &self,
         operands: &Operands<'_, T>,
         rows: &Range<usize>,
-        compute: TileFn<T, ROWS>,
+        compute: TilesFn<T, ROWS>,
         pack: PackFn<T>,
     ) {
         let Operands { rows: left, columns, out, .. } = operands;
-        let (width, ending) = (self.vectors * V::LANES, self.ending);
-        let left_depth = &left.depth[self.depth.clone()];
-        let steps = Steps::of(width, self.depth.len());
-        let is_copied = self.columns.len() >= 4 * width && is_crowded::<T>(left.offsets, left.depth, ROWS);
-        let columns_out = &columns.out[self.columns.clone()];
-        let is_one_run = is_run(columns_out);
-        let vectors = ROWS.div_ceil(V::LANES);
-        let copy_steps = Steps::of(vectors * V::LANES, if is_copied { self.depth.len() } else { 0 });
-        let is_along = is_copied && is_run(left_depth);
-        let left_part = Part { from: left.operand, depth: left_depth, lanes: &[], is_along };
-        let mut copy = [MaybeUninit::<T>::uninit(); COPY_LANES * DEEPEST];
-        let packed = panel::start::<T>();
+        let depth = &left.depth[self.depth.clone()];
+        let width = self.vectors * V::LANES;
+        let right_steps = Steps::of(width, depth.len());
+        let columns = &columns.out[self.columns.clone()];
+        let packed =
+            Packed { panel: self, columns, is_one_run: is_run(columns), depth: right_steps.offsets() };
+        let is_copied = match columns.len() / width {
+            0..4 => false,
+            strips if strips >= COPIED && !V::MASKS => true,
+            _ => is_crowded::<T>(left.offsets, left.depth),
+        };
+        if is_copied {
+            let part = Part { from: left.operand, depth, lanes: &[], is_along: is_run(depth) };
+            // SAFETY: the caller's promise.
+            unsafe { self.multiply_copies::<V, ROWS>(operands, rows, &packed, (part, pack), compute) };
+            return;
+        }
+        let depths = Depths::of(left.depth_step, Some(width as i32));
         for part in tiles_of::<ROWS>(rows) {
-            let mut rows = Rows::<_, ROWS>::new(left, part.clone(), *out, left_depth);
-            if is_copied {
-                let copy = copy.as_mut_ptr().cast();
-                let part = Part { lanes: &left.offsets[part], ..left_part };
+            let rows = Rows::<_, ROWS>::new(left, part, *out, depth);
+            // SAFETY: the caller's promise.
+            unsafe { packed.multiply::<V, ROWS>(from_ref(&rows), |_| depths, compute) };
+        }
+    }
+
+    /// With rows that are copied first, those of some tiles at a time.
+    #[inline(always)]
+    unsafe fn multiply_copies<V: Vector<Element = T>, const ROWS: usize>(
+        &self,
+        operands: &Operands<'_, T>,
+        rows: &Range<usize>,
+        packed: &Packed<'_, T>,
+        (left_part, pack): (Part<'_, T>, PackFn<T>),
+        compute: TilesFn<T, ROWS>,
+    ) {
+        let Operands { rows: left, out, .. } = operands;
+        let Part { depth, .. } = left_part;
+        let vectors = ROWS.div_ceil(V::LANES);
+        let lanes = vectors * V::LANES;
+        let steps = Steps::of(lanes, depth.len());
+        let depths = |vectors| match vectors == self.vectors {
+            true => Depths::Packed,
+            false => Depths::Even(lanes as isize, (self.vectors * V::LANES) as isize),
+        };
+        let mut tiles = tiles_of::<ROWS>(rows).peekable();
+        while tiles.peek().is_some() {
+            let mut block = [Rows::<_, ROWS>::default(); MOST_TILES];
+            let mut count = 0;
+            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
+                *rows = Rows::new(left, part.clone(), *out, depth);
+                let copy = panel::rows::<T>().wrapping_add(count * lanes * depth.len());
                 // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
-                unsafe { pack(part, copy, vectors) };
-                rows.move_to(copy, copy_steps.offsets());
+                unsafe { pack(Part { lanes: &left.offsets[part], ..left_part }, copy, vectors) };
+                rows.move_to(copy, steps.offsets());
+                count += 1;
             }
-            let mut number = 0;
-            while number * width < columns_out.len() {
-                let mut strip = Strip::default();
-                let from = packed.wrapping_add(number * self.strip_elements::<V>());
-                let columns = &columns_out[number * width..];
-                for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
-                    let is_contiguous = is_one_run || is_run(lanes);
-                    strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous, true);
-                }
-                let times = if is_one_run { (columns.len() / width).max(1) } else { 1 };
-                strip.repeat(times, self.strip_elements::<V>());
-                number += times;
+            for rows in block[..count].chunk_by(|a, b| a.count == b.count) {
                 // SAFETY: the caller's promise.
-                unsafe { compute(&Tile { rows: &rows, strip: &strip, right: steps.offsets(), ending }) };
+                unsafe { packed.multiply::<V, ROWS>(rows, depths, compute) };
             }
+        }
+    }
+}
+
+/// A packed panel.
+struct Packed<'p, T> {
+    panel: &'p Panel<T>,
+    /// The result's offsets.
+    columns: &'p [i32],
+    is_one_run: bool,
+    /// The panel's offsets at each depth.
+    depth: &'p [i32],
+}
+
+impl<T: Real> Packed<'_, T> {
+    /// Multiplies as many rows each of some tiles with every strip; how depths follow one another depends on its vectors.
+    #[inline(always)]
+    unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(
+        &self,
+        rows: &[Rows<'_, T, ROWS>],
+        depths: impl Fn(usize) -> Depths,
+        compute: TilesFn<T, ROWS>,
+    ) {
+        let Panel { vectors, ending, .. } = *self.panel;
+        let (width, strip_elements) = (vectors * V::LANES, self.panel.strip_elements::<V>());
+        let mut number = 0;
+        while number * width < self.columns.len() {
+            let mut strip = Strip::default();
+            let from = panel::start::<T>().wrapping_add(number * strip_elements);
+            let columns = &self.columns[number * width..];
+            for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
+                let is_contiguous = self.is_one_run || is_run(lanes);
+                strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous, true);
+            }
+            let times = if self.is_one_run { (columns.len() / width).max(1) } else { 1 };
+            strip.repeat(times, strip_elements);
+            number += times;
+            let depths = depths(strip.count);
+            // SAFETY: the caller's promise.
+            unsafe { compute(&Tiles { rows, strip: &strip, right: self.depth, depths, ending }) };
         }
     }
 }
@@ -210,6 +288,3 @@ impl Steps {
         unsafe { self.offsets[..self.count].assume_init_ref() }
     }
 }
-
-/// Elements of a copy a depth: those of a tile's rows, rounded up to whole vectors.
-const COPY_LANES: usize = 16;

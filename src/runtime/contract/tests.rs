@@ -63,6 +63,7 @@ fn matrices_of_all_sizes_and_layouts() {
         (25, 10, 64),
         (7, 700, 3),
         (30, 47, 31),
+        (57, 97, 517),
     ];
     for (m, n, k) in sizes {
         for layout in 0..16 {
@@ -170,13 +171,8 @@ fn convolutions_are_computed_in_every_way() {
 /// How a contraction is computed, and whether its operands change places.
 #[cfg(target_arch = "x86_64")]
 fn plan<V: Vector>(tables: &Tables, tallest: usize) -> (Way, bool) {
-    let null = std::ptr::null::<f32>();
-    let side = |offsets, out, run, depth| Side { operand: null, offsets, out, run, depth };
-    let Tables { row_lhs, row_out, row_run, depth_lhs, depth_run, .. } = tables;
-    let Tables { column_rhs, column_out, column_run, depth_rhs, .. } = tables;
-    let left = side(row_lhs, row_out, *row_run, depth_lhs);
-    let right = side(column_rhs, column_out, *column_run, depth_rhs);
-    let plan = Plan::of::<V, f32>(&left, &right, *depth_run, tallest);
+    let (left, right) = Side::of(tables, std::ptr::null::<f32>(), std::ptr::null());
+    let plan = Plan::of::<V, f32>(&left, &right, tables.depth_run, tallest);
     (plan.way, plan.is_swapped)
 }
 
@@ -208,8 +204,8 @@ fn reversed_operands_are_read_in_place() {
         let steps = grid(&[(outer, inner as i32), (inner, -1)]);
         steps.iter().map(|at| at + inner as i32 - 1).collect()
     };
-    for (m, n, inner) in [(20usize, 40usize, 5), (3, 64, 4), (64, 3, 5)] {
-        let depth = backwards(8, inner);
+    for (m, n, outer, inner) in [(20usize, 40usize, 8, 5), (3, 64, 8, 4), (64, 3, 8, 5), (20, 40, 1, 37)] {
+        let depth = backwards(outer, inner);
         let k = depth.len();
         let row_lhs = grid(&[(m, k as i32)]);
         let columns = backwards(n.div_ceil(inner), inner)[..n].to_vec();
@@ -240,9 +236,10 @@ fn what_is_not_finite_stays_where_it_belongs() {
     let left = vec![0.0f32; lhs];
     for library in libraries() {
         let mut found = vec![1.0f32; out];
-        // SAFETY: the tables are made for vectors of these lengths; the panel is this thread's, and as long as it says.
+        // SAFETY: the tables are made for vectors of these lengths; what is packed in is this thread's, and as long as it says.
         unsafe {
-            std::slice::from_raw_parts_mut(panel::start(), panel::elements::<f32>()).fill(f32::NAN);
+            std::slice::from_raw_parts_mut(panel::start(), panel::MOST_BYTES / 4).fill(f32::NAN);
+            std::slice::from_raw_parts_mut(panel::rows(), panel::ROWS_BYTES / 4).fill(f32::NAN);
             (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), found.as_mut_ptr(), 1.0);
         }
         for (at, x) in found.iter().enumerate() {

@@ -1,27 +1,35 @@
-//! The innermost kernel: one tile of the result, kept in registers while the depth goes by.
+//! The innermost kernel: tiles of the result, whose sums are kept in registers while the depth goes by.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Side;
+use super::sums::{Depths, sums};
 use super::vector::{Real, Vector};
 
 /// The rows of a tile.
+#[derive(Clone, Copy)]
 pub(super) struct Rows<'a, T, const ROWS: usize> {
-    left: [*const T; ROWS],
+    pub left: [*const T; ROWS],
     /// The left operand's offset at each depth.
-    depth: &'a [i32],
+    pub depth: &'a [i32],
     out: [*mut T; ROWS],
     pub count: usize,
+}
+
+impl<T, const ROWS: usize> Default for Rows<'_, T, ROWS> {
+    #[inline(always)]
+    fn default() -> Self {
+        let (left, out) = ([std::ptr::null(); ROWS], [std::ptr::null_mut(); ROWS]);
+        Rows { left, depth: &[], out, count: 0 }
+    }
 }
 
 impl<'a, T, const ROWS: usize> Rows<'a, T, ROWS> {
     /// Rows where they lie.
     #[inline(always)]
     pub(super) fn new(side: &Side<'_, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
-        let count = rows.len();
-        let mut found =
-            Rows { left: [std::ptr::null(); ROWS], depth, out: [std::ptr::null_mut(); ROWS], count };
+        let mut found = Rows { depth, count: rows.len(), ..Rows::default() };
         for (at, row) in rows.enumerate().take(ROWS) {
             found.left[at] = side.operand.wrapping_offset(side.offsets[row] as isize);
             found.out[at] = out.wrapping_offset(side.out[row] as isize);
@@ -48,7 +56,7 @@ pub(super) struct Strip<'a, T> {
     /// Whether each vector's columns lie side by side in the result.
     is_contiguous: bool,
     /// Whether all lanes of each vector can be read.
-    is_whole: bool,
+    pub is_whole: bool,
     /// How many strips there are, the columns of each beside those of the one before it.
     times: usize,
     /// From one to the next in the right operand.
@@ -95,21 +103,21 @@ pub(super) enum Ending<T> {
     AddScaled(T),
 }
 
-/// A tile of the result.
-pub(super) struct Tile<'a, T, const ROWS: usize> {
-    pub rows: &'a Rows<'a, T, ROWS>,
+/// Tiles of the result: some, with as many rows each, one below the other, for every strip.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles<'a, T, const ROWS: usize> {
+    pub rows: &'a [Rows<'a, T, ROWS>],
     pub strip: &'a Strip<'a, T>,
     /// The right operand's offset at each depth.
     pub right: &'a [i32],
+    pub depths: Depths,
     pub ending: Ending<T>,
 }
 
-/// Computes a tile.
-pub(super) type TileFn<T, const ROWS: usize> = unsafe fn(&Tile<'_, T, ROWS>);
+/// Computes tiles.
+pub(super) type TilesFn<T, const ROWS: usize> = unsafe fn(&Tiles<'_, T, ROWS>);
 
-impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
-    /// The kernel for as many rows and vectors as there are.
-    ///
+impl<T: Real, const MOST: usize> Tiles<'_, T, MOST> {
     /// # Safety
     /// The processor has the vector's instructions; pointers and offsets are good, for as many rows, depths and columns
     /// as there are.
@@ -117,20 +125,36 @@ impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
     pub(super) unsafe fn compute<V: Vector<Element = T>, const SUMS: usize>(&self) {
         let mut sums = MaybeUninit::<[V; SUMS]>::uninit();
         let buffer = sums.as_mut_ptr().cast::<V>();
+        // The buffer holds one tile.
+        let at_once = if self.strip.is_contiguous { self.rows.len() } else { 1 };
+        for rows in self.rows.chunks(at_once) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                Tiles { rows, ..*self }.compute_to::<V, SUMS>(buffer);
+                if !self.strip.is_contiguous {
+                    self.scatter::<V>(&rows[0], buffer.cast());
+                }
+            }
+        }
+    }
+
+    /// The kernel for as many rows and vectors as there are.
+    #[inline(always)]
+    unsafe fn compute_to<V: Vector<Element = T>, const SUMS: usize>(&self, buffer: *mut V) {
         macro_rules! by_vectors {
             ($rows:literal) => {
                 match self.strip.count {
-                    1 if SUMS >= $rows => tile::<V, MOST, $rows, 1>(self, buffer),
-                    2 if SUMS >= 2 * $rows => tile::<V, MOST, $rows, 2>(self, buffer),
-                    3 if SUMS >= 3 * $rows => tile::<V, MOST, $rows, 3>(self, buffer),
-                    4 if SUMS >= 4 * $rows => tile::<V, MOST, $rows, 4>(self, buffer),
+                    1 if SUMS >= $rows => tiles::<V, MOST, $rows, 1>(self, buffer),
+                    2 if SUMS >= 2 * $rows => tiles::<V, MOST, $rows, 2>(self, buffer),
+                    3 if SUMS >= 3 * $rows => tiles::<V, MOST, $rows, 3>(self, buffer),
+                    4 if SUMS >= 4 * $rows => tiles::<V, MOST, $rows, 4>(self, buffer),
                     _ => {}
                 }
             };
         }
         // SAFETY: the caller's promise.
         unsafe {
-            match self.rows.count {
+            match self.rows[0].count {
                 1 if MOST >= 1 => by_vectors!(1),
                 2 if MOST >= 2 => by_vectors!(2),
                 3 if MOST >= 3 => by_vectors!(3),
@@ -145,16 +169,13 @@ impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
                 12 if MOST >= 12 => by_vectors!(12),
                 _ => {}
             }
-            if !self.strip.is_contiguous {
-                self.scatter::<V>(buffer.cast());
-            }
         }
     }
 
     /// Writes sums whose columns lie apart, along the rows: these are often side by side.
     #[inline(always)]
-    unsafe fn scatter<V: Vector<Element = T>>(&self, sums: *const T) {
-        let (rows, vectors) = (&self.rows.out[..self.rows.count], self.strip.count);
+    unsafe fn scatter<V: Vector<Element = T>>(&self, rows: &Rows<'_, T, MOST>, sums: *const T) {
+        let (rows, vectors) = (&rows.out[..rows.count], self.strip.count);
         // SAFETY: offsets are the caller's promise; rows that do not exist are read as the last one.
         unsafe {
             for (group, rows) in rows.chunks(V::LANES).enumerate() {
@@ -188,7 +209,7 @@ impl<T: Real, const MOST: usize> Tile<'_, T, MOST> {
 
 /// The first lanes of a vector.
 #[derive(Clone, Copy)]
-struct Lanes<V: Vector> {
+pub(super) struct Lanes<V: Vector> {
     mask: V::Mask,
     is_all: bool,
 }
@@ -201,7 +222,7 @@ impl<V: Vector> Lanes<V> {
     }
 
     #[inline(always)]
-    unsafe fn load(&self, from: *const V::Element) -> V {
+    pub(super) unsafe fn load(&self, from: *const V::Element) -> V {
         // SAFETY: the caller's promise.
         unsafe { if self.is_all { V::load(from) } else { V::load_masked(from, self.mask) } }
     }
@@ -223,33 +244,27 @@ impl<V: Vector> Lanes<V> {
 /// cache.
 const DEEP: usize = 128;
 
-/// Where a tile's vectors lie.
-struct Places<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize> {
-    lefts: [*const V::Element; ROWS],
-    rights: [*const V::Element; VECTORS],
-    out: &'t [*mut V::Element; MOST],
+/// Where a strip's vectors lie.
+pub(super) struct Places<V: Vector, const VECTORS: usize> {
+    pub rights: [*const V::Element; VECTORS],
     starts: [isize; VECTORS],
-    lanes: [Lanes<V>; VECTORS],
+    pub lanes: [Lanes<V>; VECTORS],
 }
 
-impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
-    Places<'t, V, MOST, ROWS, VECTORS>
-{
+impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
     #[inline(always)]
-    unsafe fn of(tile: &Tile<'t, V::Element, MOST>) -> Self {
-        let mut lefts = [std::ptr::null(); ROWS];
-        lefts.copy_from_slice(&tile.rows.left[..ROWS]);
+    unsafe fn of(strip: &Strip<'_, V::Element>) -> Self {
         let mut rights = [std::ptr::null(); VECTORS];
-        rights.copy_from_slice(&tile.strip.right[..VECTORS]);
+        rights.copy_from_slice(&strip.right[..VECTORS]);
         let mut starts = [0; VECTORS];
         // SAFETY: the caller's promise.
         let mut lanes = unsafe { [Lanes::<V>::first(0); VECTORS] };
-        for (vector, columns) in tile.strip.columns[..VECTORS].iter().enumerate() {
+        for (vector, columns) in strip.columns[..VECTORS].iter().enumerate() {
             // SAFETY: the caller's promise.
             lanes[vector] = unsafe { Lanes::first(columns.len()) };
             starts[vector] = columns[0] as isize;
         }
-        Places { lefts, rights, out: &tile.rows.out, starts, lanes }
+        Places { rights, starts, lanes }
     }
 
     /// Goes to the next strip.
@@ -261,12 +276,12 @@ impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
         }
     }
 
-    /// Does something with each vector of the result: its row, its number and where it begins.
+    /// Does something with each vector of the result in these rows: its row, its number and where it begins.
     #[inline(always)]
-    fn each(&self, mut f: impl FnMut(usize, usize, *mut V::Element)) {
-        for row in 0..ROWS {
+    fn each(&self, rows: &[*mut V::Element], mut f: impl FnMut(usize, usize, *mut V::Element)) {
+        for (row, start) in rows.iter().enumerate() {
             for vector in 0..VECTORS {
-                f(row, vector, self.out[row].wrapping_offset(self.starts[vector]));
+                f(row, vector, start.wrapping_offset(self.starts[vector]));
             }
         }
     }
@@ -274,61 +289,47 @@ impl<'t, V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>
 
 /// Writes the result, or sums to the buffer if the columns lie apart.
 #[inline(always)]
-unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
-    tile: &Tile<'_, V::Element, MOST>,
+unsafe fn tiles<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element, MOST>,
     buffer: *mut V,
 ) {
     // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
-        let mut places = Places::<V, MOST, ROWS, VECTORS>::of(tile);
-        let is_contiguous = tile.strip.is_contiguous;
-        for _ in 0..tile.strip.times {
-            if is_contiguous && tile.right.len() >= DEEP {
-                places.each(|_, _, to| V::prefetch(to));
+        let mut places = Places::<V, VECTORS>::of(tiles.strip);
+        for _ in 0..tiles.strip.times {
+            for rows in tiles.rows {
+                tile::<V, MOST, ROWS, VECTORS>(tiles, rows, &places, buffer);
             }
-            // The processor does not fetch ahead what is read under masks.
-            let sums = match V::MASKS && !tile.strip.is_whole {
-                true => sums::<V, MOST, ROWS, VECTORS, true>(tile, &places),
-                false => sums::<V, MOST, ROWS, VECTORS, false>(tile, &places),
-            };
-            match tile.ending {
-                _ if !is_contiguous => {
-                    places.each(|row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
-                }
-                Ending::Store => {
-                    places.each(|row, vector, to| places.lanes[vector].store(sums[row][vector], to))
-                }
-                Ending::AddScaled(scale) => places
-                    .each(|row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to)),
-            }
-            places.advance(tile.strip.right_step);
+            places.advance(tiles.strip.right_step);
         }
     }
 }
 
-#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
 #[inline(always)]
-unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
-    tile: &Tile<'_, V::Element, MOST>,
-    places: &Places<'_, V, MOST, ROWS, VECTORS>,
-) -> [[V; VECTORS]; ROWS] {
-    // SAFETY: the caller's promise.
+unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element, MOST>,
+    rows: &Rows<'_, V::Element, MOST>,
+    places: &Places<V, VECTORS>,
+    buffer: *mut V,
+) {
+    let is_contiguous = tiles.strip.is_contiguous;
+    let out = &rows.out[..ROWS];
+    // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
-        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        for (&left_offset, &right_offset) in tile.rows.depth.iter().zip(tile.right) {
-            let (left_offset, right_offset) = (left_offset as isize, right_offset as isize);
-            let mut vectors = [V::splat(V::Element::default()); VECTORS];
-            for vector in 0..VECTORS {
-                let at = places.rights[vector].offset(right_offset);
-                vectors[vector] = if MASKED { places.lanes[vector].load(at) } else { V::load(at) };
-            }
-            for row in 0..ROWS {
-                let left = V::broadcast_in_turn(places.lefts[row], left_offset);
-                for vector in 0..VECTORS {
-                    sums[row][vector] = sums[row][vector].add_product(left, vectors[vector]);
-                }
-            }
+        if is_contiguous && tiles.right.len() >= DEEP {
+            places.each(out, |_, _, to| V::prefetch(to));
         }
-        sums
+        let sums = sums::<V, MOST, ROWS, VECTORS>(tiles, rows, places);
+        match tiles.ending {
+            _ if !is_contiguous => {
+                places
+                    .each(out, |row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+            }
+            Ending::Store => {
+                places.each(out, |row, vector, to| places.lanes[vector].store(sums[row][vector], to));
+            }
+            Ending::AddScaled(scale) => places
+                .each(out, |row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to)),
+        }
     }
 }

@@ -49,6 +49,24 @@ pub(super) trait Vector: Copy {
         unsafe { Self::splat(*from.offset(offset)) }
     }
 
+    /// One element in all lanes, in turn: of packed rows, so many depths on, whose tiles have `MOST` rows at most.
+    #[inline(always)]
+    unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
+        from: *const Self::Element,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(*from.add(DEPTH * MOST.next_multiple_of(Self::LANES) + ROW)) }
+    }
+
+    /// A vector, in turn: of a packed strip of `VECTORS`, so many depths on.
+    #[inline(always)]
+    unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
+        from: *const Self::Element,
+    ) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load(from.add((DEPTH * VECTORS + VECTOR) * Self::LANES)) }
+    }
+
     /// `self + a · b`: a step of a long sum.
     #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
@@ -214,6 +232,20 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
+                    from: *const $element,
+                ) -> Self {
+                    unsafe { $in_turn::broadcast_packed::<DEPTH, MOST, ROW>(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
+                    from: *const $element,
+                ) -> Self {
+                    unsafe { $in_turn::load_packed::<DEPTH, VECTORS, VECTOR>(from) }
+                }
+
+                #[inline(always)]
                 unsafe fn add_product(self, a: Self, b: Self) -> Self {
                     unsafe { $in_turn::add_product(self, a, b) }
                 }
@@ -253,9 +285,11 @@ mod x86 {
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
         in turn zmm_pd, sums sums_of_8);
     vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
-        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps, in turn ymm_ps);
+        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps,
+        in turn ymm_ps, transpose transpose_8);
     vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
-        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd, in turn ymm_pd);
+        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd,
+        in turn ymm_pd, transpose transpose_4);
 
     /// Halves of pairs are added until one vector holds four sums in each quarter, and then its quarters.
     #[inline]
@@ -321,6 +355,49 @@ mod x86 {
                 _mm512_storeu_ps(at(along + 4), _mm512_shuffle_f32x4(odd.0, odd.1, 0x88));
                 _mm512_storeu_ps(at(along + 8), _mm512_shuffle_f32x4(even.0, even.1, 0xdd));
                 _mm512_storeu_ps(at(along + 12), _mm512_shuffle_f32x4(odd.0, odd.1, 0xdd));
+            }
+        }
+    }
+
+    /// Halves of rows are loaded where their registers' halves end up; then pairs, and pairs of pairs, change places.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn transpose_8(rows: &[*const f32; 16], offset: isize, to: *mut f32, stride: usize) {
+        for half in [0, 4] {
+            // SAFETY: the rows are the caller's promise.
+            let row = |at: usize| unsafe {
+                let load = |at: usize| _mm_loadu_ps(rows[at].offset(offset).add(half));
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(load(at)), load(at + 4))
+            };
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            // SAFETY: the room is the caller's promise.
+            unsafe {
+                let at = |along: usize| to.add((half + along) * stride);
+                _mm256_storeu_ps(at(0), _mm256_shuffle_ps::<0x44>(low.0, low.1));
+                _mm256_storeu_ps(at(1), _mm256_shuffle_ps::<0xee>(low.0, low.1));
+                _mm256_storeu_ps(at(2), _mm256_shuffle_ps::<0x44>(high.0, high.1));
+                _mm256_storeu_ps(at(3), _mm256_shuffle_ps::<0xee>(high.0, high.1));
+            }
+        }
+    }
+
+    /// The same for two pairs.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn transpose_4(rows: &[*const f64; 16], offset: isize, to: *mut f64, stride: usize) {
+        for half in [0, 2] {
+            // SAFETY: the rows are the caller's promise.
+            let row = |at: usize| unsafe {
+                let load = |at: usize| _mm_loadu_pd(rows[at].offset(offset).add(half));
+                _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(load(at)), load(at + 2))
+            };
+            let (a, b) = (row(0), row(1));
+            // SAFETY: the room is the caller's promise.
+            unsafe {
+                _mm256_storeu_pd(to.add(half * stride), _mm256_unpacklo_pd(a, b));
+                _mm256_storeu_pd(to.add((half + 1) * stride), _mm256_unpackhi_pd(a, b));
             }
         }
     }

@@ -1,0 +1,192 @@
+//! A tile's sums over the depth: what nearly all time goes into.
+
+use super::tile::{Places, Rows, Tiles};
+use super::vector::Vector;
+
+/// How depths follow one another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Depths {
+    /// At the offsets that are given.
+    Listed,
+    /// So many elements apart, in the left operand and the right one.
+    Even(isize, isize),
+    /// Rows are copied, and strips packed with no other vectors between theirs.
+    Packed,
+}
+
+impl Depths {
+    #[inline(always)]
+    pub(super) fn of(left: Option<i32>, right: Option<i32>) -> Depths {
+        match (left, right) {
+            (Some(left), Some(right)) => Depths::Even(left as isize, right as isize),
+            _ => Depths::Listed,
+        }
+    }
+}
+
+/// The sums of a tile.
+///
+/// # Safety
+/// As for the tile.
+#[inline(always)]
+pub(super) unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element, MOST>,
+    rows: &Rows<'_, V::Element, MOST>,
+    places: &Places<V, VECTORS>,
+) -> [[V; VECTORS]; ROWS] {
+    let right = tiles.right;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tiles.depths {
+            // The processor does not fetch ahead what is read under masks.
+            _ if V::MASKS && !tiles.strip.is_whole => {
+                listed_sums::<V, MOST, ROWS, VECTORS, true>(rows, right, places)
+            }
+            // The multipliers of wide vectors are busy all the same.
+            Depths::Even(left_step, right_step) if !V::MASKS => {
+                even_sums::<V, MOST, ROWS, VECTORS>(rows, right, places, (left_step, right_step))
+            }
+            Depths::Packed if !V::MASKS => {
+                packed_sums::<V, MOST, ROWS, VECTORS>(rows.left[0], places.rights[0], right.len())
+            }
+            _ => listed_sums::<V, MOST, ROWS, VECTORS, false>(rows, right, places),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn listed_sums<
+    V: Vector,
+    const MOST: usize,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const MASKED: bool,
+>(
+    rows: &Rows<'_, V::Element, MOST>,
+    right: &[i32],
+    places: &Places<V, VECTORS>,
+) -> [[V; VECTORS]; ROWS] {
+    let mut lefts = [std::ptr::null(); ROWS];
+    lefts.copy_from_slice(&rows.left[..ROWS]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
+        for (&left, &right) in rows.depth.iter().zip(right) {
+            add_depth::<V, ROWS, VECTORS, MASKED>(&mut sums, &lefts, left as isize, places, right as isize);
+        }
+        sums
+    }
+}
+
+/// The same without lists: fewer loads.
+#[inline(always)]
+unsafe fn even_sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    rows: &Rows<'_, V::Element, MOST>,
+    right: &[i32],
+    places: &Places<V, VECTORS>,
+    (left_step, right_step): (isize, isize),
+) -> [[V; VECTORS]; ROWS] {
+    let mut lefts = [std::ptr::null(); ROWS];
+    lefts.copy_from_slice(&rows.left[..ROWS]);
+    let start = |offsets: &[i32]| offsets.first().map_or(0, |&first| first as isize);
+    let (mut left, mut right_at) = (start(rows.depth), start(right));
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
+        for _ in 0..right.len() {
+            add_depth::<V, ROWS, VECTORS, false>(&mut sums, &lefts, left, places, right_at);
+            (left, right_at) = (left + left_step, right_at + right_step);
+        }
+        sums
+    }
+}
+
+#[expect(clippy::needless_range_loop, reason = "plain counted loops over constants are unrolled early")]
+#[inline(always)]
+unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    lefts: &[*const V::Element; ROWS],
+    left: isize,
+    places: &Places<V, VECTORS>,
+    right: isize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut vectors = [V::splat(V::Element::default()); VECTORS];
+        for vector in 0..VECTORS {
+            let at = places.rights[vector].offset(right);
+            vectors[vector] = if MASKED { places.lanes[vector].load(at) } else { V::load(at) };
+        }
+        for row in 0..ROWS {
+            let left = V::broadcast_in_turn(lefts[row], left);
+            for vector in 0..VECTORS {
+                sums[row][vector] = sums[row][vector].add_product(left, vectors[vector]);
+            }
+        }
+    }
+}
+
+/// The same for packed operands, whose steps are known: fewer instructions.
+#[inline(always)]
+unsafe fn packed_sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+    mut left: *const V::Element,
+    mut right: *const V::Element,
+    depth: usize,
+) -> [[V; VECTORS]; ROWS] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
+        for _ in 0..depth / 4 {
+            add_packed_depth::<V, MOST, ROWS, VECTORS, 0>(&mut sums, left, right);
+            add_packed_depth::<V, MOST, ROWS, VECTORS, 1>(&mut sums, left, right);
+            add_packed_depth::<V, MOST, ROWS, VECTORS, 2>(&mut sums, left, right);
+            add_packed_depth::<V, MOST, ROWS, VECTORS, 3>(&mut sums, left, right);
+            left = left.add(4 * MOST.next_multiple_of(V::LANES));
+            right = right.add(4 * VECTORS * V::LANES);
+        }
+        for _ in 0..depth % 4 {
+            add_packed_depth::<V, MOST, ROWS, VECTORS, 0>(&mut sums, left, right);
+            left = left.add(MOST.next_multiple_of(V::LANES));
+            right = right.add(VECTORS * V::LANES);
+        }
+        sums
+    }
+}
+
+/// Adds the products of so many depths on.
+#[inline(always)]
+unsafe fn add_packed_depth<
+    V: Vector,
+    const MOST: usize,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const DEPTH: usize,
+>(
+    sums: &mut [[V; VECTORS]; ROWS],
+    left: *const V::Element,
+    right: *const V::Element,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut vectors = [V::splat(V::Element::default()); VECTORS];
+        macro_rules! load {
+            ($($vector:literal)*) => {
+                $(if $vector < VECTORS {
+                    vectors[$vector] = V::load_packed::<DEPTH, VECTORS, $vector>(right);
+                })*
+            };
+        }
+        macro_rules! multiply {
+            ($($row:literal)*) => {
+                $(if $row < ROWS {
+                    let left = V::broadcast_packed::<DEPTH, MOST, $row>(left);
+                    for (sum, &right) in sums[$row].iter_mut().zip(&vectors) {
+                        *sum = sum.add_product(left, right);
+                    }
+                })*
+            };
+        }
+        load!(0 1 2 3);
+        multiply!(0 1 2 3 4 5 6 7 8 9 10 11);
+    }
+}
