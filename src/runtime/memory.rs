@@ -71,15 +71,17 @@ impl Block {
 
     /// The elements at an entry's place, if they are `T`.
     pub fn view<T: Element>(&self, entry: &Entry) -> Option<ArrayViewD<'_, T>> {
+        ArrayViewD::from_shape(IxDyn(entry.ty.shape.extents()), self.elements(entry)?).ok()
+    }
+
+    fn elements<T: Element>(&self, entry: &Entry) -> Option<&[T]> {
         if T::DTYPE != entry.ty.dtype {
             return None;
         }
         let bytes = &self.bytes()[entry.at..entry.at + entry.ty.bytes()];
         // SAFETY: entries are 64-byte aligned, inside the block, and hold elements of their type: values
         // written by `write` or by generated code, which stores bools as 0 or 1.
-        let elements =
-            unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), entry.ty.shape.elements()) };
-        ArrayViewD::from_shape(IxDyn(entry.ty.shape.extents()), elements).ok()
+        Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<T>(), entry.ty.shape.elements()) })
     }
 
     /// The value at an entry's place.
@@ -96,11 +98,11 @@ impl Block {
     /// The first element at an entry's place, as `f64`.
     pub fn read_scalar(&self, entry: &Entry) -> Option<f64> {
         match entry.ty.dtype {
-            DType::F32 => self.view::<f32>(entry)?.first().map(|&x| x.into()),
-            DType::F64 => self.view::<f64>(entry)?.first().copied(),
-            DType::I32 => self.view::<i32>(entry)?.first().map(|&x| x.into()),
-            DType::I64 => self.view::<i64>(entry)?.first().map(|&x| x as f64),
-            DType::Bool => self.view::<bool>(entry)?.first().map(|&x| x.into()),
+            DType::F32 => self.elements::<f32>(entry)?.first().map(|&x| x.into()),
+            DType::F64 => self.elements::<f64>(entry)?.first().copied(),
+            DType::I32 => self.elements::<i32>(entry)?.first().map(|&x| x.into()),
+            DType::I64 => self.elements::<i64>(entry)?.first().map(|&x| x as f64),
+            DType::Bool => self.elements::<bool>(entry)?.first().map(|&x| x.into()),
         }
     }
 }
