@@ -80,6 +80,7 @@ impl Inputs {
     }
 
     /// The table of pointers, once every input is set.
+    #[inline]
     pub(super) fn pointers(&self) -> Result<*const *const u8> {
         if self.missing > 0 {
             return Err(self.missing_input());
