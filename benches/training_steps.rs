@@ -32,10 +32,11 @@ fn measure(workload: &Workload, cpu: Cpu, json: bool) -> Result<()> {
     let (mut state, inputs, _) = workloads::start(&step)?;
     let report = step.compile_report();
     let call = median(1, 1.0, || {
-        let _ = step.run(&mut state, &inputs);
+        step.run(&mut state, &inputs).expect("state and inputs are the step's own");
     });
     let looped = median(1000, 1.0, || {
-        let _ = step.run_many(&mut state, &inputs, if call < 1e-4 { 1000 } else { 1 });
+        let count = if call < 1e-4 { 1000 } else { 1 };
+        step.run_many(&mut state, &inputs, count).expect("state and inputs are the step's own");
     });
     let looped = if call < 1e-4 { looped } else { looped * 1000.0 };
     let name = workload.name;

@@ -48,7 +48,7 @@ struct Planner<'k> {
     kernel: &'k Kernel,
     isa: Isa,
     lanes: usize,
-    /// The loops around, as far as each holds nothing but the next.
+    /// The loops around, as far as each holds nothing but the next, or the sum around.
     turns: Vec<LoopVar>,
 }
 
@@ -84,6 +84,15 @@ impl<'k> Planner<'k> {
         Planner { turns, ..*self }
     }
 
+    /// The planner for what a loop sums up: sums of sums are taken in blocks, too ([`super::across`]).
+    fn inside_sum(&self, var: LoopVar, body: &[Stmt]) -> Planner<'k> {
+        let turns = match body {
+            [Stmt::Reduce { .. }] if self.kernel.extent(var).is_multiple_of(self.lanes) => vec![var],
+            _ => self.turns.clone(),
+        };
+        Planner { turns, ..*self }
+    }
+
     fn body(&self, body: &[Stmt], vector: Option<LoopVar>) -> Way {
         body.iter().fold(Way::default(), |mut sum, stmt| {
             let way = self.stmt(stmt, vector);
@@ -109,7 +118,7 @@ impl<'k> Planner<'k> {
                 }
             }
             Stmt::Reduce { var, body, parts } => {
-                let inside = Planner { turns: vec![], ..*self };
+                let inside = self.inside_sum(*var, body);
                 let plain = inside.body(body, vector).times(self.kernel.extent(*var), 0.0);
                 match vector.is_none() && !body.iter().any(Stmt::is_loop) {
                     true => plain.or(inside.along(*var, body, COMBINE * parts.len() as f64)),
