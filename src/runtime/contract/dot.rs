@@ -4,9 +4,12 @@ use super::pack::is_run;
 use super::vector::Vector;
 use super::{Operands, Share, Side, parts};
 
-/// Rows and, at most, columns of a tile: 24 sums.
-pub(super) const ROWS: usize = 6;
+/// Rows and columns of a tile, at most: 24 sums.
+const ROWS: usize = 6;
 pub(super) const COLUMNS: usize = 4;
+
+/// Columns of a tile of narrow vectors, which has twelve.
+const FEW_COLUMNS: usize = 2;
 
 /// Computes a share.
 ///
@@ -14,9 +17,10 @@ pub(super) const COLUMNS: usize = 4;
 /// The processor has the vector's instructions; pointers and offsets are good.
 #[inline(always)]
 pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share) {
+    let most = if V::MASKS { COLUMNS } else { FEW_COLUMNS };
     for rows in parts(share.rows.len(), ROWS, 1) {
         let rows = share.rows.start + rows.start..share.rows.start + rows.end;
-        for columns in parts(share.columns.len(), COLUMNS, 1) {
+        for columns in parts(share.columns.len(), most, 1) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             macro_rules! by_columns {
                 ($rows:literal) => {

@@ -58,8 +58,9 @@ impl Plan {
             _ => 0,
         };
         let cost = rows * columns * (vectors + waits + 4 * runs / 3 + ending);
-        match V::MASKS && cost < best.cost {
-            true => Plan { way: Way::Dots, is_swapped: false, cost },
+        let is_thin = rows.min(columns) <= V::THIN && depth_run >= 4 * V::LANES;
+        match if V::MASKS { cost < best.cost } else { is_thin } {
+            true => Plan { way: Way::Dots, is_swapped: !V::MASKS && columns > rows, cost },
             false => best,
         }
     }
