@@ -88,7 +88,7 @@ impl<'k> Planner<'k> {
     fn inside_sum(&self, var: LoopVar, body: &[Stmt]) -> Planner<'k> {
         let turns = match body {
             [Stmt::Reduce { .. }] if self.kernel.extent(var).is_multiple_of(self.lanes) => vec![var],
-            _ => self.turns.clone(),
+            _ => vec![],
         };
         Planner { turns, ..*self }
     }
@@ -121,7 +121,7 @@ impl<'k> Planner<'k> {
                 let inside = self.inside_sum(*var, body);
                 let plain = inside.body(body, vector).times(self.kernel.extent(*var), 0.0);
                 match vector.is_none() && !body.iter().any(Stmt::is_loop) {
-                    true => plain.or(inside.along(*var, body, COMBINE * parts.len() as f64)),
+                    true => plain.or(self.along(*var, body, COMBINE * parts.len() as f64)),
                     false => plain,
                 }
             }

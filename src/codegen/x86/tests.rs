@@ -17,6 +17,7 @@ use crate::{Options, Scalar};
 
 mod ahead;
 mod masks;
+mod plan;
 mod short_rows;
 mod turns;
 

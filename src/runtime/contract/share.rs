@@ -174,9 +174,8 @@ impl<T: Real> Panel<T> {
             _ => is_crowded::<T>(left.offsets, left.depth),
         };
         if is_copied {
-            let part = Part { from: left.operand, depth, lanes: &[], is_along: is_run(depth) };
             // SAFETY: the caller's promise.
-            unsafe { self.multiply_copies::<V, ROWS>(operands, rows, &packed, (part, pack), compute) };
+            unsafe { packed.multiply_copies::<V, ROWS>(operands, rows, compute, pack) };
             return;
         }
         let depths = Depths::of(left.depth_step, Some(width as i32));
@@ -184,44 +183,6 @@ impl<T: Real> Panel<T> {
             let rows = Rows::<_, ROWS>::new(left, part, *out, depth);
             // SAFETY: the caller's promise.
             unsafe { packed.multiply::<V, ROWS>(from_ref(&rows), |_| depths, compute) };
-        }
-    }
-
-    /// With rows that are copied first, those of some tiles at a time.
-    #[inline(always)]
-    unsafe fn multiply_copies<V: Vector<Element = T>, const ROWS: usize>(
-        &self,
-        operands: &Operands<'_, T>,
-        rows: &Range<usize>,
-        packed: &Packed<'_, T>,
-        (left_part, pack): (Part<'_, T>, PackFn<T>),
-        compute: TilesFn<T, ROWS>,
-    ) {
-        let Operands { rows: left, out, .. } = operands;
-        let Part { depth, .. } = left_part;
-        let vectors = ROWS.div_ceil(V::LANES);
-        let lanes = vectors * V::LANES;
-        let steps = Steps::of(lanes, depth.len());
-        let depths = |vectors| match vectors == self.vectors {
-            true => Depths::Packed,
-            false => Depths::Even(lanes as isize, (self.vectors * V::LANES) as isize),
-        };
-        let mut tiles = tiles_of::<ROWS>(rows).peekable();
-        while tiles.peek().is_some() {
-            let mut block = [Rows::<_, ROWS>::default(); MOST_TILES];
-            let mut count = 0;
-            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
-                *rows = Rows::new(left, part.clone(), *out, depth);
-                let copy = panel::rows::<T>().wrapping_add(count * lanes * depth.len());
-                // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
-                unsafe { pack(Part { lanes: &left.offsets[part], ..left_part }, copy, vectors) };
-                rows.move_to(copy, steps.offsets());
-                count += 1;
-            }
-            for rows in block[..count].chunk_by(|a, b| a.count == b.count) {
-                // SAFETY: the caller's promise.
-                unsafe { packed.multiply::<V, ROWS>(rows, depths, compute) };
-            }
         }
     }
 }
@@ -237,6 +198,46 @@ struct Packed<'p, T> {
 }
 
 impl<T: Real> Packed<'_, T> {
+    /// Multiplies rows that are copied first, those of some tiles at a time.
+    #[inline(always)]
+    unsafe fn multiply_copies<V: Vector<Element = T>, const ROWS: usize>(
+        &self,
+        operands: &Operands<'_, T>,
+        rows: &Range<usize>,
+        compute: TilesFn<T, ROWS>,
+        pack: PackFn<T>,
+    ) {
+        let Operands { rows: left, out, .. } = operands;
+        let Panel { vectors, .. } = *self.panel;
+        let depth = &left.depth[self.panel.depth.clone()];
+        let is_along = is_run(depth);
+        let copy_vectors = ROWS.div_ceil(V::LANES);
+        let lanes = copy_vectors * V::LANES;
+        let steps = Steps::of(lanes, depth.len());
+        let depths = |count| match count == vectors {
+            true => Depths::Packed,
+            false => Depths::Even(lanes as isize, (vectors * V::LANES) as isize),
+        };
+        let mut tiles = tiles_of::<ROWS>(rows).peekable();
+        while tiles.peek().is_some() {
+            let mut block = [Rows::<_, ROWS>::default(); MOST_TILES];
+            let mut count = 0;
+            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
+                *rows = Rows::new(left, part.clone(), *out, depth);
+                let copy = panel::rows::<T>().wrapping_add(count * lanes * depth.len());
+                let part = Part { from: left.operand, depth, lanes: &left.offsets[part], is_along };
+                // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
+                unsafe { pack(part, copy, copy_vectors) };
+                rows.move_to(copy, steps.offsets());
+                count += 1;
+            }
+            for rows in block[..count].chunk_by(|a, b| a.count == b.count) {
+                // SAFETY: the caller's promise.
+                unsafe { self.multiply::<V, ROWS>(rows, depths, compute) };
+            }
+        }
+    }
+
     /// Multiplies as many rows each of some tiles with every strip; how depths follow one another depends on its vectors.
     #[inline(always)]
     unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(

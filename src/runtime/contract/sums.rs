@@ -34,28 +34,33 @@ pub(super) unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const
     rows: &Rows<'_, V::Element, MOST>,
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
-    let right = tiles.right;
+    let mut listed =
+        rows.depth.iter().zip(tiles.right).map(|(&left, &right)| (left as isize, right as isize));
     // SAFETY: the caller's promise.
     unsafe {
         match tiles.depths {
             // The processor does not fetch ahead what is read under masks.
             _ if V::MASKS && !tiles.strip.is_whole => {
-                listed_sums::<V, MOST, ROWS, VECTORS, true>(rows, right, places)
+                sums_at::<V, MOST, ROWS, VECTORS, true>(rows, places, listed)
             }
             // The multipliers of wide vectors are busy all the same.
             Depths::Even(left_step, right_step) if !V::MASKS => {
-                even_sums::<V, MOST, ROWS, VECTORS>(rows, right, places, (left_step, right_step))
+                let (left, right) = listed.next().unwrap_or_default();
+                let even = (0..tiles.right.len() as isize)
+                    .map(|depth| (left + depth * left_step, right + depth * right_step));
+                sums_at::<V, MOST, ROWS, VECTORS, false>(rows, places, even)
             }
             Depths::Packed if !V::MASKS => {
-                packed_sums::<V, MOST, ROWS, VECTORS>(rows.left[0], places.rights[0], right.len())
+                packed_sums::<V, MOST, ROWS, VECTORS>(rows.left[0], places.rights[0], tiles.right.len())
             }
-            _ => listed_sums::<V, MOST, ROWS, VECTORS, false>(rows, right, places),
+            _ => sums_at::<V, MOST, ROWS, VECTORS, false>(rows, places, listed),
         }
     }
 }
 
+/// The sums over depths at these offsets in the left operand and the right one.
 #[inline(always)]
-unsafe fn listed_sums<
+unsafe fn sums_at<
     V: Vector,
     const MOST: usize,
     const ROWS: usize,
@@ -63,39 +68,16 @@ unsafe fn listed_sums<
     const MASKED: bool,
 >(
     rows: &Rows<'_, V::Element, MOST>,
-    right: &[i32],
     places: &Places<V, VECTORS>,
+    depths: impl Iterator<Item = (isize, isize)>,
 ) -> [[V; VECTORS]; ROWS] {
     let mut lefts = [std::ptr::null(); ROWS];
     lefts.copy_from_slice(&rows.left[..ROWS]);
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        for (&left, &right) in rows.depth.iter().zip(right) {
-            add_depth::<V, ROWS, VECTORS, MASKED>(&mut sums, &lefts, left as isize, places, right as isize);
-        }
-        sums
-    }
-}
-
-/// The same without lists: fewer loads.
-#[inline(always)]
-unsafe fn even_sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
-    rows: &Rows<'_, V::Element, MOST>,
-    right: &[i32],
-    places: &Places<V, VECTORS>,
-    (left_step, right_step): (isize, isize),
-) -> [[V; VECTORS]; ROWS] {
-    let mut lefts = [std::ptr::null(); ROWS];
-    lefts.copy_from_slice(&rows.left[..ROWS]);
-    let start = |offsets: &[i32]| offsets.first().map_or(0, |&first| first as isize);
-    let (mut left, mut right_at) = (start(rows.depth), start(right));
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        for _ in 0..right.len() {
-            add_depth::<V, ROWS, VECTORS, false>(&mut sums, &lefts, left, places, right_at);
-            (left, right_at) = (left + left_step, right_at + right_step);
+        for (left, right) in depths {
+            add_depth::<V, ROWS, VECTORS, MASKED>(&mut sums, &lefts, left, places, right);
         }
         sums
     }
