@@ -29,6 +29,7 @@ use cranelift_module::{FuncId, Module, ModuleError};
 
 pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
+use parts::TaskEntry;
 pub use parts::{Memory, Part, TaskCode, Turns};
 
 use crate::error::{Error, Result};
@@ -148,10 +149,18 @@ struct Compiler<'p> {
     cranelift: Duration,
 }
 
+/// A function of the module.
+#[derive(Clone, Copy)]
+struct Function {
+    id: FuncId,
+    /// If threads share its work out: how many iterations there are, a range of which it takes.
+    shared: Option<usize>,
+}
+
 /// A task whose functions are defined: its own, and those of its kernels in order.
 struct Defined {
-    function: FuncId,
-    kernels: Vec<FuncId>,
+    function: Function,
+    kernels: Vec<Function>,
 }
 
 impl Compiler<'_> {
@@ -189,7 +198,7 @@ impl Compiler<'_> {
         for task in &self.program.tasks {
             let mut kernels = Vec::new();
             task.kernels(&mut kernels);
-            let kernels: Vec<FuncId> = (kernels.into_iter().zip(number.by_ref()))
+            let kernels: Vec<Function> = (kernels.into_iter().zip(number.by_ref()))
                 .map(|(kernel, number)| self.define_kernel(number, kernel))
                 .collect::<Result<_, _>>()?;
             let function = match task {
@@ -202,9 +211,9 @@ impl Compiler<'_> {
     }
 
     /// Compiles a repeat of these kernels: all turns, or a range of them that a thread is given.
-    fn define_repeat(&mut self, repeat: &Repeat, kernels: &[FuncId]) -> Result<FuncId, ModuleError> {
+    fn define_repeat(&mut self, repeat: &Repeat, kernels: &[Function]) -> Result<Function, ModuleError> {
         let counts = if repeat.is_parallel { 2 } else { 0 };
-        let turns = self.define("repeat", counts, |compiler, context| {
+        let id = self.define("repeat", counts, |compiler, context| {
             compiler.build(context, |emit, params, program| {
                 let mut calls = Calls { program, params, kernels: kernels.iter() };
                 match params[4..] {
@@ -213,27 +222,38 @@ impl Compiler<'_> {
                 }
             })
         })?;
-        if repeat.is_parallel { self.define_parallel("repeat", turns, repeat.turns) } else { Ok(turns) }
+        Ok(Function { id, shared: repeat.is_parallel.then_some(repeat.turns) })
     }
 
     /// The code of a task, when all is in place.
     fn finished(&self, task: &Task, code: &Defined) -> TaskCode {
-        let run = self.module.get_finalized_function(code.function);
+        let Function { id, shared } = code.function;
+        let address = self.module.get_finalized_function(id);
+        // SAFETY: the function was defined with the signature of these types.
+        let entry = unsafe {
+            match shared {
+                Some(iterations) => TaskEntry::Shared {
+                    run: self.library.parallel,
+                    piece: std::mem::transmute::<*const u8, PieceFn>(address),
+                    iterations: iterations as u64,
+                },
+                None => TaskEntry::Whole(std::mem::transmute::<*const u8, StepFn>(address)),
+            }
+        };
         let turns = match task {
             Task::Run(_) => None,
             Task::Repeat(repeat) => self.turns(repeat, &code.kernels),
         };
-        // SAFETY: the function was defined with the signature of this type.
-        TaskCode { run: unsafe { std::mem::transmute::<*const u8, StepFn>(run) }, turns }
+        TaskCode { entry, turns }
     }
 
     /// Compiles one kernel to a function of its own.
-    fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<FuncId, ModuleError> {
+    fn define_kernel(&mut self, number: usize, kernel: &Kernel) -> Result<Function, ModuleError> {
         let name = format!("kernel {number}: {}", kernel.name);
         let counts = kernel.repeats + if kernel.is_parallel { 2 } else { 0 };
         let assembly = self.features.vectors.and_then(|isa| x86::kernel(self.program, kernel, isa));
         let group = assembly.as_ref().map_or(1, |assembly| assembly.group);
-        let function = match assembly {
+        let id = match assembly {
             Some(assembly) => self.define_assembly(&name, counts, &assembly)?,
             None => self.define(&name, counts, |compiler, context| {
                 compiler.build(context, |emit, params, program| {
@@ -244,29 +264,9 @@ impl Compiler<'_> {
                 })
             })?,
         };
-        if !kernel.is_parallel {
-            return Ok(function);
-        }
-        let iterations = kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
-        self.define_parallel(&name, function, iterations / group)
-    }
-
-    /// Has the library run a function that takes a range of so many iterations, or of groups that are counted as one.
-    fn define_parallel(
-        &mut self,
-        name: &str,
-        piece: FuncId,
-        iterations: usize,
-    ) -> Result<FuncId, ModuleError> {
-        self.define(&format!("{name}, in parallel"), 0, |compiler, context| {
-            compiler.build(context, |emit, params, _| {
-                let piece = emit.module.declare_func_in_func(piece, emit.builder.func);
-                let piece = emit.builder.ins().func_addr(types::I64, piece);
-                let iterations = emit.builder.ins().iconst(types::I64, iterations as i64);
-                let arguments = [&[piece], &params[..4], &[iterations]].concat();
-                emit.call_library(emit.library.parallel as *const u8, &arguments);
-            })
-        })
+        let iterations = || kernel.body.last().and_then(Stmt::loop_var).map_or(0, |var| kernel.extent(var));
+        // A group of iterations counts as one.
+        Ok(Function { id, shared: kernel.is_parallel.then(|| iterations() / group) })
     }
 
     /// A function that is machine code already.
@@ -364,9 +364,16 @@ impl Compiler<'_> {
 }
 
 /// A call of a function of this module, with the memory given to this one.
-fn call(emit: &mut Emit<'_, '_>, function: FuncId, params: &[Value], counts: &[Value]) {
-    let callee = emit.module.declare_func_in_func(function, emit.builder.func);
-    emit.builder.ins().call(callee, &[&params[..4], counts].concat());
+fn call(emit: &mut Emit<'_, '_>, function: Function, params: &[Value], counts: &[Value]) {
+    let callee = emit.module.declare_func_in_func(function.id, emit.builder.func);
+    let memory = &params[..4];
+    let Some(iterations) = function.shared else {
+        emit.builder.ins().call(callee, &[memory, counts].concat());
+        return;
+    };
+    let piece = emit.builder.ins().func_addr(types::I64, callee);
+    let iterations = emit.builder.ins().iconst(types::I64, iterations as i64);
+    emit.call_library(emit.library.parallel as *const u8, &[&[piece], memory, &[iterations]].concat());
 }
 
 /// The calls of kernels that make up a repeat.
@@ -374,7 +381,7 @@ struct Calls<'a> {
     program: &'a Program,
     params: &'a [Value],
     /// The kernels still to be called, in order.
-    kernels: std::slice::Iter<'a, FuncId>,
+    kernels: std::slice::Iter<'a, Function>,
 }
 
 impl Calls<'_> {

@@ -1,20 +1,28 @@
-//! What a repeat is made of, to be run kernel by kernel from outside.
+//! What a step is made of, to be run task by task and kernel by kernel from outside.
 
 use std::iter::Enumerate;
 use std::slice::Iter;
 
-use cranelift_module::FuncId;
-
-use super::Compiler;
-use super::entry::StepFn;
+use super::entry::{ParallelFn, PieceFn, StepFn};
+use super::{Compiler, Function};
 use crate::loops::{Place, Repeat, Task};
 
 /// The code of one task.
 pub struct TaskCode {
-    /// Runs it as a step does.
-    pub run: StepFn,
+    pub(super) entry: TaskEntry,
     /// If it is a repeat: what it does again and again. None if repeats lie in it too deep to be run from outside.
     pub turns: Option<Turns>,
+}
+
+/// How a task is called.
+pub(super) enum TaskEntry {
+    Whole(StepFn),
+    /// Threads take ranges of so many iterations.
+    Shared {
+        run: ParallelFn,
+        piece: PieceFn,
+        iterations: u64,
+    },
 }
 
 /// Parts that are done in order, again and again.
@@ -52,6 +60,25 @@ pub struct Memory {
 
 /// So many repeats, one in the other, can be run from outside.
 const DEEPEST: usize = 3;
+
+impl TaskCode {
+    /// Runs the task as a step does.
+    ///
+    /// # Safety
+    /// As for [`StepFn`].
+    pub unsafe fn run(&self, memory: Memory) {
+        let Memory { state, inputs, outputs, arena } = memory;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.entry {
+                TaskEntry::Whole(run) => run(state, inputs, outputs, arena),
+                TaskEntry::Shared { run, piece, iterations } => {
+                    run(piece, state, inputs, outputs, arena, iterations);
+                }
+            }
+        }
+    }
+}
 
 impl KernelFn {
     /// Runs the kernel in these turns of the repeats around it, at most [`DEEPEST`].
@@ -103,16 +130,16 @@ impl Turns {
 
 impl Compiler<'_> {
     /// What is done in the turns of a repeat of these kernels, which are finished, unless others lie too deep in it.
-    pub(super) fn turns(&self, repeat: &Repeat, kernels: &[FuncId]) -> Option<Turns> {
+    pub(super) fn turns(&self, repeat: &Repeat, kernels: &[Function]) -> Option<Turns> {
         Some(self.turns_of(repeat, &mut kernels.iter().enumerate())).filter(|turns| turns.depth() <= DEEPEST)
     }
 
-    fn turns_of(&self, repeat: &Repeat, kernels: &mut Enumerate<Iter<'_, FuncId>>) -> Turns {
+    fn turns_of(&self, repeat: &Repeat, kernels: &mut Enumerate<Iter<'_, Function>>) -> Turns {
         let mut parts = Vec::with_capacity(repeat.tasks.len());
         for task in &repeat.tasks {
             match task {
                 Task::Run(kernel) => parts.extend(kernels.next().map(|(number, &function)| {
-                    let address = self.module.get_finalized_function(function);
+                    let address = self.module.get_finalized_function(function.id);
                     Part::Kernel(KernelFn { address, repeats: kernel.repeats }, number)
                 })),
                 Task::Repeat(inner) => parts.push(Part::Repeat(self.turns_of(inner, kernels))),

@@ -50,10 +50,12 @@ impl Repeat {
 }
 
 impl Kernel {
-    /// Whether it is one loop, whose iterations do not meet.
+    /// Whether it is one loop, whose iterations do not meet, and in no repeat.
     pub(crate) fn may_be_parallel(&self) -> bool {
         match around_loop(&self.body) {
-            Some((before, Stmt::For { var, body }, [])) => self.is_independent(before, *var, body),
+            Some((before, Stmt::For { var, body }, [])) if self.repeats == 0 => {
+                self.is_independent(before, *var, body)
+            }
             _ => false,
         }
     }

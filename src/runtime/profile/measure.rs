@@ -127,10 +127,9 @@ impl<C: Fn()> Watch<C> {
     }
 
     unsafe fn run(&self, task: &TaskCode) {
-        let Memory { state, inputs, outputs, arena } = self.memory;
         (self.clean)();
         // SAFETY: the caller's promise.
-        unsafe { (task.run)(state, inputs, outputs, arena) };
+        unsafe { task.run(self.memory) };
     }
 
     /// Does all turns of a repeat, and adds what each kernel takes to its time.
