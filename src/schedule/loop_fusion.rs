@@ -91,10 +91,16 @@ fn is_apart(stmt: &Stmt) -> bool {
 
 /// Both kernels as one, if their loops can be one loop.
 fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
-    let (_, first_loop, _) = split(&first.body)?;
-    let (_, second_loop, _) = split(&second.body)?;
-    let (a, b) = (first_loop.loop_var()?, second_loop.loop_var()?);
-    if first.extent(a) != second.extent(b) {
+    let (before, first_loop, after) = split(&first.body)?;
+    let (second_before, second_loop, _) = split(&second.body)?;
+    let is_alike = first.extent(first_loop.loop_var()?) == second.extent(second_loop.loop_var()?);
+    if !is_alike || !is_worthwhile(first_loop, second_loop) {
+        return None;
+    }
+    if clashes(after, second_before) || clashes(after, std::slice::from_ref(second_loop)) {
+        return None;
+    }
+    if clashes(std::slice::from_ref(first_loop), second_before) {
         return None;
     }
     // One numbering for both, but for the turns of the repeats around them.
@@ -102,6 +108,7 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
     let moved_var = |var: LoopVar| if var.index() < first.repeats { var } else { LoopVar(var.0 + own) };
     let mut moved = second.body.clone();
     moved.iter_mut().for_each(|stmt| renumber(stmt, &|var| Var(var.0 + vars), &moved_var));
+    let (second_before, second_loop, second_after) = split(&moved)?;
     let mut kernel = Kernel {
         name: format!("{}, {}", first.name, second.name),
         repeats: first.repeats,
@@ -111,17 +118,8 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
         body: vec![],
         is_parallel: false,
     };
-    let (before, first_loop, after) = split(&first.body)?;
-    let (second_before, second_loop, second_after) = split(&moved)?;
-    if clashes(after, second_before) || clashes(after, std::slice::from_ref(second_loop)) {
-        return None;
-    }
-    if clashes(std::slice::from_ref(first_loop), second_before) {
-        return None;
-    }
     let around = (0..kernel.repeats as u16).map(LoopVar).collect();
-    let fuser = Fuser { extents: &kernel.extents, around };
-    let fused = fuser.fused(first_loop, second_loop)?;
+    let fused = Fuser { extents: &kernel.extents, around }.fused(first_loop, second_loop)?;
     kernel.body = [before, second_before, &[fused], after, second_after].concat();
     Some(kernel)
 }
@@ -129,6 +127,24 @@ fn joined(first: &Kernel, second: &Kernel) -> Option<Kernel> {
 /// Whether some of the second statements use memory that the first write, or write what they use.
 fn clashes(first: &[Stmt], second: &[Stmt]) -> bool {
     conflict(&reads_and_writes(first), &reads_and_writes(second))
+}
+
+/// Whether fusing two loops saves memory traffic, as both walk along one buffer at least, and leaves a loop of a moderate size.
+fn is_worthwhile(first: &Stmt, second: &Stmt) -> bool {
+    first.statements() + second.statements() <= FUSED_STATEMENTS
+        && !walked(first).is_disjoint(&walked(second))
+}
+
+/// The buffers that a loop walks along.
+fn walked(stmt: &Stmt) -> BTreeSet<BufferId> {
+    let mut found = BTreeSet::new();
+    let Some(var) = stmt.loop_var() else { return found };
+    stmt.each(&mut |stmt| {
+        let accesses = stmt.read().into_iter().chain(stmt.write()).map(|(access, _)| access);
+        let along = accesses.filter(|access| access.index.coefficient(var) != 0);
+        found.extend(along.map(|access| access.buffer));
+    });
+    found
 }
 
 /// Fuses loops of one kernel.
@@ -142,13 +158,12 @@ impl Fuser<'_> {
     /// The two loops, of one extent, as one.
     fn fused(&self, first: &Stmt, second: &Stmt) -> Option<Stmt> {
         let (var, other) = (first.loop_var()?, second.loop_var()?);
-        let mut second = second.clone();
-        renumber(&mut second, &|value| value, &|v| if v == other { var } else { v });
-        let is_large = first.statements() + second.statements() > FUSED_STATEMENTS;
-        if is_large || !self.shares(first, &second, var) || !self.keeps_vectors(first, &second, var) {
+        if !is_worthwhile(first, second) {
             return None;
         }
-        if !self.keeps_order(first, &second, var) {
+        let mut second = second.clone();
+        renumber(&mut second, &|value| value, &|v| if v == other { var } else { v });
+        if !self.keeps_vectors(first, &second, var) || !self.keeps_order(first, &second, var) {
             return None;
         }
         let inside = Fuser { extents: self.extents, around: [&self.around[..], &[var]].concat() };
@@ -223,20 +238,6 @@ impl Fuser<'_> {
             && !clashes(&rest, &needed)
             && !clashes(&rest, moves_up);
         is_free.then_some((needed, rest))
-    }
-
-    /// Whether both loops walk along one buffer at least: only then does fusing them save anything.
-    fn shares(&self, first: &Stmt, second: &Stmt, var: LoopVar) -> bool {
-        let walked = |stmt: &Stmt| {
-            let mut found = BTreeSet::new();
-            stmt.each(&mut |stmt| {
-                let accesses = stmt.read().into_iter().chain(stmt.write()).map(|(access, _)| access);
-                let along = accesses.filter(|access| access.index.coefficient(var) != 0);
-                found.extend(along.map(|access| access.buffer));
-            });
-            found
-        };
-        !walked(first).is_disjoint(&walked(second))
     }
 
     /// Whether loops that run on vectors still do.

@@ -1,5 +1,6 @@
 //! Kernels that go over the same rows together: no strip of one waits for a later strip of another.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::cost::{CALL_BYTES, LANES, MANY_BYTES, RUN_BYTES, STRIP_BYTES};
@@ -15,7 +16,7 @@ const PIECE: LoopVar = LoopVar(0);
 const STRIP_OF_PIECE: LoopVar = LoopVar(1);
 
 /// Kernels in strips, with all that runs before and after them.
-pub(super) struct Group {
+pub(super) struct Group<'t> {
     strips: Strips,
     members: Vec<Member>,
     /// The members in a single repeat over strips.
@@ -23,16 +24,16 @@ pub(super) struct Group {
     used: Buffers,
     /// For each buffer, what every access of the members leaves to one strip, if that is the same.
     sections: Sections,
-    before: Vec<Task>,
-    later: Vec<Task>,
+    before: Vec<Cow<'t, Task>>,
+    later: Vec<Cow<'t, Task>>,
     used_later: Buffers,
     /// Those of the program, and new ones.
     buffers: Vec<Buffer>,
 }
 
-impl Group {
-    /// Every kernel that can go along with those before it.
-    pub fn of(tasks: &[Task], strips: Strips, buffers: &[Buffer]) -> Group {
+impl<'t> Group<'t> {
+    /// Every kernel that can go along with those before it, of tasks with what they use.
+    pub fn of(tasks: &'t [Task], used: &[Buffers], strips: Strips, buffers: &[Buffer]) -> Group<'t> {
         let mut group = Group {
             strips,
             members: vec![],
@@ -44,28 +45,27 @@ impl Group {
             used_later: Buffers::default(),
             buffers: buffers.to_vec(),
         };
-        tasks.iter().for_each(|task| group.place(task));
+        tasks.iter().zip(used).for_each(|(task, used)| group.place(task, used));
         group
     }
 
-    fn place(&mut self, task: &Task) {
-        let used = task.reads_and_writes();
-        if !conflict(&self.used_later, &used) {
+    fn place(&mut self, task: &'t Task, used: &Buffers) {
+        if !conflict(&self.used_later, used) {
             if let Task::Run(kernel) = task
                 && self.joins(kernel)
             {
                 return;
             }
-            if !conflict(&self.used, &used) {
-                self.before.push(task.clone());
+            if !conflict(&self.used, used) {
+                self.before.push(Cow::Borrowed(task));
                 return;
             }
         }
-        self.put_later(task.clone());
+        self.put_later(Cow::Borrowed(task), used);
     }
 
-    fn put_later(&mut self, task: Task) {
-        add(&mut self.used_later, task.reads_and_writes());
+    fn put_later(&mut self, task: Cow<'t, Task>, used: &Buffers) {
+        add(&mut self.used_later, used);
         self.later.push(task);
     }
 
@@ -80,9 +80,9 @@ impl Group {
                 return false;
             };
             self.sections.extend(sections);
-            add(&mut self.used, kernel.reads_and_writes());
+            add(&mut self.used, &kernel.reads_and_writes());
             if let Some(sums) = &member.sums {
-                self.put_later(Task::Run(sums.end.clone()));
+                self.put_later(Cow::Owned(Task::Run(sums.end.clone())), &sums.end.reads_and_writes());
             }
             self.members.push(member);
             self.kernels.push(kernel);
@@ -156,14 +156,14 @@ impl Group {
         let starts = || self.members.iter().filter_map(|member| Some(&member.sums.as_ref()?.start));
         let of_piece = |start: &Kernel| Task::Run(moved(in_turns(start, pieces), &in_pieces));
         let strips = repeat(in_piece, false, kernels.into_iter().map(Task::Run).collect());
-        let mut tasks = std::mem::take(&mut self.before);
+        let mut tasks = owned(std::mem::take(&mut self.before));
         tasks.push(repeat(pieces, true, starts().map(of_piece).chain([strips]).collect()));
         if rest > 0 {
             let members = self.members.iter().map(|member| member.rest(self.strips));
             let of_rest = starts().cloned().chain(members);
             tasks.extend(of_rest.map(|kernel| Task::Run(moved(kernel, &in_rest))));
         }
-        (tasks, self.later, self.buffers)
+        (tasks, owned(self.later), self.buffers)
     }
 
     /// Where buffers lie for the strips of pieces, and for the rows after the last strip: each piece has its own slot of the
@@ -196,8 +196,8 @@ impl Group {
     /// Scratch buffers that only the members use, a strip after the other, with the elements of one.
     fn scratch(&self) -> Vec<(BufferId, i64)> {
         let mut others = Buffers::default();
-        let outside = self.before.iter().chain(&self.later).map(Task::reads_and_writes);
-        outside.for_each(|used| add(&mut others, used));
+        let outside = self.before.iter().chain(&self.later).map(|task| task.reads_and_writes());
+        outside.for_each(|used| add(&mut others, &used));
         let is_own = |id: &&BufferId| {
             matches!(self.buffers[id.index()].place, Place::Arena { .. })
                 && self.used.1.contains(id)
@@ -261,7 +261,11 @@ fn moved(mut kernel: Kernel, moves: &Moves) -> Kernel {
     kernel
 }
 
-fn add(buffers: &mut Buffers, (reads, writes): Buffers) {
+fn owned(tasks: Vec<Cow<'_, Task>>) -> Vec<Task> {
+    tasks.into_iter().map(Cow::into_owned).collect()
+}
+
+fn add(buffers: &mut Buffers, (reads, writes): &Buffers) {
     buffers.0.extend(reads);
     buffers.1.extend(writes);
 }

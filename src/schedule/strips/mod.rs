@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::cost::{FEWEST_ROWS, LANES, MANY_BYTES, ROW_COUNTS, STRIP_BYTES, STRIP_GROUPS, STRIP_PIECES};
-use crate::loops::{Affine, Buffer, BufferId, Kernel, LoopVar, Program, Stmt, Task};
+use crate::loops::{Affine, Buffer, BufferId, Buffers, Kernel, LoopVar, Program, Stmt, Task};
 use group::Group;
 use member::Way;
 
@@ -30,13 +30,14 @@ pub(super) fn in_strips(program: &mut Program) {
 }
 
 /// The group of kernels that saves the most bytes, of those that are worth it.
-fn best(tasks: &[Task], buffers: &[Buffer]) -> Option<Group> {
+fn best<'t>(tasks: &'t [Task], buffers: &[Buffer]) -> Option<Group<'t>> {
     if total(buffers) < MANY_BYTES {
         return None;
     }
+    let used: Vec<Buffers> = tasks.iter().map(Task::reads_and_writes).collect();
     let groups = row_counts(tasks, buffers).into_iter().filter_map(|rows| {
         let strips = Strips::of(rows, row_bytes(tasks, buffers, rows))?;
-        Some(Group::of(tasks, strips, buffers)).filter(Group::pays)
+        Some(Group::of(tasks, &used, strips, buffers)).filter(Group::pays)
     });
     groups.max_by_key(Group::saved)
 }
