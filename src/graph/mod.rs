@@ -10,13 +10,15 @@ mod validate;
 
 use std::cell::{Ref, RefCell};
 use std::fmt::{Debug, Display};
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
+use smallvec::SmallVec;
 
 pub(crate) use display::Named;
 pub use origin::{Origin, Phase};
@@ -47,6 +49,9 @@ impl From<NodeIndex> for NodeId {
         NodeId(index.index() as u32)
     }
 }
+
+/// As many operands as all but a few operators have.
+pub(crate) const FEW: usize = 4;
 
 /// What the graph must know of an operator.
 pub trait Operator: Clone + Eq + Hash + Debug + Display {
@@ -106,14 +111,64 @@ pub struct Graph<O> {
 
 struct Inner<O> {
     dag: DiGraph<Node<O>, Operand>,
-    /// Hash-consing: structurally equal nodes are one node.
-    nodes: FxHashMap<(O, Vec<NodeId>), NodeId>,
+    /// Hash-consing: structurally equal nodes are one node. By the hash of operator and operands.
+    nodes: HashTable<NodeId>,
     leaves: FxHashMap<String, NodeId>,
     results: Vec<(Target, NodeId)>,
     scope: Vec<String>,
     /// Replaces the user's place while a pass inserts nodes.
     origin: Option<Origin>,
     error: Option<Error>,
+}
+
+/// A node to be, if there is none like it.
+struct Candidate<'c, O> {
+    op: O,
+    operands: &'c [NodeId],
+    hash: u64,
+}
+
+impl<'c, O: Operator> Candidate<'c, O> {
+    fn new(op: O, operands: &'c [NodeId]) -> Candidate<'c, O> {
+        let hash = hash_of(&op, operands.iter().copied());
+        Candidate { op, operands, hash }
+    }
+}
+
+fn hash_of(op: &impl Hash, operands: impl Iterator<Item = NodeId>) -> u64 {
+    let mut hasher = FxHasher::default();
+    op.hash(&mut hasher);
+    operands.for_each(|operand| operand.hash(&mut hasher));
+    hasher.finish()
+}
+
+/// The node's operands, in order.
+fn operands_of<O>(dag: &DiGraph<Node<O>, Operand>, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+    dag.neighbors_directed(id.petgraph(), Direction::Incoming).map(NodeId::from)
+}
+
+impl<O: Operator> Inner<O> {
+    fn find(&self, node: &Candidate<'_, O>) -> Option<NodeId> {
+        let is_it = |&id: &NodeId| {
+            self.dag[id.petgraph()].op == node.op
+                && operands_of(&self.dag, id).eq(node.operands.iter().copied())
+        };
+        self.nodes.find(node.hash, is_it).copied()
+    }
+
+    fn add(&mut self, node: Candidate<'_, O>, ty: TensorType, origin: Origin) -> NodeId {
+        let Candidate { op, operands, hash } = node;
+        let name = op.leaf_name().map(String::from);
+        let id: NodeId = self.dag.add_node(Node { op, ty, origin }).into();
+        // Last operand first: petgraph lists a node's edges newest first.
+        for (index, operand) in operands.iter().enumerate().rev() {
+            self.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u16));
+        }
+        self.leaves.extend(name.map(|name| (name, id)));
+        let dag = &self.dag;
+        self.nodes.insert_unique(hash, id, |&id| hash_of(&dag[id.petgraph()].op, operands_of(dag, id)));
+        id
+    }
 }
 
 impl<O: Operator> Default for Graph<O> {
@@ -125,10 +180,15 @@ impl<O: Operator> Default for Graph<O> {
 impl<O: Operator> Graph<O> {
     /// An empty graph.
     pub fn new() -> Graph<O> {
+        Graph::with_capacity(0)
+    }
+
+    /// An empty graph with room for so many nodes.
+    pub(crate) fn with_capacity(nodes: usize) -> Graph<O> {
         Graph {
             inner: RefCell::new(Inner {
-                dag: DiGraph::new(),
-                nodes: FxHashMap::default(),
+                dag: DiGraph::with_capacity(nodes, 2 * nodes),
+                nodes: HashTable::with_capacity(nodes),
                 leaves: FxHashMap::default(),
                 results: Vec::new(),
                 scope: Vec::new(),
@@ -143,46 +203,36 @@ impl<O: Operator> Graph<O> {
         if operands.iter().any(|&id| self.is_poison(id)) {
             return self.poison(at);
         }
-        let key = (op, operands.to_vec());
-        if let Some(&id) = self.inner.borrow().nodes.get(&key) {
-            return id;
+        let node = Candidate::new(op, operands);
+        if let Some(known) = self.inner.borrow().find(&node) {
+            return known;
         }
         let types: Vec<TensorType> = operands.iter().map(|&id| self.ty(id)).collect();
-        match key.0.infer(&types).and_then(check_size) {
-            Ok(ty) => self.insert_typed(key, ty, at),
+        match node.op.infer(&types).and_then(check_size) {
+            Ok(ty) => self.add(node, ty, at),
             Err(error) => {
                 let at = self.place(at);
-                self.fail(Error::Type { op: key.0.name().into(), error, at }).1
+                self.fail(Error::Type { op: node.op.name().into(), error, at }).1
             }
         }
     }
 
     /// The node that stands for mistyped expressions.
     fn poison(&self, at: &'static Location<'static>) -> NodeId {
-        let key = (O::poison(), vec![]);
-        let known = self.inner.borrow().nodes.get(&key).copied();
-        known.unwrap_or_else(|| self.insert_typed(key, poison_type(), at))
+        let node = Candidate::new(O::poison(), &[]);
+        let known = self.inner.borrow().find(&node);
+        known.unwrap_or_else(|| self.add(node, poison_type(), at))
     }
 
     /// Adds a node that is new.
-    fn insert_typed(&self, key: (O, Vec<NodeId>), ty: TensorType, at: &'static Location<'static>) -> NodeId {
+    fn add(&self, node: Candidate<'_, O>, ty: TensorType, at: &'static Location<'static>) -> NodeId {
         let origin = self.inner.borrow().origin.clone().unwrap_or_else(|| Origin::User(self.place(at)));
-        let inner = &mut *self.inner.borrow_mut();
-        let id: NodeId = inner.dag.add_node(Node { op: key.0.clone(), ty, origin }).into();
-        // Last operand first: petgraph lists a node's edges newest first.
-        for (index, operand) in key.1.iter().enumerate().rev() {
-            inner.dag.add_edge(operand.petgraph(), id.petgraph(), Operand(index as u16));
-        }
-        if let Some(name) = key.0.leaf_name() {
-            inner.leaves.insert(name.into(), id);
-        }
-        inner.nodes.insert(key, id);
-        id
+        self.inner.borrow_mut().add(node, ty, origin)
     }
 
     /// The node of this operator over these operands, if there is one.
     pub(crate) fn find(&self, op: O, operands: &[NodeId]) -> Option<NodeId> {
-        self.inner.borrow().nodes.get(&(op, operands.to_vec())).copied()
+        self.inner.borrow().find(&Candidate::new(op, operands))
     }
 
     /// Adds an input or a piece of state, whose name must be new.
@@ -270,7 +320,7 @@ impl<O: Operator> Graph<O> {
     pub fn nodes(&self) -> impl Iterator<Item = View<O>> + '_ {
         self.ids().map(|id| {
             let Node { op, ty, origin } = self.node(id).clone();
-            View { id, op, ty, origin, operands: self.operands(id) }
+            View { id, op, ty, origin, operands: self.operands(id).into_vec() }
         })
     }
 
@@ -290,9 +340,8 @@ impl<O: Operator> Graph<O> {
     }
 
     /// The node's operands, in order.
-    pub(crate) fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        let inner = self.inner.borrow();
-        inner.dag.neighbors_directed(id.petgraph(), Direction::Incoming).map(NodeId::from).collect()
+    pub(crate) fn operands(&self, id: NodeId) -> SmallVec<[NodeId; FEW]> {
+        operands_of(&self.inner.borrow().dag, id).collect()
     }
 
     /// The input or piece of state of this name.

@@ -54,9 +54,9 @@ impl Affine {
 
     /// The expression with each variable replaced by another expression.
     pub fn replaced(&self, by: impl Fn(LoopVar) -> Affine) -> Affine {
-        let moved =
-            |sum: Affine, &(var, coefficient): &(LoopVar, i64)| sum.plus(&by(var).scaled(coefficient));
-        self.terms.iter().fold(Affine::constant(self.constant), moved)
+        let mut sum = Affine::constant(self.constant);
+        self.terms.iter().for_each(|&(var, coefficient)| sum.add(&by(var), coefficient));
+        sum
     }
 
     /// Whether elements that are neighbours along `vector` lie so far apart or further, and those along `turns` side by side.
@@ -75,26 +75,33 @@ impl Affine {
     }
 
     pub fn plus(&self, other: &Affine) -> Affine {
-        let mut terms = self.terms.clone();
+        let mut sum = self.clone();
+        sum.add(other, 1);
+        sum
+    }
+
+    /// Adds so many times the other expression.
+    fn add(&mut self, other: &Affine, times: i64) {
+        self.constant += other.constant * times;
         for &(var, coefficient) in &other.terms {
-            match terms.binary_search_by_key(&var, |term| term.0) {
-                Ok(at) => terms[at].1 += coefficient,
-                Err(at) => terms.insert(at, (var, coefficient)),
+            match self.terms.binary_search_by_key(&var, |term| term.0) {
+                Ok(at) => self.terms[at].1 += coefficient * times,
+                Err(at) => self.terms.insert(at, (var, coefficient * times)),
             }
         }
-        terms.retain(|term| term.1 != 0);
-        Affine { constant: self.constant + other.constant, terms }
+        self.terms.retain(|term| term.1 != 0);
     }
 
     /// The row-major offset of `index` in a tensor with these extents.
     pub fn linear(index: &[Affine], extents: &[usize]) -> Affine {
         let mut sum = Affine::default();
-        for (index, &extent) in index.iter().zip(extents) {
+        let mut step = 1;
+        for (index, &extent) in index.iter().zip(extents).rev() {
             // The only index into an extent of 1 is 0: leave the variable out.
-            sum = sum.scaled(extent as i64);
             if extent != 1 {
-                sum = sum.plus(index);
+                sum.add(index, step);
             }
+            step *= extent as i64;
         }
         sum
     }

@@ -25,11 +25,16 @@ pub(crate) use walk::{Buffers, conflict, nested, perfect_nest, reads_and_writes,
 
 use std::collections::BTreeSet;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::types::{DType, Scalar};
 
 /// A scalar value inside a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Var(pub u32);
+
+/// Scalar values, of which there are seldom many.
+pub(crate) type Vars = SmallVec<[Var; 4]>;
 
 /// A buffer of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,13 +160,13 @@ pub enum Instr {
 
 impl Instr {
     /// The scalar values read.
-    pub fn operands(&self) -> Vec<Var> {
+    pub(crate) fn operands(&self) -> Vars {
         match *self {
-            Instr::Constant(_) | Instr::Load(_) | Instr::Index(_) => vec![],
-            Instr::LoadWithin(..) | Instr::Within(_) => vec![],
-            Instr::Unary(_, a) | Instr::Cast(a) | Instr::LoadRow { row: a, .. } => vec![a],
-            Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => vec![a, b],
-            Instr::Select(a, b, c) => vec![a, b, c],
+            Instr::Constant(_) | Instr::Load(_) | Instr::Index(_) => smallvec![],
+            Instr::LoadWithin(..) | Instr::Within(_) => smallvec![],
+            Instr::Unary(_, a) | Instr::Cast(a) | Instr::LoadRow { row: a, .. } => smallvec![a],
+            Instr::Binary(_, a, b) | Instr::Compare(_, a, b) => smallvec![a, b],
+            Instr::Select(a, b, c) => smallvec![a, b, c],
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Access, Affine, BufferId, Contraction, Instr, LoopVar, Stmt, Var};
+use smallvec::smallvec;
+
+use super::{Access, Affine, BufferId, Contraction, Instr, LoopVar, Stmt, Var, Vars};
 
 impl Stmt {
     /// The statements inside, if this is a loop.
@@ -130,25 +132,25 @@ impl Stmt {
     }
 
     /// The scalar values that this statement itself uses.
-    pub fn uses(&self) -> Vec<Var> {
+    pub(crate) fn uses(&self) -> Vars {
         match self {
             Stmt::Let { instr, .. } => instr.operands(),
-            Stmt::Store { value, .. } => vec![*value],
-            Stmt::StoreRow { row, value, .. } => vec![*row, *value],
-            Stmt::Recur { next, .. } => vec![*next],
+            Stmt::Store { value, .. } => smallvec![*value],
+            Stmt::StoreRow { row, value, .. } => smallvec![*row, *value],
+            Stmt::Recur { next, .. } => smallvec![*next],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.value).collect(),
             Stmt::Contract(contraction) => contraction.scale.into_iter().collect(),
-            Stmt::For { .. } | Stmt::Sort { .. } => vec![],
+            Stmt::For { .. } | Stmt::Sort { .. } => smallvec![],
         }
     }
 
     /// The scalar values that this statement itself makes.
-    pub fn makes(&self) -> Vec<Var> {
+    pub(crate) fn makes(&self) -> Vars {
         match self {
-            Stmt::Let { dst, .. } => vec![*dst],
+            Stmt::Let { dst, .. } => smallvec![*dst],
             Stmt::Reduce { parts, .. } => parts.iter().map(|part| part.dst).collect(),
-            Stmt::Store { .. } | Stmt::StoreRow { .. } | Stmt::Contract(_) => vec![],
-            Stmt::For { .. } | Stmt::Recur { .. } | Stmt::Sort { .. } => vec![],
+            Stmt::Store { .. } | Stmt::StoreRow { .. } | Stmt::Contract(_) => smallvec![],
+            Stmt::For { .. } | Stmt::Recur { .. } | Stmt::Sort { .. } => smallvec![],
         }
     }
 }

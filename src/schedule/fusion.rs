@@ -249,7 +249,8 @@ impl<'g> Planner<'g> {
         let space = self.graph.ty(id).shape;
         if let Op::Scan(scan) = self.graph.op(id) {
             let next = self.fusion.kernels.len();
-            let kernel = *self.loops.entry((scan.whole(), self.graph.operands(id))).or_insert(next);
+            let kernel =
+                *self.loops.entry((scan.whole(), self.graph.operands(id).into_vec())).or_insert(next);
             if kernel == next {
                 self.fusion.kernels.push(Group { space, stored: vec![] });
             }

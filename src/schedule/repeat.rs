@@ -31,7 +31,7 @@ impl<'s> Loop<'s> {
         let results: Vec<(Scan, NodeId)> = results.collect();
         let (scan, first) = results.first().cloned()?;
         let taken = results.into_iter().map(|(scan, id)| (scan.taken, id)).collect();
-        Some(Loop { graph, scan, operands: graph.operands(first), taken })
+        Some(Loop { graph, scan, operands: graph.operands(first).into_vec(), taken })
     }
 
     /// The name in those of buffers: its first node.

@@ -54,14 +54,14 @@ fn copy(
     needed: &[bool],
     mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
 ) -> Graph {
-    let graph = Graph::new();
+    let graph = Graph::with_capacity(source.len());
     let mut copies: Vec<Option<NodeId>> = vec![None; source.len()];
     for id in source.ids().filter(|id| needed[id.index()]) {
-        let node = source.node(id).clone();
+        let op = source.op(id);
         let operands: Vec<NodeId> =
             source.operands(id).into_iter().filter_map(|operand| copies[operand.index()]).collect();
-        let origin = node.origin.renumbered(&|of: NodeId| copies[of.index()]);
-        let copy = graph.with_origin(origin.clone(), || insert(&graph, node.op, &operands, &origin));
+        let origin = source.node(id).origin.renumbered(&|of: NodeId| copies[of.index()]);
+        let copy = graph.with_origin(origin.clone(), || insert(&graph, op, &operands, &origin));
         copies[id.index()] = Some(copy);
     }
     let renumbered = results.iter().filter_map(|(target, id)| Some((target.clone(), copies[id.index()]?)));

@@ -228,7 +228,7 @@ impl<'g> Walk<'g> {
 /// Whether `negated` is `!gate`.
 fn is_negation(negated: Tensor<'_>, gate: Tensor<'_>) -> bool {
     let not = Op::Elementwise(Elementwise::Unary(Unary::Not));
-    gate.graph.op(negated.id) == not && gate.graph.operands(negated.id) == [gate.id]
+    gate.graph.op(negated.id) == not && gate.graph.operands(negated.id)[..] == [gate.id]
 }
 
 fn check_differentiable(y: Tensor<'_>, wrt: &[Tensor<'_>]) -> Result<()> {

@@ -28,7 +28,7 @@ impl Loops {
         let mut known: FxHashMap<(Scan, Vec<NodeId>), usize> = FxHashMap::default();
         for &id in &loops.needed {
             if let Op::Scan(scan) = graph.op(id) {
-                let key = (scan.whole(), graph.operands(id));
+                let key = (scan.whole(), graph.operands(id).into_vec());
                 let number = *known.entry(key).or_insert_with_key(|key| {
                     loops.all.push(key.clone());
                     loops.all.len() - 1

@@ -36,7 +36,7 @@ impl Shared {
             _ if index >= to.carries + to.sliced => {
                 same_operand(operand, from.carries + from.sliced..from.inputs)
             }
-            Op::Scan(scan) if scan.whole() == *lender && graph.operands(operand) == *given => {
+            Op::Scan(scan) if scan.whole() == *lender && graph.operands(operand)[..] == given[..] => {
                 match scan.taken {
                     Taken::History(carry) => Some(from.nodes[carry].id),
                     Taken::Stack(row) => Some(from.results[from.carries + row]),

@@ -13,9 +13,11 @@ mod window;
 
 use std::panic::Location;
 
+use smallvec::SmallVec;
+
 use super::bodies::{in_bodies, named_leaves};
 use super::rebuild;
-use crate::graph::{NodeId, Origin};
+use crate::graph::{FEW, NodeId, Origin};
 use crate::loops::{Binary, Unary};
 use crate::ops::{Dot, Elementwise, Graph, Layout, Op, Reduce, Section, Slide, Tensor, Window};
 use crate::types::{Scalar, Shape};
@@ -105,10 +107,10 @@ struct Pass<'t> {
 impl Pass<'_> {
     fn insert(&mut self, graph: &Graph, op: Op, operands: &[NodeId], origin: &Origin) -> NodeId {
         let id = graph.insert(op, operands, Location::caller());
-        self.simplest(graph, id, origin, 0)
+        self.simplest(graph, id, &origin.clone().rewritten("no rule"), 0)
     }
 
-    /// The node's simplest form. What a rule made on the way to it is simplified before it.
+    /// The node's simplest form. What a rule made on the way to it, of this origin, is simplified before it.
     fn simplest(&mut self, graph: &Graph, id: NodeId, origin: &Origin, depth: usize) -> NodeId {
         if let Some(known) = self.simplest.get(id.index()).copied().flatten() {
             return known;
@@ -118,7 +120,7 @@ impl Pass<'_> {
             return id;
         }
         let operands = graph.operands(id);
-        let simple: Vec<NodeId> =
+        let simple: SmallVec<[NodeId; FEW]> =
             operands.iter().map(|&operand| self.simplest(graph, operand, origin, depth + 1)).collect();
         let result = if simple != operands {
             let made = graph.node(id).origin.clone();
@@ -139,7 +141,7 @@ impl Pass<'_> {
     fn rewrite(&mut self, graph: &Graph, id: NodeId, origin: &Origin) -> Option<NodeId> {
         self.attempts += 1;
         let matched = Match::new(graph.tensor(id));
-        graph.with_origin(origin.clone().rewritten("no rule"), || {
+        graph.with_origin(origin.clone(), || {
             self.tables.iter().copied().flatten().find_map(|rule| {
                 graph.name_rule(rule.name);
                 let simpler = (rule.rewrite)(&matched)?;
@@ -153,7 +155,7 @@ impl Pass<'_> {
 struct Match<'g> {
     node: Tensor<'g>,
     op: Op,
-    operands: Vec<Tensor<'g>>,
+    operands: SmallVec<[Tensor<'g>; FEW]>,
 }
 
 impl<'g> Match<'g> {
