@@ -103,6 +103,8 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
         library,
         tables: Vec::new(),
         constants: Constants::default(),
+        context: None,
+        scratch: FunctionBuilderContext::new(),
         listing,
         clif: String::new(),
         asm: String::new(),
@@ -142,6 +144,9 @@ struct Compiler<'p> {
     module: JITModule,
     tape: Option<&'p Tape>,
     features: Features,
+    /// What Cranelift allocated for the function before.
+    context: Option<Context>,
+    scratch: FunctionBuilderContext,
     listing: Listing,
     clif: String,
     asm: String,
@@ -294,7 +299,8 @@ impl Compiler<'_> {
         counts: usize,
         build: impl FnOnce(&mut Self, &mut Context) -> Result<(), ModuleError>,
     ) -> Result<FuncId, ModuleError> {
-        let mut context = self.module.make_context();
+        let mut context = self.context.take().unwrap_or_else(Context::new);
+        self.module.clear_context(&mut context);
         context.func.signature = entry::signature(self.module.target_config().default_call_conv, counts);
         context.set_disasm(self.listing == Listing::Full);
         let id = self.module.declare_anonymous_function(&context.func.signature)?;
@@ -309,6 +315,7 @@ impl Compiler<'_> {
             self.bytes += code.code_info().total_size as usize;
             self.asm += &code.vcode.as_ref().map_or(String::new(), |text| format!("; {name}\n{text}\n"));
         }
+        self.context = Some(context);
         Ok(id)
     }
 
@@ -336,7 +343,7 @@ impl Compiler<'_> {
         context: &mut Context,
         body: impl FnOnce(&mut Emit<'_, '_>, &[Value], &Program),
     ) -> Result<(), ModuleError> {
-        let mut scratch = FunctionBuilderContext::new();
+        let mut scratch = std::mem::take(&mut self.scratch);
         let mut builder = FunctionBuilder::new(&mut context.func, &mut scratch);
         let block = builder.create_block();
         builder.append_block_params_for_function_params(block);
@@ -359,6 +366,7 @@ impl Compiler<'_> {
         let failed = emit.error.take();
         builder.seal_all_blocks();
         builder.finalize(self.module.target_config());
+        self.scratch = scratch;
         failed.map_or(Ok(()), Err)
     }
 }
