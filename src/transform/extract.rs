@@ -54,7 +54,7 @@ fn copy(
     needed: &[bool],
     mut insert: impl FnMut(&Graph, Op, &[NodeId], &Origin) -> NodeId,
 ) -> Graph {
-    let graph = Graph::with_capacity(source.len());
+    let graph = Graph::with_capacity(needed.iter().filter(|&&needed| needed).count());
     let mut copies: Vec<Option<NodeId>> = vec![None; source.len()];
     for id in source.ids().filter(|id| needed[id.index()]) {
         let op = source.op(id);
