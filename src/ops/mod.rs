@@ -82,7 +82,7 @@ pub enum Op {
 }
 
 /// What an operator family states about its operators.
-pub trait Rules {
+pub(crate) trait Rules {
     /// The operator's name, without attributes.
     fn name(&self) -> &'static str;
 
@@ -134,7 +134,7 @@ pub trait Rules {
 
 /// How often, and at which indices, an operator reads the elements of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub(crate) enum Reads {
     /// Each at most once: computing them in place costs nothing extra.
     Once,
     /// Each several times.
@@ -144,13 +144,13 @@ pub enum Reads {
 }
 
 /// The types around an operator: what its lowering needs to know.
-pub struct Types {
+pub(crate) struct Types {
     pub operands: Vec<TensorType>,
     pub result: TensorType,
 }
 
 /// The tensors around an operator: what its derivative rules are written with.
-pub struct Site<'g> {
+pub(crate) struct Site<'g> {
     pub operands: Vec<Tensor<'g>>,
     pub result: Tensor<'g>,
 }
@@ -166,7 +166,7 @@ impl<'g> Site<'g> {
 
 /// An operand of a batched operator.
 #[derive(Clone, Copy)]
-pub struct Mapped<'g> {
+pub(crate) struct Mapped<'g> {
     pub tensor: Tensor<'g>,
     /// The extent of the new leading axis, if the operand has it.
     pub samples: Option<usize>,
@@ -198,7 +198,7 @@ fn with_leading(samples: usize, shape: Shape) -> Shape {
 }
 
 /// Takes scalar code from an operator's lowering.
-pub trait Emitter {
+pub(crate) trait Emitter {
     /// The element of the operand at `index`, read or computed on the spot.
     fn operand(&mut self, operand: usize, index: &[Affine]) -> Var;
 
@@ -227,13 +227,13 @@ pub trait Emitter {
 }
 
 /// The lowering of an operator that writes its whole result, in a kernel of its own.
-pub trait Whole {
+pub(crate) trait Whole {
     /// Emits the kernel.
     fn write(&self, types: &Types, writer: &mut dyn Writer);
 }
 
 /// Takes the statements of a kernel that writes one operator's result, in the order in which they run.
-pub trait Writer: Emitter {
+pub(crate) trait Writer: Emitter {
     /// Statements for all index tuples below `extents`, in row-major order.
     fn each(&mut self, extents: &[usize], body: &mut dyn FnMut(&mut dyn Writer, &[Affine]));
 
@@ -259,7 +259,7 @@ pub trait Writer: Emitter {
 
 impl Op {
     /// The rules of the family the operator belongs to.
-    pub fn rules(&self) -> &dyn Rules {
+    pub(crate) fn rules(&self) -> &dyn Rules {
         match self {
             Op::Leaf(op) => op,
             Op::Elementwise(op) => op,
