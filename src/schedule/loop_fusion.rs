@@ -155,12 +155,9 @@ struct Fuser<'k> {
 }
 
 impl Fuser<'_> {
-    /// The two loops, of one extent, as one.
+    /// The two loops, of one extent and worth fusing, as one.
     fn fused(&self, first: &Stmt, second: &Stmt) -> Option<Stmt> {
         let (var, other) = (first.loop_var()?, second.loop_var()?);
-        if !is_worthwhile(first, second) {
-            return None;
-        }
         let mut second = second.clone();
         renumber(&mut second, &|value| value, &|v| if v == other { var } else { v });
         if !self.keeps_vectors(first, &second, var) || !self.keeps_order(first, &second, var) {
@@ -205,6 +202,7 @@ impl Fuser<'_> {
             let extents = [earlier, stmt].map(|stmt| stmt.loop_var().map(|var| self.extents[var.index()]));
             if extents[0] == extents[1]
                 && extents[0].is_some()
+                && is_worthwhile(earlier, stmt)
                 && let Some((needed, rest)) = self.movable(earlier, between, stmt)
                 && let Some(fused) = self.fused(earlier, stmt)
             {
