@@ -1,49 +1,60 @@
 //! Few rows and columns over a long depth: vectors run along the depth, which lies side by side in both operands.
 
+use std::ops::Range;
+
 use super::pack::is_run;
 use super::vector::Vector;
-use super::{Operands, Share, Side, parts};
+use super::{Kernels, Operands, Share, Side, parts};
 
-/// Rows and columns of a tile, at most: 24 sums.
+/// Rows and columns of a tile, at most: wide vectors have 24 sums.
 const ROWS: usize = 6;
 pub(super) const COLUMNS: usize = 4;
 
-/// Columns of a tile of narrow vectors, which has twelve.
-const FEW_COLUMNS: usize = 2;
+/// Columns of a tile: narrow vectors have twelve sums.
+const fn most_columns<V: Vector>() -> usize {
+    if V::MASKS { COLUMNS } else { 2 }
+}
+
+/// Whether registers hold so many sums.
+pub(super) const fn is_tile_of_dots<V: Vector>(rows: usize, columns: usize) -> bool {
+    rows <= ROWS && columns <= most_columns::<V>()
+}
 
 /// Computes a share.
 ///
 /// # Safety
 /// The processor has the vector's instructions; pointers and offsets are good.
 #[inline(always)]
-pub(super) unsafe fn compute<V: Vector>(operands: &Operands<'_, V::Element>, share: &Share) {
-    let most = if V::MASKS { COLUMNS } else { FEW_COLUMNS };
+pub(super) unsafe fn compute<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
+    let count = share.columns.len();
+    let width = parts(count, most_columns::<V>(), 1).next().map_or(1, |columns| columns.len());
+    let whole = share.columns.start + count / width * width;
     for rows in parts(share.rows.len(), ROWS, 1) {
-        let rows = share.rows.start + rows.start..share.rows.start + rows.end;
-        for columns in parts(share.columns.len(), most, 1) {
-            let columns = share.columns.start + columns.start..share.columns.start + columns.end;
-            macro_rules! by_columns {
-                ($rows:literal) => {
-                    match columns.len() {
-                        1 => tile::<V, $rows, 1>(operands, rows.start, columns.start),
-                        2 => tile::<V, $rows, 2>(operands, rows.start, columns.start),
-                        3 => tile::<V, $rows, 3>(operands, rows.start, columns.start),
-                        _ => tile::<V, $rows, 4>(operands, rows.start, columns.start),
-                    }
-                };
-            }
-            // SAFETY: the caller's promise; rows and columns are in the share.
-            unsafe {
-                match rows.len() {
-                    1 => by_columns!(1),
-                    2 => by_columns!(2),
-                    3 => by_columns!(3),
-                    4 => by_columns!(4),
-                    5 => by_columns!(5),
-                    _ => by_columns!(6),
-                }
+        let start = share.rows.start + rows.start;
+        for (width, columns) in
+            [(width, share.columns.start..whole), (count % width, whole..share.columns.end)]
+        {
+            if let Some(Some(kernel)) = V::DOTS[rows.len() - 1].get(width.wrapping_sub(1)) {
+                // SAFETY: the caller's promise; rows and columns are in the share.
+                unsafe { kernel(operands, start, columns) };
             }
         }
+    }
+}
+
+/// The kernel: tiles of the result, from this row on, for so many columns at a time.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const COLUMNS: usize>(
+    operands: &Operands<'_, V::Element>,
+    row: usize,
+    columns: Range<usize>,
+) {
+    for column in columns.step_by(COLUMNS) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<V, ROWS, COLUMNS>(operands, row, column) };
     }
 }
 

@@ -11,6 +11,8 @@ macro_rules! in_turn {
             use std::arch::asm;
             use std::arch::x86_64::*;
 
+            use super::super::vector::Vector;
+
             #[inline]
             #[target_feature(enable = $features)]
             pub unsafe fn broadcast(from: *const $element, offset: isize) -> $register {
@@ -31,7 +33,7 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
+            pub unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(
                 from: *const $element,
             ) -> $register {
                 let all;
@@ -41,8 +43,8 @@ macro_rules! in_turn {
                         concat!($broadcast, " {all}, [{from} + {at}]"),
                         all = out($class) all,
                         from = in(reg) from,
-                        at = const DEPTH * (MOST * size_of::<$element>()).next_multiple_of(size_of::<$register>())
-                            + ROW * size_of::<$element>(),
+                        at = const size_of::<$element>()
+                            * (DEPTH * <$register>::ROWS.next_multiple_of(<$register>::LANES) + ROW),
                         options(nostack, readonly, preserves_flags),
                     );
                 }

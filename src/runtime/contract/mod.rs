@@ -9,6 +9,7 @@ mod cache;
 mod dot;
 #[cfg(target_arch = "x86_64")]
 mod in_turn;
+mod kernels;
 mod pack;
 mod panel;
 mod plan;
@@ -24,129 +25,34 @@ use std::ops::Range;
 use super::team;
 use crate::codegen::{Cpu, Library};
 use crate::loops::{LARGE, Tables};
-use pack::Part;
+use kernels::{Kernels, TALLEST};
 use plan::{Plan, Way};
 use share::Share;
-use tile::Tiles;
 use vector::{Portable, Vector};
 
 /// The functions to call for the processors that code is generated for.
 pub(crate) fn library(cpu: Cpu) -> Library {
-    let (sort, parallel) = (super::sort::function, super::parallel::parallel);
     #[cfg(target_arch = "x86_64")]
     if cpu != Cpu::Baseline {
         if cpu == Cpu::Native && is_x86_feature_detected!("avx512f") {
-            return Library { contract_f32: avx512_f32, contract_f64: avx512_f64, parallel, sort };
+            return library_of::<__m512, __m512d>();
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Library { contract_f32: avx2_f32, contract_f64: avx2_f64, parallel, sort };
+            return library_of::<__m256, __m256d>();
         }
     }
     let _ = cpu;
-    Library { contract_f32: portable_f32, contract_f64: portable_f64, parallel, sort }
+    library_of::<Portable<f32>, Portable<f64>>()
 }
 
-/// An entry for one kind of vectors: how many rows a tile has at most, and vectors of sums.
-macro_rules! entry {
-    ($(#[$feature:meta])* $name:ident, $element:ty, $vector:ty, $rows:literal, $sums:literal) => {
-        $(#[$feature])*
-        unsafe extern "C" fn $name(
-            tables: *const Tables,
-            lhs: *const $element,
-            rhs: *const $element,
-            out: *mut $element,
-            scale: $element,
-        ) {
-            // SAFETY: generated code passes tables that live as long as it, and memory that the loop IR's verifier
-            // found large enough; the library was chosen for this processor.
-            unsafe {
-                let operands = Operands::new::<$vector>(&*tables, lhs, rhs, out, scale, $rows);
-                let compute: ShareFn<$element> = match operands.way {
-                    Way::InPlace => in_place,
-                    Way::Packed => packed,
-                    Way::Dots => dots,
-                };
-                contract::<$vector>(&operands, compute);
-            }
-
-            // All are compiled for the same processor, wherever they are called from.
-
-            $(#[$feature])*
-            unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share) {
-                // SAFETY: as above.
-                unsafe { share::in_place::<$vector, $rows, $sums>(operands, share, tiles) }
-            }
-
-            $(#[$feature])*
-            unsafe fn packed(operands: &Operands<'_, $element>, share: &Share) {
-                // SAFETY: as above.
-                unsafe { share::packed::<$vector, $rows, $sums>(operands, share, tiles, pack) }
-            }
-
-            $(#[$feature])*
-            unsafe fn dots(operands: &Operands<'_, $element>, share: &Share) {
-                // SAFETY: as above.
-                unsafe { dot::compute::<$vector>(operands, share) }
-            }
-
-            $(#[$feature])*
-            unsafe fn pack(part: Part<'_, $element>, to: *mut $element, vectors: usize) {
-                // SAFETY: as above.
-                unsafe { pack::pack::<$vector>(part, to, vectors) }
-            }
-
-            $(#[$feature])*
-            unsafe fn tiles(tiles: &Tiles<'_, $element, $rows>) {
-                // SAFETY: as above.
-                unsafe { tiles.compute::<$vector, $sums>() }
-            }
-        }
-    };
+fn library_of<F32: Kernels<Element = f32>, F64: Kernels<Element = f64>>() -> Library {
+    Library {
+        contract_f32: F32::contract,
+        contract_f64: F64::contract,
+        parallel: super::parallel::parallel,
+        sort: super::sort::function,
+    }
 }
-
-/// Rows of the tallest tile.
-const TALLEST: usize = 12;
-
-// 32 registers: 24 sums, up to four vectors of the right operand, one number of the left.
-#[cfg(target_arch = "x86_64")]
-entry!(
-    #[target_feature(enable = "avx512f")]
-    avx512_f32,
-    f32,
-    __m512,
-    12,
-    24
-);
-#[cfg(target_arch = "x86_64")]
-entry!(
-    #[target_feature(enable = "avx512f")]
-    avx512_f64,
-    f64,
-    __m512d,
-    12,
-    24
-);
-// 16 registers: 12 sums.
-#[cfg(target_arch = "x86_64")]
-entry!(
-    #[target_feature(enable = "avx2,fma")]
-    avx2_f32,
-    f32,
-    __m256,
-    6,
-    12
-);
-#[cfg(target_arch = "x86_64")]
-entry!(
-    #[target_feature(enable = "avx2,fma")]
-    avx2_f64,
-    f64,
-    __m256d,
-    6,
-    12
-);
-entry!(portable_f32, f32, Portable<f32>, 4, 8);
-entry!(portable_f64, f64, Portable<f64>, 2, 4);
 
 /// One operand, the offsets of its own index in it and in the result, and its offsets at each depth.
 #[derive(Clone, Copy)]
@@ -212,10 +118,9 @@ impl<'t, T> Operands<'t, T> {
         rhs: *const T,
         out: *mut T,
         scale: T,
-        tallest: usize,
     ) -> Operands<'t, T> {
         let (left, right) = Side::of(tables, lhs, rhs);
-        let plan = Plan::of::<V, T>(&left, &right, tables.depth_run, tallest);
+        let plan = Plan::of::<V, T>(&left, &right, tables.depth_run);
         let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
         let scale = tables.is_scaled.then_some(scale);
         Operands { rows, columns, out, scale, depth_run: tables.depth_run, way: plan.way }

@@ -12,9 +12,6 @@ pub(super) struct Part<'p, T> {
     pub is_along: bool,
 }
 
-/// Packs a part.
-pub(super) type PackFn<T> = unsafe fn(Part<'_, T>, *mut T, usize);
-
 /// Copies a part in strips of `vectors` vectors. Lanes beyond those given hold anything that is there.
 ///
 /// # Safety

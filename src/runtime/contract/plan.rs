@@ -33,17 +33,12 @@ const LONG: usize = 4 << 10;
 const FEW_ROWS: usize = 24;
 
 impl Plan {
-    /// The cheapest plan with tiles of at most so many rows; `depth_run` depths at a time lie side by side in both operands.
+    /// The cheapest plan; `depth_run` depths at a time lie side by side in both operands.
     #[inline(always)]
-    pub(super) fn of<V: Vector, T>(
-        left: &Side<T>,
-        right: &Side<T>,
-        depth_run: usize,
-        tallest: usize,
-    ) -> Plan {
+    pub(super) fn of<V: Vector, T>(left: &Side<T>, right: &Side<T>, depth_run: usize) -> Plan {
         let (rows, columns, depth) = (left.offsets.len(), right.offsets.len(), left.depth.len());
-        let plain = Plan::of_columns::<V, T>(left, right, tallest);
-        let swapped = Plan::of_columns::<V, T>(right, left, tallest);
+        let plain = Plan::of_columns::<V, T>(left, right);
+        let swapped = Plan::of_columns::<V, T>(right, left);
         // In doubt, as the result lies in memory.
         let is_swapped = 8 * swapped.cost < 7 * plain.cost;
         let best = if is_swapped { Plan { is_swapped, ..swapped } } else { plain };
@@ -67,7 +62,7 @@ impl Plan {
 
     /// The cheaper plan with vectors of columns.
     #[inline(always)]
-    fn of_columns<V: Vector, T>(left: &Side<T>, right: &Side<T>, tallest: usize) -> Plan {
+    fn of_columns<V: Vector, T>(left: &Side<T>, right: &Side<T>) -> Plan {
         let (rows, columns, depth) = (left.offsets.len(), right.offsets.len(), left.depth.len());
         // Vectors that runs are cut into, and vectors that are packed full.
         let cut = columns / right.run * right.run.div_ceil(V::LANES);
@@ -84,8 +79,8 @@ impl Plan {
             (true, true) => 10 * rows,
             (true, false) if columns < V::LANES => 45 * rows,
             (true, false) => 16 * rows,
-            (false, true) => 220 * rows.div_ceil(tallest),
-            (false, false) => 440 * rows.div_ceil(tallest),
+            (false, true) => 220 * rows.div_ceil(V::ROWS),
+            (false, false) => 440 * rows.div_ceil(V::ROWS),
         };
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::slice::from_ref;
 
 use super::cache::is_crowded;
-use super::pack::{PackFn, Part, is_run};
+use super::pack::{Part, is_run};
 use super::panel::{self, MOST_TILES, Sizes};
 use super::sums::Depths;
-use super::tile::{Ending, Rows, Strip, Tiles, TilesFn};
+use super::tile::{Ending, Rows, Strip, Tiles};
 use super::vector::{Real, Vector};
-use super::{Operands, Side, parts};
+use super::{Kernels, Operands, Side, parts};
 
 /// The most vectors a strip has.
 const VECTORS: usize = 4;
@@ -28,33 +28,28 @@ pub(super) struct Share {
 }
 
 /// Vectors in a strip, beside so many rows.
-fn vectors_beside(rows: usize, sums: usize) -> usize {
-    (sums / rows.max(1)).clamp(1, VECTORS)
+fn vectors_beside<V: Vector>(rows: usize) -> usize {
+    (V::SUMS / rows.max(1)).clamp(1, VECTORS)
 }
 
 /// The share's rows, a tile's at a time.
-fn tiles_of<const ROWS: usize>(rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<ROWS> {
+fn tiles_of<V: Vector>(rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<V> {
     let start = rows.start;
-    parts(rows.len(), ROWS, 1).map(move |part| start + part.start..start + part.end)
+    parts(rows.len(), V::ROWS, 1).map(move |part| start + part.start..start + part.end)
 }
 
-/// Computes a share with vectors of columns that are read where they lie, in tiles of at most so many rows and vectors
-/// of sums.
+/// Computes a share with vectors of columns that are read where they lie.
 ///
 /// # Safety
-/// The processor is that of `compute`; the operands are good.
+/// The processor has the vector's instructions; the operands are good.
 #[inline(always)]
-pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
-    operands: &Operands<'_, V::Element>,
-    share: &Share,
-    compute: TilesFn<V::Element, ROWS>,
-) {
+pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
     let Operands { rows, columns, out, scale, .. } = operands;
     let ending = scale.map_or(Ending::Store, Ending::AddScaled);
     let depths = Depths::of(rows.depth_step, columns.depth_step);
-    for part in tiles_of::<ROWS>(&share.rows) {
-        let rows = Rows::<_, ROWS>::new(rows, part, *out, rows.depth);
-        let most = vectors_beside(rows.count, SUMS);
+    for part in tiles_of::<V>(&share.rows) {
+        let rows = Rows::new(rows, part, *out, rows.depth);
+        let most = vectors_beside::<V>(rows.count());
         let mut start = share.columns.start;
         let mut run_end = start / columns.run * columns.run;
         while start < share.columns.end {
@@ -77,13 +72,8 @@ pub(super) unsafe fn in_place<V: Vector, const ROWS: usize, const SUMS: usize>(
             }
             // SAFETY: the caller's promise.
             unsafe {
-                compute(&Tiles {
-                    rows: from_ref(&rows),
-                    strip: &strip,
-                    right: columns.depth,
-                    depths,
-                    ending,
-                });
+                let rows = from_ref(&rows);
+                Tiles { rows, strip: &strip, right: columns.depth, depths, ending }.compute::<V>();
             }
         }
     }
@@ -99,17 +89,12 @@ pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usiz
 /// # Safety
 /// As above.
 #[inline(always)]
-pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
-    operands: &Operands<'_, V::Element>,
-    share: &Share,
-    compute: TilesFn<V::Element, ROWS>,
-    pack: PackFn<V::Element>,
-) {
-    let tallest = tiles_of::<ROWS>(&share.rows).next().map_or(1, |rows| rows.len());
+pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
+    let tallest = tiles_of::<V>(&share.rows).next().map_or(1, |rows| rows.len());
     let columns = share.columns.len();
     let room = Sizes::of::<V>().panel;
     for (number, depth) in depths::<V>(operands.rows.depth.len()).enumerate() {
-        let vectors = vectors_beside(tallest, SUMS).min(columns.div_ceil(V::LANES));
+        let vectors = vectors_beside::<V>(tallest).min(columns.div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
         let ending = match operands.scale {
@@ -122,8 +107,8 @@ pub(super) unsafe fn packed<V: Vector, const ROWS: usize, const SUMS: usize>(
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };
             // SAFETY: the caller's promise; there is room for so many columns.
             unsafe {
-                panel.pack(operands, pack);
-                panel.multiply::<V, ROWS>(operands, &share.rows, compute, pack);
+                panel.pack::<V>(operands);
+                panel.multiply::<V>(operands, &share.rows);
             }
         }
     }
@@ -145,22 +130,16 @@ impl<T: Real> Panel<T> {
     }
 
     #[inline(always)]
-    unsafe fn pack(&self, operands: &Operands<'_, T>, pack: PackFn<T>) {
+    unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
         let Side { operand: from, offsets, depth, .. } = operands.columns;
         let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
         let part = Part { from, depth, lanes, is_along: is_run(depth) };
         // SAFETY: the caller's promise.
-        unsafe { pack(part, panel::start(), self.vectors) };
+        unsafe { V::pack(part, panel::start(), self.vectors) };
     }
 
     #[inline(always)]
-    unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(
-        &self,
-        operands: &Operands<'_, T>,
-        rows: &Range<usize>,
-        compute: TilesFn<T, ROWS>,
-        pack: PackFn<T>,
-    ) {
+    unsafe fn multiply<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>, rows: &Range<usize>) {
         let Operands { rows: left, columns, out, .. } = operands;
         let depth = &left.depth[self.depth.clone()];
         let width = self.vectors * V::LANES;
@@ -175,14 +154,14 @@ impl<T: Real> Panel<T> {
         };
         if is_copied {
             // SAFETY: the caller's promise.
-            unsafe { packed.multiply_copies::<V, ROWS>(operands, rows, compute, pack) };
+            unsafe { packed.multiply_copies::<V>(operands, rows) };
             return;
         }
         let depths = Depths::of(left.depth_step, Some(width as i32));
-        for part in tiles_of::<ROWS>(rows) {
-            let rows = Rows::<_, ROWS>::new(left, part, *out, depth);
+        for part in tiles_of::<V>(rows) {
+            let rows = Rows::new(left, part, *out, depth);
             // SAFETY: the caller's promise.
-            unsafe { packed.multiply::<V, ROWS>(from_ref(&rows), |_| depths, compute) };
+            unsafe { packed.multiply::<V>(from_ref(&rows), |_| depths) };
         }
     }
 }
@@ -200,51 +179,47 @@ struct Packed<'p, T> {
 impl<T: Real> Packed<'_, T> {
     /// Multiplies rows that are copied first, those of some tiles at a time.
     #[inline(always)]
-    unsafe fn multiply_copies<V: Vector<Element = T>, const ROWS: usize>(
+    unsafe fn multiply_copies<V: Kernels<Element = T>>(
         &self,
         operands: &Operands<'_, T>,
         rows: &Range<usize>,
-        compute: TilesFn<T, ROWS>,
-        pack: PackFn<T>,
     ) {
         let Operands { rows: left, out, .. } = operands;
         let Panel { vectors, .. } = *self.panel;
         let depth = &left.depth[self.panel.depth.clone()];
         let is_along = is_run(depth);
-        let copy_vectors = ROWS.div_ceil(V::LANES);
+        let copy_vectors = V::ROWS.div_ceil(V::LANES);
         let lanes = copy_vectors * V::LANES;
         let steps = Steps::of(lanes, depth.len());
         let depths = |count| match count == vectors {
             true => Depths::Packed,
             false => Depths::Even(lanes as isize, (vectors * V::LANES) as isize),
         };
-        let mut tiles = tiles_of::<ROWS>(rows).peekable();
+        let mut tiles = tiles_of::<V>(rows).peekable();
         while tiles.peek().is_some() {
-            let mut block = [Rows::<_, ROWS>::default(); MOST_TILES];
+            let mut block = [Rows::new(left, 0..0, *out, depth); MOST_TILES];
             let mut count = 0;
             for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
-                *rows = Rows::new(left, part.clone(), *out, depth);
                 let copy = panel::rows::<T>().wrapping_add(count * lanes * depth.len());
+                *rows = Rows::new(left, part.clone(), *out, depth).copied(copy, steps.offsets());
                 let part = Part { from: left.operand, depth, lanes: &left.offsets[part], is_along };
                 // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
-                unsafe { pack(part, copy, copy_vectors) };
-                rows.move_to(copy, steps.offsets());
+                unsafe { V::pack(part, copy, copy_vectors) };
                 count += 1;
             }
-            for rows in block[..count].chunk_by(|a, b| a.count == b.count) {
+            for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
                 // SAFETY: the caller's promise.
-                unsafe { self.multiply::<V, ROWS>(rows, depths, compute) };
+                unsafe { self.multiply::<V>(rows, depths) };
             }
         }
     }
 
     /// Multiplies as many rows each of some tiles with every strip; how depths follow one another depends on its vectors.
     #[inline(always)]
-    unsafe fn multiply<V: Vector<Element = T>, const ROWS: usize>(
+    unsafe fn multiply<V: Kernels<Element = T>>(
         &self,
-        rows: &[Rows<'_, T, ROWS>],
+        rows: &[Rows<'_, T>],
         depths: impl Fn(usize) -> Depths,
-        compute: TilesFn<T, ROWS>,
     ) {
         let Panel { vectors, ending, .. } = *self.panel;
         let (width, strip_elements) = (vectors * V::LANES, self.panel.strip_elements::<V>());
@@ -262,7 +237,9 @@ impl<T: Real> Packed<'_, T> {
             number += times;
             let depths = depths(strip.count);
             // SAFETY: the caller's promise.
-            unsafe { compute(&Tiles { rows, strip: &strip, right: self.depth, depths, ending }) };
+            unsafe {
+                Tiles { rows, strip: &strip, right: self.depth, depths, ending }.compute::<V>();
+            }
         }
     }
 }

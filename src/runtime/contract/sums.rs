@@ -29,9 +29,9 @@ impl Depths {
 /// # Safety
 /// As for the tile.
 #[inline(always)]
-pub(super) unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
-    tiles: &Tiles<'_, V::Element, MOST>,
-    rows: &Rows<'_, V::Element, MOST>,
+pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element>,
+    rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
     let mut listed =
@@ -40,39 +40,30 @@ pub(super) unsafe fn sums<V: Vector, const MOST: usize, const ROWS: usize, const
     unsafe {
         match tiles.depths {
             // The processor does not fetch ahead what is read under masks.
-            _ if V::MASKS && !tiles.strip.is_whole => {
-                sums_at::<V, MOST, ROWS, VECTORS, true>(rows, places, listed)
-            }
+            _ if V::MASKS && !tiles.strip.is_whole => sums_at::<V, ROWS, VECTORS, true>(rows, places, listed),
             // The multipliers of wide vectors are busy all the same.
             Depths::Even(left_step, right_step) if !V::MASKS => {
                 let (left, right) = listed.next().unwrap_or_default();
                 let even = (0..tiles.right.len() as isize)
                     .map(|depth| (left + depth * left_step, right + depth * right_step));
-                sums_at::<V, MOST, ROWS, VECTORS, false>(rows, places, even)
+                sums_at::<V, ROWS, VECTORS, false>(rows, places, even)
             }
             Depths::Packed if !V::MASKS => {
-                packed_sums::<V, MOST, ROWS, VECTORS>(rows.left[0], places.rights[0], tiles.right.len())
+                packed_sums::<V, ROWS, VECTORS>(rows.lefts::<1>()[0], places.rights[0], tiles.right.len())
             }
-            _ => sums_at::<V, MOST, ROWS, VECTORS, false>(rows, places, listed),
+            _ => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
         }
     }
 }
 
 /// The sums over depths at these offsets in the left operand and the right one.
 #[inline(always)]
-unsafe fn sums_at<
-    V: Vector,
-    const MOST: usize,
-    const ROWS: usize,
-    const VECTORS: usize,
-    const MASKED: bool,
->(
-    rows: &Rows<'_, V::Element, MOST>,
+unsafe fn sums_at<V: Vector, const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
+    rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
     depths: impl Iterator<Item = (isize, isize)>,
 ) -> [[V; VECTORS]; ROWS] {
-    let mut lefts = [std::ptr::null(); ROWS];
-    lefts.copy_from_slice(&rows.left[..ROWS]);
+    let lefts = rows.lefts();
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
@@ -92,17 +83,24 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const MA
     places: &Places<V, VECTORS>,
     right: isize,
 ) {
+    // As many vectors at a time as registers hold beside the sums and one number.
+    let at_once = if ROWS * VECTORS + VECTORS < V::REGISTERS { VECTORS } else { VECTORS / 2 };
     // SAFETY: the caller's promise.
     unsafe {
-        let mut vectors = [V::splat(V::Element::default()); VECTORS];
-        for vector in 0..VECTORS {
-            let at = places.rights[vector].offset(right);
-            vectors[vector] = if MASKED { places.lanes[vector].load(at) } else { V::load(at) };
-        }
-        for row in 0..ROWS {
-            let left = V::broadcast_in_turn(lefts[row], left);
-            for vector in 0..VECTORS {
-                sums[row][vector] = sums[row][vector].add_product(left, vectors[vector]);
+        for first in 0..VECTORS / at_once {
+            let first = first * at_once;
+            let mut vectors = [V::splat(V::Element::default()); VECTORS];
+            for vector in first..first + at_once {
+                vectors[vector] = match MASKED {
+                    true => places.lanes[vector].load(places.rights[vector].offset(right)),
+                    false => V::load_in_turn(places.rights[vector], right, None),
+                };
+            }
+            for row in 0..ROWS {
+                let left = V::broadcast_in_turn(lefts[row], left);
+                for vector in first..first + at_once {
+                    sums[row][vector] = sums[row][vector].add_product(left, vectors[vector]);
+                }
             }
         }
     }
@@ -110,7 +108,7 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const MA
 
 /// The same for packed operands, whose steps are known: fewer instructions.
 #[inline(always)]
-unsafe fn packed_sums<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
+unsafe fn packed_sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     mut left: *const V::Element,
     mut right: *const V::Element,
     depth: usize,
@@ -119,16 +117,16 @@ unsafe fn packed_sums<V: Vector, const MOST: usize, const ROWS: usize, const VEC
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
         for _ in 0..depth / 4 {
-            add_packed_depth::<V, MOST, ROWS, VECTORS, 0>(&mut sums, left, right);
-            add_packed_depth::<V, MOST, ROWS, VECTORS, 1>(&mut sums, left, right);
-            add_packed_depth::<V, MOST, ROWS, VECTORS, 2>(&mut sums, left, right);
-            add_packed_depth::<V, MOST, ROWS, VECTORS, 3>(&mut sums, left, right);
-            left = left.add(4 * MOST.next_multiple_of(V::LANES));
+            add_packed_depth::<V, ROWS, VECTORS, 0>(&mut sums, left, right);
+            add_packed_depth::<V, ROWS, VECTORS, 1>(&mut sums, left, right);
+            add_packed_depth::<V, ROWS, VECTORS, 2>(&mut sums, left, right);
+            add_packed_depth::<V, ROWS, VECTORS, 3>(&mut sums, left, right);
+            left = left.add(4 * V::ROWS.next_multiple_of(V::LANES));
             right = right.add(4 * VECTORS * V::LANES);
         }
         for _ in 0..depth % 4 {
-            add_packed_depth::<V, MOST, ROWS, VECTORS, 0>(&mut sums, left, right);
-            left = left.add(MOST.next_multiple_of(V::LANES));
+            add_packed_depth::<V, ROWS, VECTORS, 0>(&mut sums, left, right);
+            left = left.add(V::ROWS.next_multiple_of(V::LANES));
             right = right.add(VECTORS * V::LANES);
         }
         sums
@@ -137,13 +135,7 @@ unsafe fn packed_sums<V: Vector, const MOST: usize, const ROWS: usize, const VEC
 
 /// Adds the products of so many depths on.
 #[inline(always)]
-unsafe fn add_packed_depth<
-    V: Vector,
-    const MOST: usize,
-    const ROWS: usize,
-    const VECTORS: usize,
-    const DEPTH: usize,
->(
+unsafe fn add_packed_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const DEPTH: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     left: *const V::Element,
     right: *const V::Element,
@@ -161,7 +153,7 @@ unsafe fn add_packed_depth<
         macro_rules! multiply {
             ($($row:literal)*) => {
                 $(if $row < ROWS {
-                    let left = V::broadcast_packed::<DEPTH, MOST, $row>(left);
+                    let left = V::broadcast_packed::<DEPTH, $row>(left);
                     for (sum, &right) in sums[$row].iter_mut().zip(&vectors) {
                         *sum = sum.add_product(left, right);
                     }

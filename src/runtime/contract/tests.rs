@@ -52,6 +52,18 @@ fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
     }
 }
 
+/// The layouts of two matrices and their product; whether that is added to what is there.
+fn check_matrices(m: usize, n: usize, k: usize) {
+    for layout in 0..16 {
+        let is = |bit: usize| layout >> bit & 1 == 1;
+        let (row_lhs, depth_lhs) = matrix(m, k, is(0));
+        let (depth_rhs, column_rhs) = matrix(k, n, is(1));
+        let (row_out, column_out) = matrix(m, n, is(2));
+        let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], is(3));
+        check(&tables, [m * k, k * n, m * n]);
+    }
+}
+
 #[test]
 fn matrices_of_all_sizes_and_layouts() {
     let sizes = [
@@ -66,14 +78,16 @@ fn matrices_of_all_sizes_and_layouts() {
         (57, 97, 517),
     ];
     for (m, n, k) in sizes {
-        for layout in 0..16 {
-            let is = |bit: usize| layout >> bit & 1 == 1;
-            let (row_lhs, depth_lhs) = matrix(m, k, is(0));
-            let (depth_rhs, column_rhs) = matrix(k, n, is(1));
-            let (row_out, column_out) = matrix(m, n, is(2));
-            let tables =
-                Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], is(3));
-            check(&tables, [m * k, k * n, m * n]);
+        check_matrices(m, n, k);
+    }
+}
+
+#[test]
+fn tiles_of_all_shapes() {
+    for m in 1..=2 * TALLEST {
+        // One to four vectors of each width, and some that are not full.
+        for n in [1, 3, 4, 8, 11, 12, 16, 24, 32, 37, 48, 64, 70] {
+            check_matrices(m, n, 9);
         }
     }
 }
@@ -163,16 +177,16 @@ fn convolutions_are_computed_in_every_way() {
         let (tables, lengths) = convolution(sizes, is_gradient);
         check(&tables, lengths);
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(plan::<__m512>(&tables, 12), (way, is_swapped), "{sizes:?} {is_gradient}");
+        assert_eq!(plan::<__m512>(&tables), (way, is_swapped), "{sizes:?} {is_gradient}");
         let _ = (way, is_swapped);
     }
 }
 
 /// How a contraction is computed, and whether its operands change places.
 #[cfg(target_arch = "x86_64")]
-fn plan<V: Vector>(tables: &Tables, tallest: usize) -> (Way, bool) {
+fn plan<V: Vector>(tables: &Tables) -> (Way, bool) {
     let (left, right) = Side::of(tables, std::ptr::null::<f32>(), std::ptr::null());
-    let plan = Plan::of::<V, f32>(&left, &right, tables.depth_run, tallest);
+    let plan = Plan::of::<V, f32>(&left, &right, tables.depth_run);
     (plan.way, plan.is_swapped)
 }
 
@@ -190,11 +204,11 @@ fn a_small_operand_is_the_one_packed() {
         let (depth_rhs, column_rhs) = matrix(k, n, is_rhs_across);
         let (row_out, column_out) = matrix(1000, n, false);
         let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
-        assert_eq!(plan::<__m512>(&tables, 12), (way, is_swapped), "{n} {k}");
+        assert_eq!(plan::<__m512>(&tables), (way, is_swapped), "{n} {k}");
     }
     // The AVX2 kernels copy rows of 14 pixels in pieces: packing windows costs more than what six channels leave empty.
     let (tables, _) = convolution([32, 16, 6, 18], false);
-    assert_eq!(plan::<__m256>(&tables, 6), (Way::Packed, true));
+    assert_eq!(plan::<__m256>(&tables), (Way::Packed, true));
 }
 
 /// Windows read backwards: ends of runs lie as far apart as in a run that goes up.

@@ -1,49 +1,68 @@
 //! The innermost kernel: tiles of the result, whose sums are kept in registers while the depth goes by.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::slice::from_ref;
 
-use super::Side;
 use super::sums::{Depths, sums};
 use super::vector::{Real, Vector};
+use super::{Kernels, Side, TALLEST};
+
+/// Vectors of sums in the largest tile.
+const MOST_SUMS: usize = 24;
 
 /// The rows of a tile.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a, T, const ROWS: usize> {
-    pub left: [*const T; ROWS],
+pub(super) struct Rows<'a, T> {
+    left: *const T,
+    /// The rows' offsets in the left operand.
+    offsets: &'a [i32],
     /// The left operand's offset at each depth.
     pub depth: &'a [i32],
-    out: [*mut T; ROWS],
-    pub count: usize,
+    out: *mut T,
+    /// The rows' offsets in the result.
+    out_offsets: &'a [i32],
 }
 
-impl<T, const ROWS: usize> Default for Rows<'_, T, ROWS> {
-    #[inline(always)]
-    fn default() -> Self {
-        let (left, out) = ([std::ptr::null(); ROWS], [std::ptr::null_mut(); ROWS]);
-        Rows { left, depth: &[], out, count: 0 }
-    }
-}
-
-impl<'a, T, const ROWS: usize> Rows<'a, T, ROWS> {
+impl<'a, T> Rows<'a, T> {
     /// Rows where they lie.
     #[inline(always)]
-    pub(super) fn new(side: &Side<'_, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
-        let mut found = Rows { depth, count: rows.len(), ..Rows::default() };
-        for (at, row) in rows.enumerate().take(ROWS) {
-            found.left[at] = side.operand.wrapping_offset(side.offsets[row] as isize);
-            found.out[at] = out.wrapping_offset(side.out[row] as isize);
-        }
-        found
+    pub(super) fn new(side: &Side<'a, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
+        let offsets = &side.offsets[rows.clone()];
+        Rows { left: side.operand, offsets, depth, out, out_offsets: &side.out[rows] }
     }
 
     /// The rows are in a copy, side by side.
     #[inline(always)]
-    pub(super) fn move_to(&mut self, copy: *const T, depth: &'a [i32]) {
-        self.depth = depth;
-        for (at, left) in self.left.iter_mut().enumerate() {
-            *left = copy.wrapping_add(at);
+    pub(super) fn copied(self, copy: *const T, depth: &'a [i32]) -> Self {
+        const SIDE_BY_SIDE: [i32; TALLEST] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        Rows { left: copy, offsets: &SIDE_BY_SIDE[..self.count()], depth, ..self }
+    }
+
+    #[inline(always)]
+    pub(super) fn count(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// Where the rows begin in the left operand.
+    #[inline(always)]
+    pub(super) fn lefts<const ROWS: usize>(&self) -> [*const T; ROWS] {
+        let mut lefts = [self.left; ROWS];
+        for (left, &offset) in lefts.iter_mut().zip(&self.offsets[..ROWS]) {
+            *left = left.wrapping_offset(offset as isize);
         }
+        lefts
+    }
+
+    /// Where they begin in the result.
+    #[inline(always)]
+    fn outs<const ROWS: usize>(&self) -> [*mut T; ROWS] {
+        let mut outs = [self.out; ROWS];
+        for (out, &offset) in outs.iter_mut().zip(&self.out_offsets[..ROWS]) {
+            *out = out.wrapping_offset(offset as isize);
+        }
+        outs
     }
 }
 
@@ -105,8 +124,8 @@ pub(super) enum Ending<T> {
 
 /// Tiles of the result: some, with as many rows each, one below the other, for every strip.
 #[derive(Clone, Copy)]
-pub(super) struct Tiles<'a, T, const ROWS: usize> {
-    pub rows: &'a [Rows<'a, T, ROWS>],
+pub(super) struct Tiles<'a, T> {
+    pub rows: &'a [Rows<'a, T>],
     pub strip: &'a Strip<'a, T>,
     /// The right operand's offset at each depth.
     pub right: &'a [i32],
@@ -114,71 +133,54 @@ pub(super) struct Tiles<'a, T, const ROWS: usize> {
     pub ending: Ending<T>,
 }
 
-/// Computes tiles.
-pub(super) type TilesFn<T, const ROWS: usize> = unsafe fn(&Tiles<'_, T, ROWS>);
-
-impl<T: Real, const MOST: usize> Tiles<'_, T, MOST> {
+impl<T: Real> Tiles<'_, T> {
     /// # Safety
     /// The processor has the vector's instructions; pointers and offsets are good, for as many rows, depths and columns
     /// as there are.
     #[inline(always)]
-    pub(super) unsafe fn compute<V: Vector<Element = T>, const SUMS: usize>(&self) {
-        let mut sums = MaybeUninit::<[V; SUMS]>::uninit();
-        let buffer = sums.as_mut_ptr().cast::<V>();
-        // The buffer holds one tile.
-        let at_once = if self.strip.is_contiguous { self.rows.len() } else { 1 };
-        for rows in self.rows.chunks(at_once) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                Tiles { rows, ..*self }.compute_to::<V, SUMS>(buffer);
-                if !self.strip.is_contiguous {
-                    self.scatter::<V>(&rows[0], buffer.cast());
-                }
+    pub(super) unsafe fn compute<V: Kernels<Element = T>>(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.strip.is_contiguous {
+                true => self.compute_to::<V>(std::ptr::null_mut()),
+                false => V::scattered(self),
             }
         }
     }
 
-    /// The kernel for as many rows and vectors as there are.
+    /// Calls the kernel for as many rows and vectors as there are.
     #[inline(always)]
-    unsafe fn compute_to<V: Vector<Element = T>, const SUMS: usize>(&self, buffer: *mut V) {
-        macro_rules! by_vectors {
-            ($rows:literal) => {
-                match self.strip.count {
-                    1 if SUMS >= $rows => tiles::<V, MOST, $rows, 1>(self, buffer),
-                    2 if SUMS >= 2 * $rows => tiles::<V, MOST, $rows, 2>(self, buffer),
-                    3 if SUMS >= 3 * $rows => tiles::<V, MOST, $rows, 3>(self, buffer),
-                    4 if SUMS >= 4 * $rows => tiles::<V, MOST, $rows, 4>(self, buffer),
-                    _ => {}
-                }
-            };
+    unsafe fn compute_to<V: Kernels<Element = T>>(&self, buffer: *mut V) {
+        if let Some(kernel) = V::TILES[self.rows[0].count() - 1][self.strip.count - 1] {
+            // SAFETY: the caller's promise.
+            unsafe { kernel(self, buffer) }
         }
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.rows[0].count {
-                1 if MOST >= 1 => by_vectors!(1),
-                2 if MOST >= 2 => by_vectors!(2),
-                3 if MOST >= 3 => by_vectors!(3),
-                4 if MOST >= 4 => by_vectors!(4),
-                5 if MOST >= 5 => by_vectors!(5),
-                6 if MOST >= 6 => by_vectors!(6),
-                7 if MOST >= 7 => by_vectors!(7),
-                8 if MOST >= 8 => by_vectors!(8),
-                9 if MOST >= 9 => by_vectors!(9),
-                10 if MOST >= 10 => by_vectors!(10),
-                11 if MOST >= 11 => by_vectors!(11),
-                12 if MOST >= 12 => by_vectors!(12),
-                _ => {}
+    }
+
+    /// Computes tiles whose columns lie apart, one after the other: that many sums fit in the buffer.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    pub(super) unsafe fn scattered<V: Kernels<Element = T>>(&self) {
+        let mut sums = MaybeUninit::<[V; MOST_SUMS]>::uninit();
+        let buffer = sums.as_mut_ptr().cast::<V>();
+        for rows in self.rows {
+            // SAFETY: the caller's promise.
+            unsafe {
+                Tiles { rows: from_ref(rows), ..*self }.compute_to(buffer);
+                self.scatter::<V>(rows, buffer.cast());
             }
         }
     }
 
     /// Writes sums whose columns lie apart, along the rows: these are often side by side.
     #[inline(always)]
-    unsafe fn scatter<V: Vector<Element = T>>(&self, rows: &Rows<'_, T, MOST>, sums: *const T) {
-        let (rows, vectors) = (&rows.out[..rows.count], self.strip.count);
+    unsafe fn scatter<V: Vector<Element = T>>(&self, rows: &Rows<'_, T>, sums: *const T) {
+        let (out, vectors) = (rows.out, self.strip.count);
         // SAFETY: offsets are the caller's promise; rows that do not exist are read as the last one.
         unsafe {
-            for (group, rows) in rows.chunks(V::LANES).enumerate() {
+            for (group, rows) in rows.out_offsets.chunks(V::LANES).enumerate() {
                 for (vector, columns) in self.strip.columns[..vectors].iter().enumerate() {
                     let mut from = [sums; 16];
                     for (at, from) in from.iter_mut().enumerate() {
@@ -189,11 +191,11 @@ impl<T: Real, const MOST: usize> Tiles<'_, T, MOST> {
                     let block = block.as_mut_ptr().cast::<T>();
                     V::transpose(&from, 0, block, V::LANES);
                     let mut at = 0;
-                    for run in rows.chunk_by(|a, b| a.wrapping_add(1) == *b) {
+                    for run in rows.chunk_by(|a, b| b - a == 1) {
                         let lanes = Lanes::<V>::first(run.len());
                         for (lane, &column) in columns.iter().enumerate() {
-                            let sum = V::load_masked(block.add(lane * V::LANES + at), lanes.mask);
-                            let to = run[0].offset(column as isize);
+                            let sum = V::load_masked(block.add(lane * V::LANES + at), V::mask(run.len()));
+                            let to = out.offset(run[0] as isize + column as isize);
                             match self.ending {
                                 Ending::Store => lanes.store(sum, to),
                                 Ending::AddScaled(scale) => lanes.add_scaled(sum, scale, to),
@@ -207,35 +209,38 @@ impl<T: Real, const MOST: usize> Tiles<'_, T, MOST> {
     }
 }
 
-/// The first lanes of a vector.
+/// The first lanes of a vector. Masks are made where they are needed: registers hold sums.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes<V: Vector> {
-    mask: V::Mask,
-    is_all: bool,
+pub(super) struct Lanes<V> {
+    count: usize,
+    vector: PhantomData<V>,
 }
 
 impl<V: Vector> Lanes<V> {
     #[inline(always)]
-    unsafe fn first(count: usize) -> Self {
-        // SAFETY: the caller's promise.
-        Lanes { mask: unsafe { V::mask(count) }, is_all: !V::MASKS && count == V::LANES }
+    fn first(count: usize) -> Self {
+        Lanes { count, vector: PhantomData }
+    }
+
+    /// For those that do not reach for others.
+    #[inline(always)]
+    unsafe fn mask(&self) -> Option<V::Mask> {
+        // SAFETY: the caller's promise, here and below.
+        (V::MASKS || self.count < V::LANES).then(|| unsafe { V::mask(self.count) })
     }
 
     #[inline(always)]
     pub(super) unsafe fn load(&self, from: *const V::Element) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { if self.is_all { V::load(from) } else { V::load_masked(from, self.mask) } }
+        unsafe { self.mask().map_or_else(|| V::load(from), |mask| V::load_masked(from, mask)) }
     }
 
     #[inline(always)]
     unsafe fn store(&self, value: V, to: *mut V::Element) {
-        // SAFETY: the caller's promise.
-        unsafe { if self.is_all { value.store(to) } else { value.store_masked(to, self.mask) } }
+        unsafe { self.mask().map_or_else(|| value.store(to), |mask| value.store_masked(to, mask)) }
     }
 
     #[inline(always)]
     unsafe fn add_scaled(&self, sum: V, scale: V::Element, to: *mut V::Element) {
-        // SAFETY: the caller's promise.
         unsafe { self.store(sum.mul_add(V::splat(scale), self.load(to)), to) }
     }
 }
@@ -257,11 +262,9 @@ impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
         let mut rights = [std::ptr::null(); VECTORS];
         rights.copy_from_slice(&strip.right[..VECTORS]);
         let mut starts = [0; VECTORS];
-        // SAFETY: the caller's promise.
-        let mut lanes = unsafe { [Lanes::<V>::first(0); VECTORS] };
+        let mut lanes = [Lanes::<V>::first(0); VECTORS];
         for (vector, columns) in strip.columns[..VECTORS].iter().enumerate() {
-            // SAFETY: the caller's promise.
-            lanes[vector] = unsafe { Lanes::first(columns.len()) };
+            lanes[vector] = Lanes::first(columns.len());
             starts[vector] = columns[0] as isize;
         }
         Places { rights, starts, lanes }
@@ -278,7 +281,11 @@ impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
 
     /// Does something with each vector of the result in these rows: its row, its number and where it begins.
     #[inline(always)]
-    fn each(&self, rows: &[*mut V::Element], mut f: impl FnMut(usize, usize, *mut V::Element)) {
+    fn each<const ROWS: usize>(
+        &self,
+        rows: [*mut V::Element; ROWS],
+        mut f: impl FnMut(usize, usize, *mut V::Element),
+    ) {
         for (row, start) in rows.iter().enumerate() {
             for vector in 0..VECTORS {
                 f(row, vector, start.wrapping_offset(self.starts[vector]));
@@ -287,10 +294,18 @@ impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
     }
 }
 
-/// Writes the result, or sums to the buffer if the columns lie apart.
+/// Whether registers hold so many sums.
+pub(super) const fn is_tile<V: Vector>(rows: usize, vectors: usize) -> bool {
+    rows <= V::ROWS && rows * vectors <= V::SUMS
+}
+
+/// The kernel: writes the result, or sums to the buffer if the columns lie apart.
+///
+/// # Safety
+/// As above; the buffer has room for a tile's sums.
 #[inline(always)]
-unsafe fn tiles<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
-    tiles: &Tiles<'_, V::Element, MOST>,
+pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element>,
     buffer: *mut V,
 ) {
     // SAFETY: the caller's promise; the buffer has room for all sums.
@@ -298,7 +313,7 @@ unsafe fn tiles<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: 
         let mut places = Places::<V, VECTORS>::of(tiles.strip);
         for _ in 0..tiles.strip.times {
             for rows in tiles.rows {
-                tile::<V, MOST, ROWS, VECTORS>(tiles, rows, &places, buffer);
+                tile::<V, ROWS, VECTORS>(tiles, rows, &places, buffer);
             }
             places.advance(tiles.strip.right_step);
         }
@@ -306,20 +321,20 @@ unsafe fn tiles<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: 
 }
 
 #[inline(always)]
-unsafe fn tile<V: Vector, const MOST: usize, const ROWS: usize, const VECTORS: usize>(
-    tiles: &Tiles<'_, V::Element, MOST>,
-    rows: &Rows<'_, V::Element, MOST>,
+unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    tiles: &Tiles<'_, V::Element>,
+    rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
     buffer: *mut V,
 ) {
     let is_contiguous = tiles.strip.is_contiguous;
-    let out = &rows.out[..ROWS];
+    let out = rows.outs::<ROWS>();
     // SAFETY: the caller's promise; the buffer has room for all sums.
     unsafe {
         if is_contiguous && tiles.right.len() >= DEEP {
             places.each(out, |_, _, to| V::prefetch(to));
         }
-        let sums = sums::<V, MOST, ROWS, VECTORS>(tiles, rows, places);
+        let sums = sums::<V, ROWS, VECTORS>(tiles, rows, places);
         match tiles.ending {
             _ if !is_contiguous => {
                 places

@@ -20,6 +20,12 @@ impl Real for f64 {
 pub(super) trait Vector: Copy {
     type Element: Real;
     const LANES: usize;
+    /// Vectors that the processor has registers for.
+    const REGISTERS: usize;
+    /// Rows of a tile, at most.
+    const ROWS: usize;
+    /// Vectors of sums in a tile, at most: registers but for those that operands take.
+    const SUMS: usize;
     /// Some of the lanes, from the first on.
     type Mask: Copy;
     /// Whether loads of some lanes are as fast as of all.
@@ -51,13 +57,11 @@ pub(super) trait Vector: Copy {
         unsafe { Self::splat(*from.offset(offset)) }
     }
 
-    /// One element in all lanes, in turn: of packed rows, so many depths on, whose tiles have `MOST` rows at most.
+    /// One element in all lanes, in turn: of packed rows, so many depths on.
     #[inline(always)]
-    unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
-        from: *const Self::Element,
-    ) -> Self {
+    unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(from: *const Self::Element) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::splat(*from.add(DEPTH * MOST.next_multiple_of(Self::LANES) + ROW)) }
+        unsafe { Self::splat(*from.add(DEPTH * Self::ROWS.next_multiple_of(Self::LANES) + ROW)) }
     }
 
     /// A vector, in turn: of a packed strip of `VECTORS`, so many depths on.
@@ -122,6 +126,10 @@ pub(super) struct Portable<T>([T; 4]);
 impl<T: Real> Vector for Portable<T> {
     type Element = T;
     const LANES: usize = 4;
+    // A vector of doubles is two registers.
+    const REGISTERS: usize = 64 / size_of::<T>();
+    const ROWS: usize = 16 / size_of::<T>();
+    const SUMS: usize = 2 * Self::ROWS;
     type Mask = usize;
     const MASKS: bool = false;
     const THIN: usize = 1;
@@ -179,12 +187,15 @@ mod x86 {
 
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
-        ($register:ty, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
+        ($register:ty, $element:ty, $lanes:literal, $registers:literal registers, tile $rows:literal $vectors:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
          masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
          in turn $in_turn:ident $(, sums $sums:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
                 const LANES: usize = $lanes;
+                const REGISTERS: usize = $registers;
+                const ROWS: usize = $rows;
+                const SUMS: usize = $rows * $vectors;
                 type Mask = $mask;
                 const MASKS: bool = $fast;
                 // Up to 12, dots took 0.2 to 0.8 times as long, from 16 on 0.8 to 1.2 times.
@@ -237,10 +248,8 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                unsafe fn broadcast_packed<const DEPTH: usize, const MOST: usize, const ROW: usize>(
-                    from: *const $element,
-                ) -> Self {
-                    unsafe { $in_turn::broadcast_packed::<DEPTH, MOST, ROW>(from) }
+                unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(from: *const $element) -> Self {
+                    unsafe { $in_turn::broadcast_packed::<DEPTH, ROW>(from) }
                 }
 
                 #[inline(always)]
@@ -283,16 +292,17 @@ mod x86 {
         };
     }
 
-    vector!(__m512, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+    // Registers hold sums, up to four vectors of the right operand and one number of the left.
+    vector!(__m512, f32, 16, 32 registers, tile 12 2, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
         in turn zmm_ps, sums sums_of_16, transpose transpose_16);
-    vector!(__m512d, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
+    vector!(__m512d, f64, 8, 32 registers, tile 12 2, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
         in turn zmm_pd, sums sums_of_8);
-    vector!(__m256, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+    vector!(__m256, f32, 8, 16 registers, tile 6 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
         masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps,
         in turn ymm_ps, sums sums_of_8_singles, transpose transpose_8);
-    vector!(__m256d, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
+    vector!(__m256d, f64, 4, 16 registers, tile 6 2, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
         masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd,
         in turn ymm_pd, sums sums_of_4, transpose transpose_4);
 
