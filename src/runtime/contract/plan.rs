@@ -24,13 +24,16 @@ pub(super) struct Plan {
 }
 
 /// A right operand of so many bytes is held by the second cache beside all else.
-const NEAR: usize = 512 << 10;
+pub(super) const NEAR: usize = 512 << 10;
 
 /// Rows of so many bytes are held by the first cache, a tile's of both operands.
 const LONG: usize = 4 << 10;
 
-/// One that is not is read in place by at most so many rows: two tiles.
+/// One that is not is read in place by so few rows: two tiles.
 const FEW_ROWS: usize = 24;
+
+/// If vectors are narrow and its lines compete with each other, by so few.
+const FEWER_ROWS: usize = 12;
 
 impl Plan {
     /// The cheapest plan; `depth_run` depths at a time lie side by side in both operands.
@@ -87,10 +90,10 @@ impl Plan {
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
         let (crowd, few_tiles, near) =
             if V::MASKS { (PERIOD, usize::MAX, NEAR) } else { (PERIOD / 2, 64, NEAR / 4) };
-        let is_near = rows <= FEW_ROWS
-            || rows <= few_tiles
-                && columns * depth * size_of::<T>() <= near
-                && !steps_by_multiple::<T>(right.depth, crowd);
+        let is_crowded = steps_by_multiple::<T>(right.depth, crowd);
+        let is_near = rows <= FEWER_ROWS
+            || rows <= FEW_ROWS && (V::MASKS || !is_crowded)
+            || rows <= few_tiles && columns * depth * size_of::<T>() <= near && !is_crowded;
         match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },

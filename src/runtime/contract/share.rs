@@ -4,9 +4,10 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::slice::from_ref;
 
-use super::cache::is_crowded;
+use super::cache::{PERIOD, is_crowded, steps_by_multiple};
 use super::pack::{Part, is_run};
 use super::panel::{self, MOST_TILES, Sizes};
+use super::plan::NEAR;
 use super::sums::Depths;
 use super::tile::{Ending, Rows, Strip, Tiles};
 use super::vector::{Real, Vector};
@@ -38,44 +39,83 @@ fn tiles_of<V: Vector>(rows: &Range<usize>) -> impl Iterator<Item = Range<usize>
     parts(rows.len(), V::ROWS, 1).map(move |part| start + part.start..start + part.end)
 }
 
+/// A right operand of so many bytes is fetched from memory, or from a third cache by way of many pages.
+const FAR: usize = 4 << 20;
+
+/// So many of its depths at a time, all columns of them, are read in the order in which they lie: as many as first caches
+/// hold of lines that compete with each other, and as processors fetch ahead.
+const STREAMS: usize = 8;
+
+/// Depths that are multiplied at once if they are read where they lie; the same for every share, as sums depend on it.
+#[inline(always)]
+fn depths_at_once<T>(operands: &Operands<'_, T>) -> usize {
+    let Operands { rows, columns, .. } = operands;
+    let bytes = columns.offsets.len() * columns.depth.len() * size_of::<T>();
+    // One row meets each element once, so that the next columns' lines would be gone before they are read.
+    let competes = || rows.offsets.len() == 1 && steps_by_multiple::<T>(columns.depth, PERIOD);
+    if bytes > FAR || bytes > NEAR && competes() { STREAMS } else { columns.depth.len() }
+}
+
+/// What becomes of the sums over some depths.
+fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
+    match scale {
+        Some(scale) => Ending::AddScaled(scale),
+        None if is_first => Ending::Store,
+        None => Ending::AddScaled(T::ONE),
+    }
+}
+
 /// Computes a share with vectors of columns that are read where they lie.
 ///
 /// # Safety
 /// The processor has the vector's instructions; the operands are good.
 #[inline(always)]
 pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
-    let Operands { rows, columns, out, scale, .. } = operands;
-    let ending = scale.map_or(Ending::Store, Ending::AddScaled);
-    let depths = Depths::of(rows.depth_step, columns.depth_step);
-    for part in tiles_of::<V>(&share.rows) {
-        let rows = Rows::new(rows, part, *out, rows.depth);
-        let most = vectors_beside::<V>(rows.count());
-        let mut start = share.columns.start;
-        let mut run_end = start / columns.run * columns.run;
-        while start < share.columns.end {
-            let mut strip = Strip::default();
-            let (first, width) = (start, most * V::LANES);
-            while strip.count < most && start < share.columns.end {
-                if start >= run_end {
-                    run_end += columns.run;
-                }
-                let end = (start + V::LANES).min(run_end).min(share.columns.end);
-                let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
-                strip.push(from, &columns.out[start..end], true, end == start + V::LANES);
-                start = end;
-            }
-            if start == first + width && (start - 1) / columns.run == first / columns.run {
-                // More of the same run.
-                let times = (run_end.min(share.columns.end) - first) / width;
-                strip.repeat(times, width);
-                start = first + times * width;
-            }
+    for (number, depth) in parts(operands.rows.depth.len(), depths_at_once(operands), 1).enumerate() {
+        let ending = ending(operands.scale, number == 0);
+        for rows in tiles_of::<V>(&share.rows) {
             // SAFETY: the caller's promise.
-            unsafe {
-                let rows = from_ref(&rows);
-                Tiles { rows, strip: &strip, right: columns.depth, depths, ending }.compute::<V>();
-            }
+            unsafe { row_of_tiles::<V>(operands, rows, &share.columns, depth.clone(), ending) };
         }
+    }
+}
+
+/// A tile's rows times all columns of a share, over some depths.
+#[inline(always)]
+unsafe fn row_of_tiles<V: Kernels>(
+    operands: &Operands<'_, V::Element>,
+    rows: Range<usize>,
+    share: &Range<usize>,
+    depth: Range<usize>,
+    ending: Ending<V::Element>,
+) {
+    let Operands { rows: left, columns, out, .. } = operands;
+    let depths = Depths::of(left.depth_step, columns.depth_step);
+    let rows = Rows::new(left, rows, *out, &left.depth[depth.clone()]);
+    let right = &columns.depth[depth];
+    let most = vectors_beside::<V>(rows.count());
+    let mut start = share.start;
+    let mut run_end = start / columns.run * columns.run;
+    while start < share.end {
+        let mut strip = Strip::default();
+        let (first, width) = (start, most * V::LANES);
+        while strip.count < most && start < share.end {
+            if start >= run_end {
+                run_end += columns.run;
+            }
+            let end = (start + V::LANES).min(run_end).min(share.end);
+            let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
+            strip.push(from, &columns.out[start..end], true, end == start + V::LANES);
+            start = end;
+        }
+        if start == first + width && (start - 1) / columns.run == first / columns.run {
+            // More of the same run.
+            let times = (run_end.min(share.end) - first) / width;
+            strip.repeat(times, width);
+            start = first + times * width;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { Tiles { rows: from_ref(&rows), strip: &strip, right, depths, ending }.compute::<V>() };
     }
 }
 
@@ -97,11 +137,7 @@ pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, sha
         let vectors = vectors_beside::<V>(tallest).min(columns.div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
-        let ending = match operands.scale {
-            Some(scale) => Ending::AddScaled(scale),
-            None if number == 0 => Ending::Store,
-            None => Ending::AddScaled(V::Element::ONE),
-        };
+        let ending = ending(operands.scale, number == 0);
         for columns in parts(columns, room / depth.len() / width * width, width) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };

@@ -76,6 +76,7 @@ fn matrices_of_all_sizes_and_layouts() {
         (7, 700, 3),
         (30, 47, 31),
         (57, 97, 517),
+        (2, 1104, 1000),
     ];
     for (m, n, k) in sizes {
         check_matrices(m, n, k);
@@ -265,17 +266,19 @@ fn what_is_not_finite_stays_where_it_belongs() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let product = |m: usize, n: usize, k: usize| {
+    let product = |m: usize, n: usize, k: usize, is_transposed: bool| {
         let (row_lhs, depth_lhs) = matrix(m, k, false);
-        let (depth_rhs, column_rhs) = matrix(k, n, true);
+        let (depth_rhs, column_rhs) = matrix(k, n, is_transposed);
         let (row_out, column_out) = matrix(m, n, false);
         let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
         (tables, [m * k, k * n, m * n])
     };
     let cases = [
-        product(301, 130, 260),
-        product(2049, 17, 257),
-        product(23, 1500, 260),
+        product(301, 130, 260, true),
+        product(2049, 17, 257, true),
+        product(23, 1500, 260, true),
+        // All of the right operand is far away, and no half of it.
+        product(3, 1104, 1000, false),
         convolution([32, 16, 6, 18], false),
     ];
     for (tables, [lhs, rhs, out]) in cases {
