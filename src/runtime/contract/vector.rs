@@ -187,7 +187,8 @@ mod x86 {
 
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
-        ($register:ty, $element:ty, $lanes:literal, $registers:literal registers, tile $rows:literal $vectors:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
+        ($register:ty, $element:ty, $lanes:literal, $registers:literal registers, tile $rows:literal $vectors:literal,
+         $splat:ident, $load:ident, $store:ident, $fma:ident,
          masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
          in turn $in_turn:ident $(, sums $sums:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
@@ -293,16 +294,20 @@ mod x86 {
     }
 
     // Registers hold sums, up to four vectors of the right operand and one number of the left.
-    vector!(__m512, f32, 16, 32 registers, tile 12 2, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+    vector!(__m512, f32, 16, 32 registers, tile 12 2,
+        _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
         in turn zmm_ps, sums sums_of_16, transpose transpose_16);
-    vector!(__m512d, f64, 8, 32 registers, tile 12 2, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
+    vector!(__m512d, f64, 8, 32 registers, tile 12 2,
+        _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
         in turn zmm_pd, sums sums_of_8);
-    vector!(__m256, f32, 8, 16 registers, tile 6 2, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+    vector!(__m256, f32, 8, 16 registers, tile 6 2,
+        _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
         masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps,
         in turn ymm_ps, sums sums_of_8_singles, transpose transpose_8);
-    vector!(__m256d, f64, 4, 16 registers, tile 6 2, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
+    vector!(__m256d, f64, 4, 16 registers, tile 6 2,
+        _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
         masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd,
         in turn ymm_pd, sums sums_of_4, transpose transpose_4);
 
