@@ -163,6 +163,7 @@ impl<T: Real> Tiles<'_, T> {
     /// As above.
     #[inline(always)]
     pub(super) unsafe fn scattered<V: Kernels<Element = T>>(&self) {
+        const { assert!(V::SUMS <= MOST_SUMS, "the buffer is too small") };
         let mut sums = MaybeUninit::<[V; MOST_SUMS]>::uninit();
         let buffer = sums.as_mut_ptr().cast::<V>();
         for rows in self.rows {
@@ -194,7 +195,7 @@ impl<T: Real> Tiles<'_, T> {
                     for run in rows.chunk_by(|a, b| b - a == 1) {
                         let lanes = Lanes::<V>::first(run.len());
                         for (lane, &column) in columns.iter().enumerate() {
-                            let sum = V::load_masked(block.add(lane * V::LANES + at), V::mask(run.len()));
+                            let sum = lanes.load(block.add(lane * V::LANES + at));
                             let to = out.offset(run[0] as isize + column as isize);
                             match self.ending {
                                 Ending::Store => lanes.store(sum, to),
