@@ -6,11 +6,10 @@ use std::ops::Range;
 
 use super::dot::{self, is_tile_of_dots};
 use super::pack::{self, Part};
-use super::plan::Way;
 use super::share::{self, Share};
 use super::tile::{self, Tiles, is_tile};
 use super::vector::{Portable, Vector};
-use super::{Operands, ShareFn, contract};
+use super::{Operands, contract};
 use crate::loops::Tables;
 
 /// A tile's kernels, by rows and by vectors or columns: those whose sums fit in registers.
@@ -88,13 +87,7 @@ macro_rules! kernels {
                 // SAFETY: generated code passes tables that live as long as it, and memory that the loop IR's verifier
                 // found large enough; the library was chosen for this processor.
                 unsafe {
-                    let operands = Operands::new::<Self>(&*tables, lhs, rhs, out, scale);
-                    let compute: ShareFn<$element> = match operands.way {
-                        Way::InPlace => Self::in_place,
-                        Way::Packed => Self::packed,
-                        Way::Dots => Self::dots,
-                    };
-                    contract::<Self>(&operands, compute);
+                    contract::<Self>(&Operands::new::<Self>(&*tables, lhs, rhs, out, scale));
                 }
             }
 

@@ -127,9 +127,6 @@ impl<'t, T> Operands<'t, T> {
     }
 }
 
-/// Computes a share of the result.
-type ShareFn<T> = unsafe fn(&Operands<'_, T>, &Share);
-
 /// Multiplications that pay for another thread, 10 µs of them: handing them over takes about one.
 const WORTH_A_THREAD: usize = LARGE / 2;
 
@@ -137,9 +134,14 @@ const WORTH_A_THREAD: usize = LARGE / 2;
 /// not depend on the shares.
 ///
 /// # Safety
-/// The operands are good; the processor is that of `compute`.
+/// The operands are good; the processor has the vector's instructions.
 #[inline(always)]
-unsafe fn contract<V: Vector>(operands: &Operands<'_, V::Element>, compute: ShareFn<V::Element>) {
+unsafe fn contract<V: Kernels>(operands: &Operands<'_, V::Element>) {
+    let compute = match operands.way {
+        Way::InPlace => V::in_place,
+        Way::Packed => V::packed,
+        Way::Dots => V::dots,
+    };
     let (rows, columns) = (operands.rows.offsets.len(), operands.columns.offsets.len());
     let worth = rows * columns * operands.rows.depth.len() / WORTH_A_THREAD;
     if worth < 2 {
