@@ -31,10 +31,11 @@ pub(super) unsafe fn compute<V: Kernels>(operands: &Operands<'_, V::Element>, sh
     let whole = share.columns.start + count / width * width;
     for rows in parts(share.rows.len(), ROWS, 1) {
         let start = share.rows.start + rows.start;
-        for (width, columns) in
-            [(width, share.columns.start..whole), (count % width, whole..share.columns.end)]
-        {
-            if let Some(Some(kernel)) = V::DOTS[rows.len() - 1].get(width.wrapping_sub(1)) {
+        for columns in [share.columns.start..whole, whole..share.columns.end] {
+            let width = width.min(columns.len());
+            if width > 0
+                && let Some(kernel) = V::DOTS[rows.len() - 1][width - 1]
+            {
                 // SAFETY: the caller's promise; rows and columns are in the share.
                 unsafe { kernel(operands, start, columns) };
             }

@@ -85,37 +85,39 @@ pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, s
 unsafe fn row_of_tiles<V: Kernels>(
     operands: &Operands<'_, V::Element>,
     rows: Range<usize>,
-    share: &Range<usize>,
+    columns: &Range<usize>,
     depth: Range<usize>,
     ending: Ending<V::Element>,
 ) {
-    let Operands { rows: left, columns, out, .. } = operands;
-    let depths = Depths::of(left.depth_step, columns.depth_step);
+    let Operands { rows: left, columns: right, out, .. } = operands;
+    let depths = Depths::of(left.depth_step, right.depth_step);
     let rows = Rows::new(left, rows, *out, &left.depth[depth.clone()]);
-    let right = &columns.depth[depth];
+    let depth = &right.depth[depth];
     let most = vectors_beside::<V>(rows.count());
-    let mut start = share.start;
-    let mut run_end = start / columns.run * columns.run;
-    while start < share.end {
+    let mut start = columns.start;
+    let mut run_end = start / right.run * right.run;
+    while start < columns.end {
         let mut strip = Strip::default();
         let (first, width) = (start, most * V::LANES);
-        while strip.count < most && start < share.end {
+        while strip.count < most && start < columns.end {
             if start >= run_end {
-                run_end += columns.run;
+                run_end += right.run;
             }
-            let end = (start + V::LANES).min(run_end).min(share.end);
-            let from = columns.operand.wrapping_offset(columns.offsets[start] as isize);
-            strip.push(from, &columns.out[start..end], true, end == start + V::LANES);
+            let end = (start + V::LANES).min(run_end).min(columns.end);
+            let from = right.operand.wrapping_offset(right.offsets[start] as isize);
+            strip.push(from, &right.out[start..end], true, end == start + V::LANES);
             start = end;
         }
-        if start == first + width && (start - 1) / columns.run == first / columns.run {
+        if start == first + width && (start - 1) / right.run == first / right.run {
             // More of the same run.
-            let times = (run_end.min(share.end) - first) / width;
+            let times = (run_end.min(columns.end) - first) / width;
             strip.repeat(times, width);
             start = first + times * width;
         }
         // SAFETY: the caller's promise.
-        unsafe { Tiles { rows: from_ref(&rows), strip: &strip, right, depths, ending }.compute::<V>() };
+        unsafe {
+            Tiles { rows: from_ref(&rows), strip: &strip, right: depth, depths, ending }.compute::<V>()
+        };
     }
 }
 
