@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::pack::is_run;
+use super::tile::at_offsets;
 use super::vector::Vector;
-use super::{Kernels, Operands, Share, Side, parts};
+use super::{Kernels, Operands, Share, parts};
 
 /// Rows and columns of a tile, at most: wide vectors have 24 sums.
 const ROWS: usize = 6;
@@ -114,12 +115,9 @@ unsafe fn sums<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     column: usize,
 ) -> [[V; COLUMNS]; ROWS] {
     let Operands { rows: left, columns: right, depth_run, .. } = operands;
-    let at = |side: &Side<'_, V::Element>, number: usize| {
-        side.operand.wrapping_offset(side.offsets[number] as isize)
-    };
     let mut sums = Sums::<V, ROWS, COLUMNS> {
-        lhs: std::array::from_fn(|number| at(left, row + number)),
-        rhs: std::array::from_fn(|number| at(right, column + number)),
+        lhs: at_offsets(left.operand, &left.offsets[row..], <*const V::Element>::wrapping_offset),
+        rhs: at_offsets(right.operand, &right.offsets[column..], <*const V::Element>::wrapping_offset),
         // SAFETY: the caller's promise, here and below; no depth is read that does not exist.
         sums: unsafe { [[V::splat(V::Element::default()); COLUMNS]; ROWS] },
     };

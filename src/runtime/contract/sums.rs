@@ -34,8 +34,8 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
-    let mut listed =
-        rows.depth.iter().zip(tiles.right).map(|(&left, &right)| (left as isize, right as isize));
+    let (left, right) = (&rows.depth[..tiles.right.len()], tiles.right);
+    let mut listed = (0..right.len()).map(|depth| (left[depth] as isize, right[depth] as isize));
     // SAFETY: the caller's promise.
     unsafe {
         match tiles.depths {
@@ -154,8 +154,8 @@ unsafe fn add_packed_depth<V: Vector, const ROWS: usize, const VECTORS: usize, c
             ($($row:literal)*) => {
                 $(if $row < ROWS {
                     let left = V::broadcast_packed::<DEPTH, $row>(left);
-                    for (sum, &right) in sums[$row].iter_mut().zip(&vectors) {
-                        *sum = sum.add_product(left, right);
+                    for vector in 0..VECTORS {
+                        sums[$row][vector] = sums[$row][vector].add_product(left, vectors[vector]);
                     }
                 })*
             };

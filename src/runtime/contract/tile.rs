@@ -48,22 +48,30 @@ impl<'a, T> Rows<'a, T> {
     /// Where the rows begin in the left operand.
     #[inline(always)]
     pub(super) fn lefts<const ROWS: usize>(&self) -> [*const T; ROWS] {
-        let mut lefts = [self.left; ROWS];
-        for (left, &offset) in lefts.iter_mut().zip(&self.offsets[..ROWS]) {
-            *left = left.wrapping_offset(offset as isize);
-        }
-        lefts
+        at_offsets(self.left, self.offsets, <*const T>::wrapping_offset)
     }
 
     /// Where they begin in the result.
     #[inline(always)]
     fn outs<const ROWS: usize>(&self) -> [*mut T; ROWS] {
-        let mut outs = [self.out; ROWS];
-        for (out, &offset) in outs.iter_mut().zip(&self.out_offsets[..ROWS]) {
-            *out = out.wrapping_offset(offset as isize);
-        }
-        outs
+        at_offsets(self.out, self.out_offsets, <*mut T>::wrapping_offset)
     }
+}
+
+/// Pointers so far beyond another one. Kernels count plainly: iterators' adapters, such as `zip`, become calls in
+/// profiles that do not optimise across units of compilation.
+#[inline(always)]
+pub(super) fn at_offsets<P: Copy, const COUNT: usize>(
+    start: P,
+    offsets: &[i32],
+    beyond: impl Fn(P, isize) -> P,
+) -> [P; COUNT] {
+    let offsets = &offsets[..COUNT];
+    let mut places = [start; COUNT];
+    for number in 0..COUNT {
+        places[number] = beyond(start, offsets[number] as isize);
+    }
+    places
 }
 
 /// The columns of a tile, as vectors.

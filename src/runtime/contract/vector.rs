@@ -385,8 +385,8 @@ mod x86 {
             *filled = [first, second, third, fourth];
         }
         let [first, second, third, fourth] = quads;
-        let across = first.iter().zip(&second).zip(&third).zip(&fourth);
-        for (along, (((&a, &b), &c), &d)) in across.enumerate() {
+        for along in 0..4 {
+            let (a, b, c, d) = (first[along], second[along], third[along], fourth[along]);
             let even = (_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(c, d, 0x88));
             let odd = (_mm512_shuffle_f32x4(a, b, 0xdd), _mm512_shuffle_f32x4(c, d, 0xdd));
             // SAFETY: the room is the caller's promise.
