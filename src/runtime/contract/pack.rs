@@ -86,6 +86,8 @@ unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element,
             side_by_side::<V>(part, to, stride);
         } else if is_long && (is_along || is_run(&depth[..V::LANES])) {
             across::<V>(part, to, stride);
+        } else if lanes.len() == V::LANES && steps_by(lanes, 2) {
+            every_other::<V>(part, to, stride);
         } else {
             apart::<V>(part, to, stride);
         }
@@ -94,7 +96,11 @@ unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element,
 
 /// Whether offsets are neighbours.
 pub(super) fn is_run(offsets: &[i32]) -> bool {
-    offsets.windows(2).all(|pair| pair[1] - pair[0] == 1)
+    steps_by(offsets, 1)
+}
+
+fn steps_by(offsets: &[i32], step: i32) -> bool {
+    offsets.windows(2).all(|pair| pair[1] - pair[0] == step)
 }
 
 /// Columns that lie side by side: vectors are copied.
@@ -139,6 +145,16 @@ unsafe fn across<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, str
                 apart::<V>(Part { depth, ..part }, to, stride);
             }
         }
+    }
+}
+
+/// A vector of columns two apart: windows that move by two.
+#[inline(always)]
+unsafe fn every_other<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+    let from = part.from.wrapping_offset(part.lanes[0] as isize);
+    for (row, &offset) in part.depth.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { V::load_every_other(from.offset(offset as isize)).store(to.add(row * stride)) };
     }
 }
 

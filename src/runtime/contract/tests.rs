@@ -114,6 +114,26 @@ fn windows_are_read_in_place() {
     check(&tables, [channels * window, images * width, images * channels * positions]);
 }
 
+/// Windows that move by two: the last one ends with its image, and some vectors begin in one row and end in the next.
+#[test]
+fn every_other_window() {
+    for (images, positions, window, channels) in
+        [(1, 64, 3, 20), (3, 50, 7, 64), (5, 14, 3, 30), (2, 9, 2, 13)]
+    {
+        let width = 2 * (positions - 1) + window;
+        let tables = Tables::new(
+            [grid(&[(channels, window as i32)]), grid(&[(channels, positions as i32)])],
+            [
+                grid(&[(images, width as i32), (positions, 2)]),
+                grid(&[(images, (channels * positions) as i32), (positions, 1)]),
+            ],
+            [grid(&[(window, 1)]), grid(&[(window, 1)])],
+            false,
+        );
+        check(&tables, [channels * window, images * width, images * channels * positions]);
+    }
+}
+
 /// Offsets for the values of several variables, given their extents and steps; the last one moves fastest.
 fn grid(vars: &[(usize, i32)]) -> Vec<i32> {
     vars.iter().fold(vec![0], |offsets, &(extent, step)| {

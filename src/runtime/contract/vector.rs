@@ -46,6 +46,18 @@ pub(super) trait Vector: Copy {
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 
+    /// Every other element, from the first one to that of the last lane.
+    #[inline(always)]
+    unsafe fn load_every_other(from: *const Self::Element) -> Self {
+        let mut lanes = [Self::Element::default(); 16];
+        for (lane, to) in lanes[..Self::LANES].iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *to = unsafe { *from.add(2 * lane) };
+        }
+        // SAFETY: no vector has more lanes.
+        unsafe { Self::load(lanes.as_ptr()) }
+    }
+
     /// Asks for an element to be brought to the first cache.
     #[inline(always)]
     unsafe fn prefetch(_at: *const Self::Element) {}
@@ -188,7 +200,7 @@ mod x86 {
     /// A vector type whose operations are intrinsics; `$first` makes a mask of the first lanes.
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $registers:literal registers, tile $rows:literal $vectors:literal,
-         $splat:ident, $load:ident, $store:ident, $fma:ident,
+         $splat:ident, $load:ident, $store:ident, $fma:ident, every other $every_other:ident,
          masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
          in turn $in_turn:ident $(, sums $sums:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
@@ -236,6 +248,11 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn mul_add(self, a: Self, b: Self) -> Self {
                     unsafe { $fma(self, a, b) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_every_other(from: *const $element) -> Self {
+                    unsafe { $every_other(from) }
                 }
 
                 #[inline(always)]
@@ -295,21 +312,52 @@ mod x86 {
 
     // Registers hold sums, up to four vectors of the right operand and one number of the left.
     vector!(__m512, f32, 16, 32 registers, tile 12 2,
-        _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+        _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, every other every_other_16,
         masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
         in turn zmm_ps, sums sums_of_16, transpose transpose_16);
     vector!(__m512d, f64, 8, 32 registers, tile 12 2,
-        _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
+        _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, every other every_other_8,
         masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
         in turn zmm_pd, sums sums_of_8);
     vector!(__m256, f32, 8, 16 registers, tile 6 2,
-        _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+        _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, every other every_other_8_singles,
         masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps,
         in turn ymm_ps, sums sums_of_8_singles, transpose transpose_8);
     vector!(__m256d, f64, 4, 16 registers, tile 6 2,
-        _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
+        _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, every other every_other_4,
         masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd,
         in turn ymm_pd, sums sums_of_4, transpose transpose_4);
+
+    /// The second vector ends with the last element: its odd lanes are wanted.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn every_other_16(from: *const f32) -> __m512 {
+        let order = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+        // SAFETY: the caller's promise, here and below.
+        unsafe { _mm512_permutex2var_ps(_mm512_loadu_ps(from), order, _mm512_loadu_ps(from.add(15))) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn every_other_8(from: *const f64) -> __m512d {
+        let order = _mm512_setr_epi64(0, 2, 4, 6, 9, 11, 13, 15);
+        unsafe { _mm512_permutex2var_pd(_mm512_loadu_pd(from), order, _mm512_loadu_pd(from.add(7))) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn every_other_8_singles(from: *const f32) -> __m256 {
+        let (first, second) = unsafe { (_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(7))) };
+        let pairs = _mm256_castps_pd(_mm256_shuffle_ps::<0b_11_01_10_00>(first, second));
+        _mm256_castpd_ps(_mm256_permute4x64_pd::<0b_11_01_10_00>(pairs))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn every_other_4(from: *const f64) -> __m256d {
+        let (first, second) = unsafe { (_mm256_loadu_pd(from), _mm256_loadu_pd(from.add(3))) };
+        _mm256_permute4x64_pd::<0b_11_01_10_00>(_mm256_shuffle_pd::<0b_1010>(first, second))
+    }
 
     /// Halves of pairs are added until one vector holds four sums in each quarter, and then its quarters.
     #[inline]
