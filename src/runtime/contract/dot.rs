@@ -67,21 +67,21 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     column: usize,
 ) {
     let Operands { rows: left, columns: right, out, scale, .. } = operands;
-    let columns = &right.out[column..column + COLUMNS];
+    let (rows, columns) = (&left.out[row..row + ROWS], &right.out[column..column + COLUMNS]);
     let is_side_by_side = is_run(columns);
     // SAFETY: the caller's promise.
     unsafe {
         let totals = totals(sums::<V, ROWS, COLUMNS>(operands, row, column));
-        for (totals, &row) in totals.iter().zip(&left.out[row..row + ROWS]) {
-            let start = out.offset(row as isize);
+        for (row, totals) in totals.iter().enumerate() {
+            let start = out.offset(rows[row] as isize);
             match scale {
                 None if is_side_by_side => {
                     let to = start.offset(columns[0] as isize);
                     to.copy_from_nonoverlapping(totals.as_ptr(), COLUMNS);
                 }
                 _ => {
-                    for (&column, &total) in columns.iter().zip(totals) {
-                        let at = start.offset(column as isize);
+                    for (column, &total) in totals[..COLUMNS].iter().enumerate() {
+                        let at = start.offset(columns[column] as isize);
                         *at = scale.map_or(total, |scale| *at + total * scale);
                     }
                 }
@@ -91,6 +91,10 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLUMNS: usize>(
 }
 
 /// Each vector's lanes added up.
+#[expect(
+    clippy::manual_memcpy,
+    reason = "not every profile inlines that, and sums would leave their registers"
+)]
 #[inline(always)]
 unsafe fn totals<V: Vector, const ROWS: usize, const COLUMNS: usize>(
     sums: [[V; COLUMNS]; ROWS],
@@ -100,7 +104,9 @@ unsafe fn totals<V: Vector, const ROWS: usize, const COLUMNS: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let mut quad = [V::splat(V::Element::default()); 4];
-            quad[..COLUMNS].copy_from_slice(&sums[row]);
+            for column in 0..COLUMNS {
+                quad[column] = sums[row][column];
+            }
             totals[row] = V::sums_of_lanes(quad);
         }
     }

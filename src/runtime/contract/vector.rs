@@ -170,10 +170,12 @@ impl<T: Real> Vector for Portable<T> {
 
     #[inline(always)]
     unsafe fn load_masked(from: *const T, count: usize) -> Self {
-        // SAFETY: only lanes below the count are read.
-        Portable(std::array::from_fn(
-            |lane| if lane < count { unsafe { *from.add(lane) } } else { T::default() },
-        ))
+        let mut lanes = [T::default(); 4];
+        for (lane, to) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: only lanes below the count are read.
+            *to = unsafe { *from.add(lane) };
+        }
+        Portable(lanes)
     }
 
     #[inline(always)]
@@ -186,7 +188,11 @@ impl<T: Real> Vector for Portable<T> {
 
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
-        Portable(std::array::from_fn(|lane| self.0[lane] * a.0[lane] + b.0[lane]))
+        let mut lanes = self.0;
+        for (lane, x) in lanes.iter_mut().enumerate() {
+            *x = *x * a.0[lane] + b.0[lane];
+        }
+        Portable(lanes)
     }
 }
 
