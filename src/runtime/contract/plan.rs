@@ -78,7 +78,7 @@ impl Plan {
             _ => rows,
         };
         // What a vector of sums takes at the end, beside so many: to be written, or to be written across.
-        let ending = match (steps_by(right.out, 1, V::LANES), V::MASKS) {
+        let ending = match (seem_to_step_by(right.out, 1, V::LANES), V::MASKS) {
             (true, true) => 10 * rows,
             (true, false) if columns < V::LANES => 45 * rows,
             (true, false) => 16 * rows,
@@ -105,16 +105,16 @@ impl Plan {
 /// element at a time.
 #[inline(always)]
 fn packing<V: Vector, T>(side: &Side<T>) -> usize {
-    let is_along = side.depth.len() >= V::LANES && steps_by(side.depth, 1, V::LANES);
+    let is_along = side.depth.len() >= V::LANES && seem_to_step_by(side.depth, 1, V::LANES);
     // Ends of runs would cut many vectors.
     let is_cut = (V::LANES..4 * V::LANES).contains(&side.run)
         && side.run < side.offsets.len()
         && !side.run.is_multiple_of(V::LANES);
-    if steps_by(side.offsets, 1, V::LANES) && !is_cut {
+    if seem_to_step_by(side.offsets, 1, V::LANES) && !is_cut {
         6
     } else if is_along && !is_broken::<V>(side.depth) {
         if V::MASKS { 10 } else { 18 }
-    } else if side.offsets.len() >= V::LANES && steps_by(side.offsets, 2, V::LANES) {
+    } else if side.offsets.len() >= V::LANES && seem_to_step_by(side.offsets, 2, V::LANES) {
         8
     } else if side.depth.len() < V::LANES {
         4 * V::LANES
@@ -129,11 +129,11 @@ fn packing<V: Vector, T>(side: &Side<T>) -> usize {
 fn is_broken<V: Vector>(depth: &[i32]) -> bool {
     let first = &depth[..depth.len().min(4 * V::LANES)];
     let run = || first.windows(2).position(|pair| pair[1] - pair[0] != 1);
-    !steps_by(first, 1, first.len()) && run().is_some_and(|last| !(last + 1).is_multiple_of(V::LANES))
+    !seem_to_step_by(first, 1, first.len()) && run().is_some_and(|last| !(last + 1).is_multiple_of(V::LANES))
 }
 
 /// Whether the first `count` offsets seem to be so far apart.
-fn steps_by(offsets: &[i32], step: i32, count: usize) -> bool {
+fn seem_to_step_by(offsets: &[i32], step: i32, count: usize) -> bool {
     let last = offsets.len().min(count) - 1;
     offsets[last] - offsets[0] == step * last as i32
 }
