@@ -5,7 +5,7 @@ mod common;
 
 use common::{assert_compiles_right, leaf_values, run};
 use hitofude::Options;
-use hitofude::nn::Pool;
+use hitofude::nn::{Conv, Pool};
 use hitofude::prelude::*;
 
 type Body = for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>;
@@ -90,6 +90,36 @@ fn the_cotangent_of_overlapping_windows_has_no_guards() {
         let function = g.function().output("dx", dx);
         let text = function.schedule(&Options::default()).unwrap().program.to_string();
         assert!(!text.contains('≤'), "{text}");
+    }
+}
+
+/// The cotangent of a strided convolution's image in phases: with as many places each, filled up with zeros or apart where
+/// they differ, and without any. The contractions sum in another order than the interpreter.
+#[test]
+fn the_cotangent_of_strided_windows_has_no_guards() {
+    let strided = |stride: [usize; 2]| Conv::new().stride(stride).padding(1);
+    let cases = [
+        ([3, 3], 16, 1, strided([2, 2])),
+        ([3, 3], 3, 1, strided([2, 2])),
+        ([3, 3], 8, 8, strided([2, 2])),
+        ([4, 5], 16, 1, strided([2, 3])),
+        ([7, 2], 32, 1, strided([3, 3])),
+        ([3, 3], 16, 1, strided([1, 2])),
+        ([3, 4], 16, 1, strided([2, 3]).dilation(2)),
+    ];
+    for (window, channels, groups, conv) in cases {
+        let g = Graph::new();
+        let x = g.input("x", [2, channels, 11, 12], F64);
+        let w = g.input("w", [8, channels / groups, window[0], window[1]], F64);
+        let y = x.conv2d(w, None, conv.groups(groups));
+        let dx = g.grad((y * g.input("dy", y.shape(), F64)).sum(..), &[x]).unwrap()[0];
+        let leaves = leaf_values(&g);
+        let leaves: Vec<(&str, Value)> =
+            leaves.iter().map(|(name, value)| (&name[..], value.clone())).collect();
+        assert_compiles_right(&g, &[("dx", dx)], &leaves, 1e-14);
+        let function = g.function().output("dx", dx);
+        let text = function.schedule(&Options::default()).unwrap().program.to_string();
+        assert!(!text.contains('≤'), "{window:?} of {channels} channels:\n{text}");
     }
 }
 

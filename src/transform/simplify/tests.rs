@@ -256,11 +256,13 @@ fn every_rule_has_a_case() {
 #[test]
 fn fold_of_product_keeps_numbers_and_hides_no_nan() {
     let rule = window::RULES.iter().find(|rule| rule.name == "fold of product").unwrap();
-    let cases: [for<'g> fn(&Leaves<'g>) -> Tensor<'g>; 4] = [
+    let cases: [for<'g> fn(&Leaves<'g>) -> Tensor<'g>; 6] = [
         |l| l.m.einsum("pc,kc->pk", l.m).fold(&[slide(0, 3, 1)], [5]),
         |l| l.m.einsum("kc,pc->pk", l.m).fold(&[slide(0, 3, 2)], [8]),
         |l| l.m.einsum("pc,kc->pk", l.m).fold(&[Slide { dilation: 2, ..slide(0, 3, 1) }], [7]),
         |l| l.m.einsum("ap,bk->abpk", l.m).fold(&[Slide { dilation: 3, ..slide(2, 3, 2) }], [3, 3, 11]),
+        |l| l.m.einsum("pq,kl->pqkl", l.m).fold(&[slide(0, 3, 2), slide(1, 3, 2)], [7, 8]),
+        |l| l.m.einsum("pq,kl->pqkl", l.m).fold(&[slide(0, 3, 2), slide(1, 3, 4)], [7, 11]),
     ];
     for (case, build) in cases.into_iter().enumerate() {
         let g = Graph::new();

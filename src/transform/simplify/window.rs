@@ -3,10 +3,15 @@
 //! With a stride `s`, the elements `s·q + r` of a result, for each phase `r < s`, come from the places `s·a + r` of the
 //! windows alone: `s` folds of stride 1, side by side (sub-pixel convolution, Shi et al. 2016).
 
+use std::ops::Range;
+
 use super::reduction::scale;
 use super::{Match, Rule, matched};
 use crate::ops::{Dot, Op, Section, Slide, Tensor};
 use crate::types::{MAX_RANK, Shape};
+
+/// A contraction takes as long to read an element of a window as to multiply it by so many numbers.
+const READ: usize = 5;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "scale after fold", rewrite: scale_after_fold },
@@ -42,36 +47,54 @@ fn fold_of_product<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let moving = operand_of_positions(dot, slides, shape.rank())?;
     let factor = |operand| Factor { x: [lhs, rhs][operand], labels: dot.operand(operand).to_vec() };
     let (mut y, mut w) = (factor(moving), factor(1 - moving));
-    let (out, places) = dot.out().split_at(shape.rank());
-    let mut out = out.to_vec();
-    for (slide, place) in slides.iter().zip(places) {
-        w.x = by_phases(w.x, w.axis(*place)?, slide);
-    }
-    for (slide, place) in slides.iter().zip(places).filter(|(slide, _)| slide.stride > 1) {
-        let (at, position) = (w.axis(*place)?, dot.out()[slide.axis]);
-        // Labels of contractions are small numbers: these are free.
-        let phase = u8::MAX - place;
-        w.x = split(w.x, at, slide.stride);
-        w.labels.insert(at + 1, phase);
-        out.insert(out.iter().position(|&label| label == position)? + 1, phase);
-    }
-    let mut windows = Vec::new();
-    for (slide, place) in slides.iter().zip(places) {
-        let phase = Slide { axis: y.axis(dot.out()[slide.axis])?, ..phase(slide) };
+    let (positions, places) = dot.out().split_at(shape.rank());
+    let mut out = positions.to_vec();
+    let is_filled = fills_up(slides, w.alone(&y, positions));
+    let (mut windows, mut strided) = (Vec::new(), Vec::new());
+    for (slide, &place) in slides.iter().zip(places) {
+        let position = positions[slide.axis];
+        let phase = Slide { axis: y.axis(position)?, ..phase(slide) };
         if phase.size > 1 {
-            w.x = w.x.reverse(w.axis(*place)? as isize);
             y.x = y.x.pad(phase.axis as isize, phase.span() - 1, phase.span() - 1);
         }
-        y.labels.push(*place);
+        y.labels.push(place);
         windows.push(phase);
+        if slide.stride == 1 {
+            w.x = w.x.reverse(w.axis(place)? as isize);
+            continue;
+        }
+        let (at, span) = (w.axis(place)?, if is_filled { phase.size * slide.stride } else { slide.span() });
+        let missing = (span - slide.span()) as isize;
+        w.x = w.x.spread_apart(at, slide.dilation).pad_with(at as isize, 0, missing, -0.0);
+        strided.push((Slide { size: span, dilation: 1, ..*slide }, place));
+        out.insert(out.iter().position(|&label| label == position)? + 1, phase_of(place));
     }
     y.x = y.x.windows(&windows);
-    let (lhs, rhs) = if moving == 0 { (y, w) } else { (w, y) };
-    let dot = Dot::new(&lhs.labels, &rhs.labels, &out).ok()?;
-    Some(merge_phases(Tensor::apply(Op::Dot(dot), &[lhs.x, rhs.x]), slides, shape))
+    let product = Product { y, w, apart: vec![], out, moving };
+    Some(merge_phases(product.in_phases(&strided)?, slides, shape))
+}
+
+/// Whether phases with fewer places are filled up with zeros, and computed with the others: that multiplies more, and reads
+/// fewer windows. So many results are summed up over each window; a single one takes no contraction.
+fn fills_up(slides: &[Slide], results: usize) -> bool {
+    let (mut filled, mut apart) = ([1, 1], [1, 1]);
+    for slide in slides {
+        let size = phase(slide).size;
+        let is_full = size * slide.stride == slide.span();
+        filled = [filled[0] * size, filled[1] * size * slide.stride];
+        apart = [apart[0] * if is_full { size } else { 2 * size - 1 }, apart[1] * slide.span()];
+    }
+    let cost = |[read, multiplied]: [usize; 2]| READ * read + results * multiplied;
+    results > 1 && cost(filled) <= cost(apart)
+}
+
+/// The label of an axis of phases. Labels of contractions are small numbers: these are free.
+fn phase_of(place: u8) -> u8 {
+    u8::MAX - place
 }
 
 /// An operand of a contraction, with its labels.
+#[derive(Clone)]
 struct Factor<'g> {
     x: Tensor<'g>,
     labels: Vec<u8>,
@@ -80,6 +103,71 @@ struct Factor<'g> {
 impl Factor<'_> {
     fn axis(&self, label: u8) -> Option<usize> {
         self.labels.iter().position(|&l| l == label)
+    }
+
+    /// The elements along these axes that the other operand does not have.
+    fn alone(&self, other: &Factor, labels: &[u8]) -> usize {
+        let extent = |at: usize| self.x.shape().extents()[at];
+        let is_own = |label: &u8| labels.contains(label) && !other.labels.contains(label);
+        (0..self.labels.len()).filter(|&at| is_own(&self.labels[at])).map(extent).product()
+    }
+}
+
+/// A contraction of windows and weights, to be.
+#[derive(Clone)]
+struct Product<'g> {
+    y: Factor<'g>,
+    w: Factor<'g>,
+    /// The windows of the weights that have the places of some phases, in order, on axes behind all others.
+    apart: Vec<Slide>,
+    out: Vec<u8>,
+    /// The operand that `y` is.
+    moving: usize,
+}
+
+impl<'g> Product<'g> {
+    /// The contraction with the phases of these slides. Phases of equally many places are computed together, and stand
+    /// beside the others.
+    fn in_phases(&self, slides: &[(Slide, u8)]) -> Option<Tensor<'g>> {
+        let Some((&(slide, place), others)) = slides.split_first() else { return self.apply() };
+        let axis = self.out.iter().position(|&label| label == phase_of(place))? as isize;
+        let size = phase(&slide).size;
+        let shorter = size * slide.stride - slide.span();
+        let longer = slide.stride - shorter;
+        let long = self.phases(&slide, place, 0..longer, size)?.in_phases(others)?;
+        match (shorter, size) {
+            (0, _) => Some(long),
+            (_, 1) => Some(long.pad(axis, 0, shorter)),
+            _ => {
+                let short = self.phases(&slide, place, longer..slide.stride, size - 1)?.in_phases(others)?;
+                Some(long.concat(&[short], axis))
+            }
+        }
+    }
+
+    /// That of some phases, which have so many places: the last ones of their windows.
+    fn phases(&self, slide: &Slide, place: u8, phases: Range<usize>, places: usize) -> Option<Product<'g>> {
+        let mut part = self.clone();
+        let Product { y, w, apart, .. } = &mut part;
+        let (seen, at) = (y.axis(place)?, w.axis(place)?);
+        let size = y.x.shape().extents()[seen];
+        y.x = y.x.slice(seen as isize, size - places..size);
+        let end = phases.end + (places - 1) * slide.stride;
+        w.x = w.x.slice(at as isize, phases.start..end);
+        apart.push(Slide { axis: at, size: places, stride: 1, dilation: slide.stride });
+        w.labels[at] = phase_of(place);
+        w.labels.push(place);
+        Some(part)
+    }
+
+    fn apply(&self) -> Option<Tensor<'g>> {
+        let Product { y, w, apart, out, moving } = self;
+        let x = if apart.is_empty() { w.x } else { w.x.windows(apart) };
+        let turned = (1..=apart.len() as isize).fold(x, |x, behind| x.reverse(-behind));
+        let w = Factor { x: turned, labels: w.labels.clone() };
+        let [lhs, rhs] = if *moving == 0 { [y, &w] } else { [&w, y] };
+        let dot = Dot::new(&lhs.labels, &rhs.labels, out).ok()?;
+        Some(Tensor::apply(Op::Dot(dot), &[lhs.x, rhs.x]))
     }
 }
 
