@@ -58,6 +58,8 @@ const CASES: &[Case] = &[
     ("Ij,jA", None, "AI", &[&[2, 3], &[3, 4]]),
     (",ij,", Some("ji"), "ji", &[&[], &[2, 3], &[]]),
     ("bqhd,bkhd", Some("bhqk"), "bhqk", &[&[2, 3, 2, 4], &[2, 5, 2, 4]]),
+    ("nkcd,kefg", Some("necfdg"), "necfdg", &[&[2, 3, 3, 4], &[3, 2, 2, 2]]),
+    ("abkc,bkde", Some("dabec"), "dabec", &[&[2, 2, 3, 2], &[2, 3, 4, 2]]),
     ("ij,ik,jk", Some(""), "", &[&[2, 3], &[2, 4], &[3, 4]]),
     ("i,ij,j", None, "", &[&[2], &[2, 3], &[3]]),
     ("ij,jk", Some("ik"), "ik", &[&[2, 0], &[0, 4]]),

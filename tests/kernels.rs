@@ -1,6 +1,6 @@
 //! What models become: properties of graphs and schedules that their speed hangs on.
 
-use hitofude::loops::{Instr, Kernel, Stmt, Unary};
+use hitofude::loops::{Instr, Kernel, LoopVar, Stmt, Unary};
 use hitofude::nn::Conv;
 use hitofude::prelude::*;
 use hitofude::{Options, TrainingStep};
@@ -111,4 +111,26 @@ fn the_gradient_of_a_convolution_folds_nothing() {
     let step = g.training_step(loss, Sgd::new(0.1)).unwrap();
     let graph = step.function().unwrap().optimised(&Options::default()).unwrap().to_string();
     assert!(!graph.contains("fold["), "{graph}");
+}
+
+/// The places of a transposed convolution's windows lie between its positions: vectors of positions are written by the
+/// contraction, and put in between by who reads them.
+#[test]
+fn contractions_write_runs() {
+    let g = Graph::new();
+    let x = g.input("x", [2, 8, 6, 40], F32);
+    let y = x.conv_transpose2d(g.parameter("w", [8, 4, 2, 2], F32), None, Conv::new().stride(2), 0);
+    let program = g.function().output("y", y.relu()).schedule(&Options::default()).unwrap().program;
+    let mut runs = Vec::new();
+    for kernel in program.kernels() {
+        kernel.body.iter().for_each(|stmt| {
+            stmt.each(&mut |stmt| {
+                if let Stmt::Contract(contraction) = stmt {
+                    let is_beside = |var: &LoopVar| contraction.out.index.coefficient(*var) == 1;
+                    runs.extend(contraction.vars().find(is_beside).map(|var| kernel.extents[var.index()]));
+                }
+            });
+        });
+    }
+    assert_eq!(runs, [40], "{program}");
 }

@@ -111,7 +111,7 @@ lesson!(convolution, [x [2, 3, 6, 6], w [4, 3, 3, 3], b [4]] {
 lesson!(convolution_with_stride, [x [2, 3, 7, 7], w [4, 3, 3, 3]] {
     x.conv2d(w, None, Conv::new().stride(2)).tanh().sum(..)
 });
-lesson!(convolution_with_stride_of_many_channels, [x [2, 8, 9], w [4, 8, 3]] {
+lesson!(convolution_with_stride_of_many_channels, [x [2, 24, 9], w [4, 24, 3]] {
     x.conv1d(w, None, Conv::new().stride(2).padding(1)).tanh().sum(..)
 });
 lesson!(convolution_in_groups, [x [2, 4, 9], w [6, 2, 3]] {

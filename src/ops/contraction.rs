@@ -84,6 +84,23 @@ impl Dot {
         [own(&self.lhs, &self.rhs), own(&self.rhs, &self.lhs), depth]
     }
 
+    /// The contraction with axes of the result that one operand alone has behind those that the other alone has, if they
+    /// alternate now and fewer than so many elements are of the same operand's axes at the end: those of the other end it.
+    pub(crate) fn without_alternation(&self, lhs: Shape, rhs: Shape, run: usize) -> Option<Dot> {
+        let has = |label: &u8| [&self.lhs, &self.rhs].map(|labels| labels.contains(label));
+        let extent = |label: &u8| self.extent(*label, lhs, rhs);
+        let long = self.out.iter().filter(|label| extent(label) != 1);
+        let last = has(long.clone().next_back()?);
+        let end = long.clone().rev().take_while(|label| has(label) == last);
+        let is_one_run = end.clone().count() == long.filter(|label| has(label) == last).count();
+        if last == [true, true] || is_one_run || end.map(extent).product::<usize>() >= run {
+            return None;
+        }
+        let of = |owners: [bool; 2]| self.out.iter().copied().filter(move |label| has(label) == owners);
+        let out = of([true, true]).chain(of(last)).chain(of(last.map(|has| !has))).collect();
+        Some(Dot { out, ..self.clone() })
+    }
+
     /// The contraction of pairs of axes, one of each operand, with batch axes in front.
     fn general(
         [lhs, rhs]: [TensorType; 2],

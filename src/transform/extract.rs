@@ -3,7 +3,6 @@
 
 use std::panic::Location;
 
-use super::bodies::{Bodies, named_leaves};
 use crate::graph::{NodeId, Origin, Target};
 use crate::ops::{Graph, Op};
 
@@ -11,29 +10,6 @@ use crate::ops::{Graph, Op};
 pub fn extract(source: &Graph, results: &[(Target, NodeId)]) -> Graph {
     let needed = source.needed(results);
     copy(source, results, &needed, |graph, op, operands, _| graph.insert(op, operands, Location::caller()))
-}
-
-/// The graph as it can be scheduled: a kernel computes every result, and everything that a loop walks along or captures
-/// lies in memory.
-pub fn ready(source: &Graph) -> Graph {
-    let mut bodies = Bodies::through(ready);
-    let graph = rebuild(source, &source.results(), &named_leaves(source), |graph, op, operands, _| {
-        let Op::Scan(scan) = op else { return graph.insert(op, operands, Location::caller()) };
-        let mut operands = operands.to_vec();
-        for operand in &mut operands[scan.body.carries..] {
-            let tensor = graph.tensor(*operand);
-            if matches!(graph.op(*operand), Op::Leaf(_)) && tensor.leaf_name().is_none() {
-                *operand = tensor.stop_gradient().id();
-            }
-        }
-        graph.insert(Op::Scan(bodies.apply(scan)), &operands, Location::caller())
-    });
-    let copy = |(target, id): (Target, NodeId)| match graph.op(id) {
-        Op::Leaf(_) | Op::Scan(_) => (target, graph.tensor(id).stop_gradient().id()),
-        _ => (target, id),
-    };
-    graph.set_results(graph.results().into_iter().map(copy).collect());
-    graph
 }
 
 /// Copies what `results` need, and the nodes `kept` in any case, into a new graph, each node by way of `insert`,

@@ -10,12 +10,14 @@ mod keep;
 mod lift;
 mod loops;
 mod prune;
+mod ready;
 mod simplify;
 mod vmap;
 
+pub use extract::extract;
 pub(crate) use extract::rebuild;
-pub use extract::{extract, ready};
 pub use keep::keep;
 pub use lift::lift;
 pub use prune::prune;
+pub use ready::ready;
 pub use simplify::{FAST_RULES, RULES, Rule, simplify, simplify_fast};

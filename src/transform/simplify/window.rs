@@ -11,7 +11,7 @@ use crate::ops::{Dot, Op, Section, Slide, Tensor};
 use crate::types::{MAX_RANK, Shape};
 
 /// A contraction takes as long to read an element of a window as to multiply it by so many numbers.
-const READ: usize = 5;
+const READ: usize = 16;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "scale after fold", rewrite: scale_after_fold },
