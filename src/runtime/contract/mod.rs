@@ -95,6 +95,18 @@ impl<'t, T> Side<'t, T> {
     }
 }
 
+impl<T> Side<'_, T> {
+    /// Bytes that are read, about: windows have elements in common.
+    fn bytes(&self) -> usize {
+        let span = |offsets: &[i32]| match (offsets.first(), offsets.last()) {
+            (Some(first), Some(&last)) => last.abs_diff(*first) as usize,
+            _ => 0,
+        };
+        let elements = (self.offsets.len() * self.depth.len()).min(span(self.offsets) + span(self.depth) + 1);
+        elements * size_of::<T>()
+    }
+}
+
 /// What one call works on.
 struct Operands<'t, T> {
     rows: Side<'t, T>,

@@ -88,10 +88,18 @@ unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element,
             across::<V>(part, to, stride);
         } else if lanes.len() == V::LANES && steps_by(lanes, 2) {
             every_other::<V>(part, to, stride);
+        } else if let Some(second) = start_of_second_run(lanes).filter(|_| lanes.len() == V::LANES) {
+            joined::<V>(part, second, to, stride);
         } else {
             apart::<V>(part, to, stride);
         }
     }
+}
+
+/// Where the second of two runs of neighbours begins.
+fn start_of_second_run(offsets: &[i32]) -> Option<usize> {
+    let first = offsets.windows(2).position(|pair| pair[1] - pair[0] != 1)? + 1;
+    is_run(&offsets[first..]).then_some(first)
 }
 
 /// Whether offsets are neighbours.
@@ -155,6 +163,19 @@ unsafe fn every_other<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element
     for (row, &offset) in part.depth.iter().enumerate() {
         // SAFETY: the caller's promise.
         unsafe { V::load_every_other(from.offset(offset as isize)).store(to.add(row * stride)) };
+    }
+}
+
+/// A vector of columns in two runs: where rows of an image meet.
+#[inline(always)]
+unsafe fn joined<V: Vector>(part: Part<'_, V::Element>, second: usize, to: *mut V::Element, stride: usize) {
+    let starts = [part.lanes[0] as isize, part.lanes[second] as isize - second as isize];
+    // SAFETY: no vector has fewer lanes.
+    let mask = unsafe { V::mask(second) };
+    for (row, &offset) in part.depth.iter().enumerate() {
+        let at = |start: isize| part.from.wrapping_offset(start + offset as isize);
+        // SAFETY: the caller's promise.
+        unsafe { V::load_joined(starts.map(at), mask).store(to.add(row * stride)) };
     }
 }
 

@@ -91,27 +91,28 @@ impl Plan {
         let (crowd, few_tiles, near) =
             if V::MASKS { (PERIOD, usize::MAX, NEAR) } else { (PERIOD / 2, 64, NEAR / 4) };
         let is_crowded = steps_by_multiple::<T>(right.depth, crowd);
+        let bytes = if V::MASKS { columns * depth * size_of::<T>() } else { right.bytes() };
         let is_near = rows <= FEWER_ROWS
             || rows <= FEW_ROWS && (V::MASKS || !is_crowded)
-            || rows <= few_tiles && columns * depth * size_of::<T>() <= near && !is_crowded;
-        match (V::MASKS || right.run.is_multiple_of(V::LANES)) && is_near && in_place <= packed {
+            || rows <= few_tiles && bytes <= near && !is_crowded;
+        let fits = V::MASKS || right.run >= V::LANES;
+        match fits && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },
             false => Plan { way: Way::Packed, is_swapped: false, cost: packed },
         }
     }
 }
 
-/// What it takes to pack a vector: it is copied, a transposed block, every other element, put together from runs, or an
-/// element at a time.
+/// What it takes to pack a vector: it is copied or put together from two runs, a transposed block, every other element, or
+/// put together from many runs, if not an element at a time.
 #[inline(always)]
 fn packing<V: Vector, T>(side: &Side<T>) -> usize {
     let is_along = side.depth.len() >= V::LANES && seem_to_step_by(side.depth, 1, V::LANES);
-    // Ends of runs would cut many vectors.
-    let is_cut = (V::LANES..4 * V::LANES).contains(&side.run)
-        && side.run < side.offsets.len()
-        && !side.run.is_multiple_of(V::LANES);
-    if seem_to_step_by(side.offsets, 1, V::LANES) && !is_cut {
-        6
+    // Runs are of the result too: shorter ones say nothing here.
+    let is_cut = (V::LANES..side.offsets.len()).contains(&side.run) && !side.run.is_multiple_of(V::LANES);
+    if seem_to_step_by(side.offsets, 1, V::LANES) {
+        // Where runs meet, a vector is two loads of some lanes.
+        6 + if is_cut { 12 * V::LANES / side.run } else { 0 }
     } else if is_along && !is_broken::<V>(side.depth) {
         if V::MASKS { 10 } else { 18 }
     } else if side.offsets.len() >= V::LANES && seem_to_step_by(side.offsets, 2, V::LANES) {

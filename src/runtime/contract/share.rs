@@ -46,14 +46,22 @@ const FAR: usize = 4 << 20;
 /// hold of lines that compete with each other, and as processors fetch ahead.
 const STREAMS: usize = 8;
 
-/// Depths that are multiplied at once if they are read where they lie; the same for every share, as sums depend on it.
+/// Windows of images that no second cache holds are read so many depths and columns at a time: the depths are of some thirty
+/// channels, more than processors fetch ahead, and the next tile of rows finds the columns still there.
+const WINDOWS: [usize; 2] = [288, 1024];
+
+/// Depths and columns that are multiplied at once if they are read where they lie; depths are the same for every share, as
+/// sums depend on them.
 #[inline(always)]
-fn depths_at_once<T>(operands: &Operands<'_, T>) -> usize {
-    let Operands { rows, columns, .. } = operands;
-    let bytes = columns.offsets.len() * columns.depth.len() * size_of::<T>();
+fn at_once<T>(Operands { rows, columns, .. }: &Operands<'_, T>) -> [usize; 2] {
+    let bytes = columns.bytes();
+    if columns.depth_step.is_none() && bytes > NEAR {
+        return WINDOWS;
+    }
     // One row meets each element once, so that the next columns' lines would be gone before they are read.
     let competes = || rows.offsets.len() == 1 && steps_by_multiple::<T>(columns.depth, PERIOD);
-    if bytes > FAR || bytes > NEAR && competes() { STREAMS } else { columns.depth.len() }
+    let depths = if bytes > FAR || bytes > NEAR && competes() { STREAMS } else { columns.depth.len() };
+    [depths, columns.offsets.len()]
 }
 
 /// What becomes of the sums over some depths.
@@ -71,16 +79,20 @@ fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
 /// The processor has the vector's instructions; the operands are good.
 #[inline(always)]
 pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
-    for (number, depth) in parts(operands.rows.depth.len(), depths_at_once(operands), 1).enumerate() {
+    let [depths, columns] = at_once(operands);
+    for (number, depth) in parts(operands.rows.depth.len(), depths, 1).enumerate() {
         let ending = ending(operands.scale, number == 0);
-        for rows in tiles_of::<V>(&share.rows) {
-            // SAFETY: the caller's promise.
-            unsafe { row_of_tiles::<V>(operands, rows, &share.columns, depth.clone(), ending) };
+        for part in parts(share.columns.len(), columns, V::LANES) {
+            let columns = share.columns.start + part.start..share.columns.start + part.end;
+            for rows in tiles_of::<V>(&share.rows) {
+                // SAFETY: the caller's promise.
+                unsafe { row_of_tiles::<V>(operands, rows, &columns, depth.clone(), ending) };
+            }
         }
     }
 }
 
-/// A tile's rows times all columns of a share, over some depths.
+/// A tile's rows times some columns, over some depths.
 #[inline(always)]
 unsafe fn row_of_tiles<V: Kernels>(
     operands: &Operands<'_, V::Element>,

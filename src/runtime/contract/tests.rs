@@ -193,6 +193,9 @@ fn convolutions_are_computed_in_every_way() {
         ([8, 3, 16, 20], true, Way::Packed, false),
         ([3, 1, 6, 32], true, Way::Dots, false),
         ([3, 1, 5, 32], true, Way::Dots, false),
+        ([2, 8, 128, 32], false, Way::Packed, false),
+        // Images that no second cache holds, some windows of them at a time.
+        ([8, 32, 3, 34], false, Way::InPlace, false),
     ];
     for (sizes, is_gradient, way, is_swapped) in cases {
         let (tables, lengths) = convolution(sizes, is_gradient);
@@ -227,9 +230,11 @@ fn a_small_operand_is_the_one_packed() {
         let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
         assert_eq!(plan::<__m512>(&tables), (way, is_swapped), "{n} {k}");
     }
-    // The AVX2 kernels copy rows of 14 pixels in pieces: packing windows costs more than what six channels leave empty.
+    // Windows that fill vectors but for the end of rows are read in place by a few channels, and packed for more.
     let (tables, _) = convolution([32, 16, 6, 18], false);
-    assert_eq!(plan::<__m256>(&tables), (Way::Packed, true));
+    assert_eq!(plan::<__m256>(&tables), (Way::InPlace, false));
+    let (tables, _) = convolution([32, 16, 32, 32], false);
+    assert_eq!(plan::<__m256>(&tables), (Way::Packed, false));
 }
 
 /// Windows read backwards: ends of runs lie as far apart as in a run that goes up.

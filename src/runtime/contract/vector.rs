@@ -43,6 +43,8 @@ pub(super) trait Vector: Copy {
     /// The lanes of the mask; zero in the others, which are not read.
     unsafe fn load_masked(from: *const Self::Element, mask: Self::Mask) -> Self;
     unsafe fn store_masked(self, to: *mut Self::Element, mask: Self::Mask);
+    /// The lanes of the mask from the first, the others from the second: both point to where the first lane would be.
+    unsafe fn load_joined(from: [*const Self::Element; 2], mask: Self::Mask) -> Self;
     /// `self · a + b`, rounded once where the processor can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
 
@@ -179,6 +181,16 @@ impl<T: Real> Vector for Portable<T> {
     }
 
     #[inline(always)]
+    unsafe fn load_joined([first, second]: [*const T; 2], count: usize) -> Self {
+        let mut lanes = [T::default(); 4];
+        for (lane, to) in lanes.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *to = unsafe { *(if lane < count { first } else { second }).wrapping_add(lane) };
+        }
+        Portable(lanes)
+    }
+
+    #[inline(always)]
     unsafe fn store_masked(self, to: *mut T, count: usize) {
         for (lane, &x) in self.0.iter().enumerate().take(count) {
             // SAFETY: only lanes below the count are written.
@@ -207,7 +219,7 @@ mod x86 {
     macro_rules! vector {
         ($register:ty, $element:ty, $lanes:literal, $registers:literal registers, tile $rows:literal $vectors:literal,
          $splat:ident, $load:ident, $store:ident, $fma:ident, every other $every_other:ident,
-         masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident,
+         masked $fast:literal $mask:ty, $first:expr, $mask_load:ident, $mask_store:ident, $joined:ident,
          in turn $in_turn:ident $(, sums $sums:ident)? $(, transpose $transpose:ident)?) => {
             impl Vector for $register {
                 type Element = $element;
@@ -249,6 +261,11 @@ mod x86 {
                 #[inline(always)]
                 unsafe fn store_masked(self, to: *mut $element, mask: $mask) {
                     unsafe { $mask_store(to, mask, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_joined(from: [*const $element; 2], mask: $mask) -> Self {
+                    unsafe { $joined(from, mask) }
                 }
 
                 #[inline(always)]
@@ -319,20 +336,47 @@ mod x86 {
     // Registers hold sums, up to four vectors of the right operand and one number of the left.
     vector!(__m512, f32, 16, 32 registers, tile 12 2,
         _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, every other every_other_16,
-        masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps,
+        masked true u16, first_of_16, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, joined_16,
         in turn zmm_ps, sums sums_of_16, transpose transpose_16);
     vector!(__m512d, f64, 8, 32 registers, tile 12 2,
         _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, every other every_other_8,
-        masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd,
+        masked true u8, first_of_8_bits, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd, joined_8,
         in turn zmm_pd, sums sums_of_8);
     vector!(__m256, f32, 8, 16 registers, tile 6 2,
         _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, every other every_other_8_singles,
-        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps,
+        masked false __m256i, first_of_8, mask_load_ps, _mm256_maskstore_ps, joined_8_singles,
         in turn ymm_ps, sums sums_of_8_singles, transpose transpose_8);
     vector!(__m256d, f64, 4, 16 registers, tile 6 2,
         _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, every other every_other_4,
-        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd,
+        masked false __m256i, first_of_4, mask_load_pd, _mm256_maskstore_pd, joined_4,
         in turn ymm_pd, sums sums_of_4, transpose transpose_4);
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn joined_16([first, second]: [*const f32; 2], mask: u16) -> __m512 {
+        // SAFETY: the caller's promise, here and below; lanes that are masked out are not read.
+        unsafe { _mm512_mask_loadu_ps(_mm512_maskz_loadu_ps(mask, first), !mask, second) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn joined_8([first, second]: [*const f64; 2], mask: u8) -> __m512d {
+        unsafe { _mm512_mask_loadu_pd(_mm512_maskz_loadu_pd(mask, first), !mask, second) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn joined_8_singles([first, second]: [*const f32; 2], mask: __m256i) -> __m256 {
+        let rest = _mm256_xor_si256(mask, _mm256_set1_epi32(-1));
+        unsafe { _mm256_or_ps(_mm256_maskload_ps(first, mask), _mm256_maskload_ps(second, rest)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn joined_4([first, second]: [*const f64; 2], mask: __m256i) -> __m256d {
+        let rest = _mm256_xor_si256(mask, _mm256_set1_epi32(-1));
+        unsafe { _mm256_or_pd(_mm256_maskload_pd(first, mask), _mm256_maskload_pd(second, rest)) }
+    }
 
     /// The second vector ends with the last element: its odd lanes are wanted.
     #[inline]
