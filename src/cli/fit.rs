@@ -50,6 +50,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     if arguments.inspect.show(&step, out)? {
         return Ok(());
     }
+    let compiled = step.compile()?; // the one that the fit will find
     let mut display = Display::new(arguments, out)?;
     let fit = problem.fit(|progress| display.show(progress));
     display.finish()?;
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
         false => print_text(&fit, &rows, &arguments.target, time, out)?,
     }
     arguments.inspect.profile(arguments.json, out, |steps| problem.profile(steps))?;
-    arguments.inspect.time(&step, arguments.json, out)
+    arguments.inspect.time(&compiled, arguments.json, out)
 }
 
 /// Reads the table and makes it ready; what is wrong with it is told with the file's name.

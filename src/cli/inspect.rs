@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use hitofude::{Cache, Listing, Options, Profile, TaskProfile, TrainingStep, dump};
+use hitofude::{Executable, Listing, Options, Profile, TaskProfile, TrainingStep, dump};
 use serde_json::{Value, json};
 
 use super::{Failure, Form, Inspect, Stage};
@@ -26,20 +26,19 @@ impl Inspect {
             Some(path) => std::fs::write(path, text)
                 .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?,
         }
-        self.time(step, true, out)?;
+        if self.timings {
+            self.time(&step.compile()?, true, out)?;
+        }
         Ok(true)
     }
 
-    /// Prints where compile time went, if asked for: after the other output, or beside output that a program
+    /// Prints where the time to compile a step went, if asked for: after the other output, or beside output that a program
     /// reads, to standard error.
-    pub fn time(&self, step: &TrainingStep<'_>, beside: bool, out: &mut impl Write) -> Result<(), Failure> {
-        if !self.timings {
-            return Ok(());
-        }
-        let executable = step.compile_with(&Options { cache: Cache::Off, ..Options::default() })?;
-        match beside {
-            true => writeln!(std::io::stderr(), "{}", executable.compile_report())?,
-            false => writeln!(out, "\n{}", executable.compile_report())?,
+    pub fn time(&self, compiled: &Executable, beside: bool, out: &mut impl Write) -> Result<(), Failure> {
+        match (self.timings, beside) {
+            (false, _) => {}
+            (true, true) => writeln!(std::io::stderr(), "{}", compiled.compile_report())?,
+            (true, false) => writeln!(out, "\n{}", compiled.compile_report())?,
         }
         Ok(())
     }

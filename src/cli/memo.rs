@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
     run.summary(arguments, compile_time, out)?;
     let profile = |steps| run.step.profile(&run.state, &run.inputs, steps);
     arguments.inspect.profile(arguments.json, out, profile)?;
-    arguments.inspect.time(&training, arguments.json, out)
+    arguments.inspect.time(&run.step, arguments.json, out)
 }
 
 fn training_step(graph: &Graph, dtype: DType, rate: f64) -> Result<TrainingStep<'_>> {
