@@ -163,6 +163,7 @@ const CASES: &[Case] = &[
     ("slice before windows", |l| {
         l.m.windows(&[slide(1, 2, 1)]).einsum("abc,dc->dab", l.m.slice(1, 0..2)).slice(2, 1..2)
     }),
+    ("stride of one window", |l| l.m.slice(0, 0..1).fold(&[slide(0, 3, 7)], [5])),
     ("fold in phases", |l| l.m.fold(&[slide(0, 3, 2)], [7])),
     ("fold in phases", |l| l.m.fold(&[slide(0, 3, 3)], [10])),
     ("fold in phases", |l| l.m.reshape([1, 3, 1, 3]).fold(&[slide(0, 1, 2), slide(1, 3, 2)], [1, 7])),

@@ -15,6 +15,7 @@ const READ: usize = 16;
 
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "scale after fold", rewrite: scale_after_fold },
+    Rule { name: "stride of one window", rewrite: stride_of_one_window },
     Rule { name: "fold of product", rewrite: fold_of_product },
     Rule { name: "fold in phases", rewrite: fold_in_phases },
     Rule { name: "fold axis by axis", rewrite: fold_axis_by_axis },
@@ -26,6 +27,22 @@ fn scale_after_fold<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (_, _, x) = m.fold()?;
     let (factor, rest) = matched(x).scaled()?;
     Some(scale(factor, Tensor::apply(m.op.clone(), &[rest])))
+}
+
+/// A fold of a single window along an axis, whose stride may be far longer than that → one of stride 1, filled up with zeros.
+fn stride_of_one_window<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
+    let (slides, shape, y) = m.fold()?;
+    let (mut slides, mut extents) = (slides.to_vec(), shape.extents().to_vec());
+    let alone = slides.iter_mut().filter(|slide| slide.stride > 1 && y.shape().extents()[slide.axis] == 1);
+    let filled: Vec<usize> = alone
+        .map(|slide| {
+            slide.stride = 1;
+            extents[slide.axis] = slide.span();
+            slide.axis
+        })
+        .collect();
+    let fill = |x: Tensor<'g>, &axis: &usize| x.pad(axis as isize, 0, shape.extents()[axis] - extents[axis]);
+    (!filled.is_empty()).then(|| filled.iter().fold(y.fold(&slides, Shape::of(&extents)), fill))
 }
 
 /// The slide with which each phase is folded: of stride 1 over every `stride`-th place.
