@@ -169,13 +169,13 @@ unsafe fn every_other<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element
 /// A vector of columns in two runs: where rows of an image meet.
 #[inline(always)]
 unsafe fn joined<V: Vector>(part: Part<'_, V::Element>, second: usize, to: *mut V::Element, stride: usize) {
-    let starts = [part.lanes[0] as isize, part.lanes[second] as isize - second as isize];
+    let starts = [part.lanes[0], part.lanes[second] - second as i32];
     // SAFETY: no vector has fewer lanes.
     let mask = unsafe { V::mask(second) };
     for (row, &offset) in part.depth.iter().enumerate() {
-        let at = |start: isize| part.from.wrapping_offset(start + offset as isize);
+        let at = |start: i32| part.from.wrapping_offset(start as isize + offset as isize);
         // SAFETY: the caller's promise.
-        unsafe { V::load_joined(starts.map(at), mask).store(to.add(row * stride)) };
+        unsafe { V::load_joined([at(starts[0]), at(starts[1])], mask).store(to.add(row * stride)) };
     }
 }
 
