@@ -35,10 +35,12 @@ impl Inspect {
     /// Prints where the time to compile a step went, if asked for: after the other output, or beside output that a program
     /// reads, to standard error.
     pub fn time(&self, compiled: &Executable, beside: bool, out: &mut impl Write) -> Result<(), Failure> {
-        match (self.timings, beside) {
-            (false, _) => {}
-            (true, true) => writeln!(std::io::stderr(), "{}", compiled.compile_report())?,
-            (true, false) => writeln!(out, "\n{}", compiled.compile_report())?,
+        if !self.timings {
+            return Ok(());
+        }
+        match beside {
+            true => writeln!(std::io::stderr(), "{}", compiled.compile_report())?,
+            false => writeln!(out, "\n{}", compiled.compile_report())?,
         }
         Ok(())
     }

@@ -368,7 +368,7 @@ impl<'g> Tensor<'g> {
 
     /// The tensor at `start` in one of this shape that is filled with `value`.
     #[track_caller]
-    fn pad_to(self, start: Vec<usize>, shape: Shape, value: f64) -> Tensor<'g> {
+    pub(crate) fn pad_to(self, start: Vec<usize>, shape: Shape, value: f64) -> Tensor<'g> {
         let value = Scalar::from_f64(value, self.dtype());
         apply(Section::Pad { start, shape, value }, &[self])
     }

@@ -32,17 +32,16 @@ fn scale_after_fold<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
 /// A fold of a single window along an axis, whose stride may be far longer than that → one of stride 1, filled up with zeros.
 fn stride_of_one_window<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (slides, shape, y) = m.fold()?;
+    let is_alone = |slide: &Slide| slide.stride > 1 && y.shape().extents()[slide.axis] == 1;
+    if !slides.iter().any(is_alone) {
+        return None;
+    }
     let (mut slides, mut extents) = (slides.to_vec(), shape.extents().to_vec());
-    let alone = slides.iter_mut().filter(|slide| slide.stride > 1 && y.shape().extents()[slide.axis] == 1);
-    let filled: Vec<usize> = alone
-        .map(|slide| {
-            slide.stride = 1;
-            extents[slide.axis] = slide.span();
-            slide.axis
-        })
-        .collect();
-    let fill = |x: Tensor<'g>, &axis: &usize| x.pad(axis as isize, 0, shape.extents()[axis] - extents[axis]);
-    (!filled.is_empty()).then(|| filled.iter().fold(y.fold(&slides, Shape::of(&extents)), fill))
+    for slide in slides.iter_mut().filter(|slide| is_alone(slide)) {
+        slide.stride = 1;
+        extents[slide.axis] = slide.span();
+    }
+    Some(y.fold(&slides, Shape::of(&extents)).pad_to(vec![0; shape.rank()], shape, 0.0))
 }
 
 /// The slide with which each phase is folded: of stride 1 over every `stride`-th place.
@@ -66,7 +65,8 @@ fn fold_of_product<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (mut y, mut w) = (factor(moving), factor(1 - moving));
     let (positions, places) = dot.out().split_at(shape.rank());
     let mut out = positions.to_vec();
-    let is_filled = fills_up(slides, w.alone(&y, positions));
+    let of_weights: usize = dot.sizes(lhs.shape(), rhs.shape())[1 - moving];
+    let is_filled = fills_up(slides, of_weights / slides.iter().map(|slide| slide.size).product::<usize>());
     let (mut windows, mut strided) = (Vec::new(), Vec::new());
     for (slide, &place) in slides.iter().zip(places) {
         let position = positions[slide.axis];
@@ -76,14 +76,13 @@ fn fold_of_product<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
         }
         y.labels.push(place);
         windows.push(phase);
+        let at = w.axis(place)?;
         if slide.stride == 1 {
-            w.x = w.x.reverse(w.axis(place)? as isize);
+            w.x = w.x.reverse(at as isize);
             continue;
         }
-        let (at, span) = (w.axis(place)?, if is_filled { phase.size * slide.stride } else { slide.span() });
-        let missing = (span - slide.span()) as isize;
-        w.x = w.x.spread_apart(at, slide.dilation).pad_with(at as isize, 0, missing, -0.0);
-        strided.push((Slide { size: span, dilation: 1, ..*slide }, place));
+        w.x = if is_filled { by_phases(w.x, at, slide) } else { w.x.spread_apart(at, slide.dilation) };
+        strided.push((Slide { size: w.x.shape().extents()[at], dilation: 1, ..*slide }, place));
         out.insert(out.iter().position(|&label| label == position)? + 1, phase_of(place));
     }
     y.x = y.x.windows(&windows);
@@ -120,13 +119,6 @@ struct Factor<'g> {
 impl Factor<'_> {
     fn axis(&self, label: u8) -> Option<usize> {
         self.labels.iter().position(|&l| l == label)
-    }
-
-    /// The elements along these axes that the other operand does not have.
-    fn alone(&self, other: &Factor, labels: &[u8]) -> usize {
-        let extent = |at: usize| self.x.shape().extents()[at];
-        let is_own = |label: &u8| labels.contains(label) && !other.labels.contains(label);
-        (0..self.labels.len()).filter(|&at| is_own(&self.labels[at])).map(extent).product()
     }
 }
 
