@@ -174,7 +174,17 @@ impl Compiler<'_> {
             Some(_) => vec![],
             None => self.define_tasks()?,
         };
-        let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, &tasks))?;
+        let assembly = self.features.vectors.and(self.tape).and_then(|tape| x86::steps(tape, self.program));
+        let build = |compiler: &mut Self, context: &mut Context| compiler.build_steps(context, &tasks);
+        let steps = match assembly {
+            Some(assembly) => {
+                if self.listing == Listing::Full {
+                    self.clif("steps, for processors without AVX2", 1, build)?;
+                }
+                self.define_assembly("steps", 1, &assembly)?
+            }
+            None => self.define("steps", 1, build)?,
+        };
         let finalising = Instant::now();
         self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
@@ -292,22 +302,33 @@ impl Compiler<'_> {
         Ok(id)
     }
 
-    /// Builds and compiles one function, which takes some numbers beside the memory.
+    /// Builds one function, which takes some numbers beside the memory.
+    fn clif(
+        &mut self,
+        name: &str,
+        counts: usize,
+        build: impl FnOnce(&mut Self, &mut Context) -> Result<(), ModuleError>,
+    ) -> Result<Context, ModuleError> {
+        let mut context = self.context.take().unwrap_or_else(Context::new);
+        self.module.clear_context(&mut context);
+        context.func.signature = entry::signature(self.module.target_config().default_call_conv, counts);
+        context.set_disasm(self.listing == Listing::Full);
+        build(self, &mut context)?;
+        if self.listing == Listing::Full {
+            self.clif += &format!("; {name}\n{}\n", context.func.display());
+        }
+        Ok(context)
+    }
+
+    /// Builds and compiles one function, as [`Compiler::clif`].
     fn define(
         &mut self,
         name: &str,
         counts: usize,
         build: impl FnOnce(&mut Self, &mut Context) -> Result<(), ModuleError>,
     ) -> Result<FuncId, ModuleError> {
-        let mut context = self.context.take().unwrap_or_else(Context::new);
-        self.module.clear_context(&mut context);
-        context.func.signature = entry::signature(self.module.target_config().default_call_conv, counts);
-        context.set_disasm(self.listing == Listing::Full);
+        let mut context = self.clif(name, counts, build)?;
         let id = self.module.declare_anonymous_function(&context.func.signature)?;
-        build(self, &mut context)?;
-        if self.listing == Listing::Full {
-            self.clif += &format!("; {name}\n{}\n", context.func.display());
-        }
         let compiling = Instant::now();
         self.module.define_function(id, &mut context)?;
         self.cranelift += compiling.elapsed();

@@ -12,12 +12,7 @@ use crate::loops::Program;
 
 /// Emits a loop of `count` steps, at least one.
 pub(super) fn steps(tape: &Tape, program: &Program, emit: &mut Emit<'_, '_>, bases: &Bases, count: Value) {
-    let carried = match tape.carried(program) {
-        carried if carried.len() <= CARRIED => carried,
-        _ => vec![],
-    };
-    let outside: Vec<(Element, Slot)> =
-        tape.stores.iter().copied().filter(|store| !carried.contains(store)).collect();
+    let [carried, outside] = tape.carried(program, CARRIED);
     let mut straight = Straight::new(tape, program, bases);
     straight.compute(emit, |at| !tape.varies[at]);
     let initial: Vec<Value> = carried.iter().map(|&(element, _)| straight.load(emit, element)).collect();

@@ -79,11 +79,17 @@ impl Tape {
         tape
     }
 
-    /// The elements of state that a step changes: what a loop over steps carries.
-    pub fn carried(&self, program: &Program) -> Vec<(Element, Slot)> {
-        let is_state =
-            |element: &Element| matches!(program.buffers[element.0.index()].place, Place::State { .. });
-        self.stores.iter().copied().filter(|(element, _)| is_state(element)).collect()
+    /// What is stored, in two parts: the elements of state that a loop over steps carries in registers, if they are no more
+    /// than `most`, and the others.
+    pub fn carried(&self, program: &Program, most: usize) -> [Vec<(Element, Slot)>; 2] {
+        let is_state = |(element, _): &(Element, Slot)| {
+            matches!(program.buffers[element.0.index()].place, Place::State { .. })
+        };
+        let (carried, outside): (Vec<_>, Vec<_>) = self.stores.iter().copied().partition(is_state);
+        match carried.len() <= most {
+            true => [carried, outside],
+            false => [vec![], self.stores.clone()],
+        }
     }
 
     fn mark_needed(&mut self) {
@@ -230,7 +236,10 @@ impl Recorder<'_> {
             Instr::Binary(f, a, b) => return self.binary(*f, slot(*a), slot(*b), dtype),
             Instr::Compare(f, a, b) => Op::Compare(*f, slot(*a), slot(*b)),
             Instr::Select(c, a, b) => Op::Select(slot(*c), slot(*a), slot(*b)),
-            Instr::Cast(a) => Op::Cast(slot(*a)),
+            Instr::Cast(a) => match self.ops[slot(*a).0 as usize].0 {
+                Op::Constant(Scalar::I64(index)) => Op::Constant(Scalar::from_i64(index, dtype)),
+                _ => Op::Cast(slot(*a)),
+            },
         };
         self.op(op, dtype)
     }

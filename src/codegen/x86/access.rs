@@ -1,6 +1,5 @@
 //! Elements in memory: addresses, loads, stores, guards and computed rows.
 
-use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Base, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::{Nest, Rest};
@@ -19,7 +18,7 @@ impl Nest<'_> {
     pub(super) fn address(&mut self, access: &Access) -> Address {
         let buffer = &self.program.buffers[access.buffer.index()];
         let size = buffer.dtype.size() as i64;
-        let (mut base, start) = self.place(buffer.place);
+        let (mut base, start) = self.lanes.build.place(buffer.place);
         let (mut terms, offset) = self.moving(&access.index);
         let last = terms.pop();
         for (counter, coefficient) in terms {
@@ -84,7 +83,7 @@ impl Nest<'_> {
             (0, DType::Bool) if guard.is_some() => self.lanes.unsupported(),
             (0 | 1, DType::Bool) => self.load_bools(address, step, guard),
             (_, DType::Bool) => self.lanes.unsupported(),
-            (0, _) if guard.is_some() && self.lanes.isa == Isa::Avx2 => self.gather(address, 0, guard),
+            (0, _) if guard.is_some() && !self.lanes.isa.has_masks() => self.gather(address, 0, guard),
             (0, _) => {
                 let code = self.lanes.broadcast();
                 self.load_by(code, address, guard)
@@ -161,7 +160,7 @@ impl Nest<'_> {
     fn store_lanes(&mut self, address: Address, step: i64, value: Held) {
         let value = self.lanes.register(value);
         match step {
-            0 if self.vector.is_none() => self.store_first(address, value),
+            0 if self.vector.is_none() => self.lanes.store_first(address, value),
             0 => {
                 self.lanes.unsupported();
             }
@@ -172,14 +171,6 @@ impl Nest<'_> {
             -1 if self.rest.is_full() => self.store_reversed(address, value),
             _ => self.store_apart(address, step, value),
         }
-    }
-
-    fn store_first(&mut self, address: Address, value: Reg) {
-        let wide = self.lanes.width == 8;
-        let (suffix, prefix) = if wide { ("sd", 3) } else { ("ss", 2) };
-        let code = Code { name: "vmov", suffix, prefix, ..self.lanes.float("vmovu", 1, 0x11) }.scalar();
-        let code = code.of_bytes(self.lanes.width as u8).writing(Writes::NoRegister);
-        self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)));
     }
 
     /// The value of an affine expression: a number, or lanes if it moves along them.

@@ -1,10 +1,11 @@
-//! Registers for virtual registers: linear scan (Poletto & Sarkar 1999), with whole lives on the stack for what finds
-//! none. Loops are well nested, so lives are single intervals.
+//! Registers for virtual registers. Code is walked once, and where registers run out that value goes to the stack whose
+//! next use is furthest away (Belady 1966), the next turn of a loop being near. Loops are well nested: what registers hold
+//! where a loop begins they hold again where it ends.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 
-use super::encode;
 use super::isa::Isa;
+use super::lives::{Lives, Span};
 use super::machine::{ARGUMENTS, Address, Bound, Class, Inst, Item, Operand, Reg, Role, STACK, Writes};
 
 /// Code with the processor's registers.
@@ -16,32 +17,41 @@ pub struct Allocated {
     pub saved: Vec<Reg>,
 }
 
-pub fn allocate(items: Vec<Item>, isa: Isa) -> Allocated {
-    let count = count(&items);
-    let items = without_unused(items, count);
-    let lives = Life::all(&items, count);
-    let mut places = Places { isa, of: vec![None; count], frame: 0 };
-    for class in Class::ALL {
-        places.scan(class, &lives);
-    }
-    let mut rewriting = Rewriting { places: &places, items: Vec::with_capacity(items.len()) };
-    items.iter().for_each(|&item| rewriting.item(item));
-    let saved = places.saved(&lives);
-    Allocated { items: rewriting.items, frame: places.frame, saved }
-}
+/// The most registers that one instruction or call mentions.
+const MENTIONS: usize = 5;
 
-/// One more than the highest number of a register: no two registers, of whatever class, have one number.
-fn count(items: &[Item]) -> usize {
-    let mut count = 0;
-    items.iter().for_each(|item| item.each_register(|reg, _| count = count.max(reg.index() + 1)));
-    count
+/// The most walks through code in search of what is better off on the stack.
+const WALKS: usize = 3;
+
+/// What is better off on the stack where a loop begins.
+type Barred = FxHashSet<(Span, Reg)>;
+
+pub fn allocate(items: Vec<Item>, isa: Isa) -> Allocated {
+    let items = without_unused(items);
+    let lives = Lives::of(&items);
+    let mut barred = Barred::default();
+    for _ in 1..WALKS {
+        let mut allocator = Allocator::new(&items, &lives, isa, &barred);
+        allocator.run();
+        if allocator.evicted.is_empty() {
+            return allocator.finish();
+        }
+        let evicted = allocator.evicted;
+        barred.extend(evicted);
+    }
+    let mut last = Allocator::new(&items, &lives, isa, &barred);
+    last.run();
+    last.finish()
 }
 
 /// Drops instructions whose results nothing uses: formulas compute more than they need.
-fn without_unused(mut items: Vec<Item>, count: usize) -> Vec<Item> {
-    let mut uses = vec![0; count];
+fn without_unused(mut items: Vec<Item>) -> Vec<Item> {
+    let mut uses: Vec<usize> = Vec::new();
     for item in &items {
-        item.each_register(|reg, role| uses[reg.index()] += usize::from(role != Role::Define));
+        item.each_register(|reg, role| {
+            uses.resize(uses.len().max(reg.index() + 1), 0);
+            uses[reg.index()] += usize::from(role != Role::Define);
+        });
     }
     let mut is_kept = vec![true; items.len()];
     for (item, is_kept) in items.iter().zip(&mut is_kept).rev() {
@@ -67,263 +77,431 @@ fn without_unused(mut items: Vec<Item>, count: usize) -> Vec<Item> {
     items
 }
 
-/// From the first to the last position where a register is mentioned, or the end of a loop that needs it again.
-struct Life {
-    reg: Reg,
-    start: usize,
-    end: usize,
-    /// Mentions, those in inner loops counted several times.
-    weight: f64,
-    /// A good place: that of another register, or of an argument.
-    hint: Hint,
-}
-
-#[derive(Clone, Copy)]
-enum Hint {
-    Nothing,
-    With(Reg),
-    Argument(u32),
-}
-
-impl Life {
-    /// All lives, by their start.
-    fn all(items: &[Item], count: usize) -> Vec<Life> {
-        let ends = ends_of_loops(items);
-        let mut known: Vec<Option<usize>> = vec![None; count];
-        let mut lives: Vec<Life> = Vec::new();
-        let mut open: Vec<usize> = Vec::new();
-        for (at, item) in items.iter().enumerate() {
-            if matches!(item, Item::Begin) {
-                open.push(at);
-            }
-            let weight = 8f64.powi(open.len() as i32);
-            item.each_register(|reg, _| {
-                let index = *known[reg.index()].get_or_insert_with(|| {
-                    lives.push(Life { reg, start: at, end: at, weight: 0.0, hint: Hint::of(item) });
-                    lives.len() - 1
-                });
-                let life = &mut lives[index];
-                let again = open.iter().find(|&&begin| begin > life.start).map_or(at, |begin| ends[begin]);
-                life.end = life.end.max(again);
-                life.weight += weight;
-            });
-            if matches!(item, Item::End { .. }) {
-                open.pop();
-            }
-        }
-        lives
-    }
-
-    /// What it costs not to have a register, for each position that another can have it.
-    fn density(&self) -> f64 {
-        self.weight / (1 + self.end - self.start) as f64
-    }
-}
-
-impl Hint {
-    fn of(item: &Item) -> Hint {
-        match item {
-            Item::Argument { number, .. } => Hint::Argument(ARGUMENTS[*number]),
-            Item::Inst(inst) => inst.moved().map_or(Hint::Nothing, |(_, from)| Hint::With(from)),
-            _ => Hint::Nothing,
-        }
-    }
-}
-
-/// The end of each loop, by its start.
-fn ends_of_loops(items: &[Item]) -> FxHashMap<usize, usize> {
-    let (mut open, mut ends) = (Vec::new(), FxHashMap::default());
-    for (at, item) in items.iter().enumerate() {
-        match item {
-            Item::Begin => open.push(at),
-            Item::End { .. } => ends.extend(open.pop().map(|begin| (begin, at))),
-            _ => {}
-        }
-    }
-    ends
-}
-
 /// Where a value is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Register(u32),
-    /// An offset from the stack pointer.
-    Stack(i32),
+#[derive(Clone, Copy, Default)]
+struct Value {
+    register: Option<u32>,
+    /// The last register it had.
+    last: u32,
+    /// Its place on the stack, and whether it is there.
+    slot: Option<i32>,
+    is_stored: bool,
+    written: Written,
 }
 
-struct Places {
+/// When a value got what it holds: after which item, what of the new code comes next, and in which register.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    by: usize,
+    next: usize,
+    register: u32,
+}
+
+/// The loop being walked through.
+struct Open {
+    span: Span,
+    /// What registers hold where it begins.
+    start: Vec<(Reg, u32)>,
+    /// What it mentions of what was there before.
+    through: Vec<Reg>,
+    /// The number of its first item in the new code.
+    next: usize,
+}
+
+impl Open {
+    /// The register that a value has where the loop begins.
+    fn register(&self, reg: Reg) -> Option<u32> {
+        self.start.iter().find(|start| start.0 == reg).map(|start| start.1)
+    }
+}
+
+struct Allocator<'i> {
+    code: &'i [Item],
+    lives: &'i Lives,
     isa: Isa,
-    /// By the number of the register.
-    of: Vec<Option<Place>>,
+    barred: &'i Barred,
+    /// What was in a register where a loop begins, and gave way before it was needed.
+    evicted: Barred,
+    values: Vec<Value>,
+    /// By class: what each register holds, and the registers that are free, the next one last.
+    held: [Vec<Option<Reg>>; 3],
+    free: [Vec<u32>; 3],
+    open: Vec<Open>,
+    items: Vec<Item>,
+    /// Stores to be put in before the items with these numbers.
+    stores: Vec<(usize, Inst)>,
     frame: u32,
 }
 
-impl Places {
-    /// Gives every life of a class a register, or some of them the stack, for which others have to stand by.
-    fn scan(&mut self, class: Class, lives: &[Life]) {
-        let (all, standing_by) = self.isa.registers(class);
-        let lives: Vec<&Life> = lives.iter().filter(|life| life.reg.class == class).collect();
-        if self.try_scan(&lives, all) {
+impl<'i> Allocator<'i> {
+    fn new(code: &'i [Item], lives: &'i Lives, isa: Isa, barred: &'i Barred) -> Allocator<'i> {
+        Allocator {
+            code,
+            lives,
+            isa,
+            barred,
+            evicted: Barred::default(),
+            values: vec![Value::default(); lives.count()],
+            held: Class::ALL.map(|_| vec![None; 32]),
+            free: Class::ALL.map(|class| isa.registers(class).iter().rev().copied().collect()),
+            open: Vec::new(),
+            items: Vec::with_capacity(code.len()),
+            stores: Vec::new(),
+            frame: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        for (at, &item) in self.code.iter().enumerate() {
+            match item {
+                Item::Argument { reg, number } => {
+                    let number = ARGUMENTS[number];
+                    self.free[reg.class as usize].retain(|&free| free != number);
+                    self.hold(reg, number);
+                    self.note_written(reg, at);
+                    self.let_go(reg, at);
+                }
+                Item::Begin => self.begin(at),
+                Item::End { counter, step, to } => self.end(at, counter, step, to),
+                Item::Inst(_) | Item::Call(_) => self.code(at, item),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Allocated {
+        self.stores.sort_by_key(|&(before, _)| before);
+        let mut stores = self.stores.into_iter().peekable();
+        let mut items = Vec::with_capacity(self.items.len() + stores.len());
+        for (at, item) in self.items.into_iter().enumerate() {
+            while let Some((_, store)) = stores.next_if(|store| store.0 <= at) {
+                items.push(Item::Inst(store));
+            }
+            items.push(item);
+        }
+        items.extend(stores.map(|(_, store)| Item::Inst(store)));
+        let callers = [3, 5, 12, 13, 14, 15].map(|number| Reg { class: Class::General, number });
+        let mut is_used = [false; 32];
+        for item in &items {
+            item.each_register(|reg, _| is_used[reg.index()] |= reg.class == Class::General);
+        }
+        let saved = callers.into_iter().filter(|reg| is_used[reg.index()]).collect();
+        Allocated { items, frame: self.frame, saved }
+    }
+
+    fn value(&mut self, reg: Reg) -> &mut Value {
+        &mut self.values[reg.index()]
+    }
+
+    fn place(&self, reg: Reg) -> Option<Reg> {
+        self.values[reg.index()].register.map(|number| Reg { number, ..reg })
+    }
+
+    fn hold(&mut self, reg: Reg, number: u32) {
+        self.held[reg.class as usize][number as usize] = Some(reg);
+        let value = self.value(reg);
+        (value.register, value.last) = (Some(number), number);
+    }
+
+    fn release(&mut self, reg: Reg) {
+        if let Some(number) = self.value(reg).register.take() {
+            self.held[reg.class as usize][number as usize] = None;
+            self.free[reg.class as usize].push(number);
+        }
+    }
+
+    /// Frees the register of a value that nothing needs after `at`.
+    fn let_go(&mut self, reg: Reg, at: usize) {
+        if self.lives.end(reg) <= at {
+            self.release(reg);
+        }
+    }
+
+    fn note_written(&mut self, reg: Reg, at: usize) {
+        let next = self.items.len();
+        let value = self.value(reg);
+        value.written = Written { by: at, next, register: value.register.unwrap_or_default() };
+        value.is_stored = false;
+    }
+
+    fn slot(&mut self, reg: Reg) -> Address {
+        let size = self.isa.size(reg.class);
+        let offset = self.values[reg.index()].slot.unwrap_or_else(|| {
+            self.frame = self.frame.next_multiple_of(size) + size;
+            (self.frame - size) as i32
+        });
+        self.value(reg).slot = Some(offset);
+        Address::at(STACK, offset)
+    }
+
+    /// Sees that a value is on the stack, too: from when it was written on. Where a loop writes it again it is another value
+    /// in each turn, which is stored here, or before a loop inside that leaves it as it is.
+    fn store(&mut self, reg: Reg) {
+        let Value { is_stored, written, .. } = *self.value(reg);
+        if is_stored {
             return;
         }
-        let fewer: Vec<u32> = all.iter().copied().filter(|number| !standing_by.contains(number)).collect();
-        self.try_scan(&lives, &fewer);
-        self.frame = self.frame.next_multiple_of(encode::size(class));
-        for life in lives {
-            self.of[life.reg.index()].get_or_insert_with(|| {
-                self.frame += encode::size(class);
-                Place::Stack((self.frame - encode::size(class)) as i32)
-            });
-        }
-    }
-
-    /// Whether registers suffice. Lives that find none have no place then.
-    fn try_scan(&mut self, lives: &[&Life], registers: &[u32]) -> bool {
-        let mut active: Vec<(&Life, u32)> = Vec::new();
-        let mut free: Vec<u32> = registers.iter().rev().copied().collect();
-        let mut is_enough = true;
-        for &life in lives {
-            active.retain(|&(other, number)| {
-                let lives_on = other.end > life.start;
-                if !lives_on {
-                    free.push(number);
-                }
-                lives_on
-            });
-            if let Some(number) = self.take(&mut free, life.hint) {
-                self.of[life.reg.index()] = Some(Place::Register(number));
-                active.push((life, number));
-                continue;
-            }
-            is_enough = false;
-            let weakest = active.iter_mut().min_by(|(a, _), (b, _)| a.density().total_cmp(&b.density()));
-            self.of[life.reg.index()] = None;
-            if let Some(weakest) = weakest.filter(|(other, _)| other.density() < life.density()) {
-                self.of[weakest.0.reg.index()] = None;
-                self.of[life.reg.index()] = Some(Place::Register(weakest.1));
-                weakest.0 = life;
-            }
-        }
-        is_enough
-    }
-
-    fn take(&self, free: &mut Vec<u32>, hint: Hint) -> Option<u32> {
-        let wanted = match hint {
-            Hint::Nothing => None,
-            Hint::Argument(number) => Some(number),
-            Hint::With(reg) => match self.of[reg.index()] {
-                Some(Place::Register(number)) => Some(number),
-                _ => None,
-            },
+        let slot = self.slot(reg);
+        let writes = |open: &Open| open.span.begin > written.by && self.lives.is_written_in(reg, open.span);
+        let (before, number) = match self.open.iter().rposition(writes).map(|outer| self.open.get(outer + 1))
+        {
+            None => (written.next, Some(written.register)),
+            Some(None) => (self.items.len(), self.values[reg.index()].register),
+            Some(Some(inner)) => (inner.next, inner.register(reg)),
         };
-        match wanted.and_then(|wanted| free.iter().position(|&number| number == wanted)) {
-            Some(at) => Some(free.remove(at)),
-            None => free.pop(),
+        if let Some(number) = number {
+            self.stores.push((before, Inst::store(Reg { number, ..reg }, slot)));
         }
+        self.value(reg).is_stored = true;
     }
 
-    /// The registers in use that the caller expects to find again.
-    fn saved(&self, lives: &[Life]) -> Vec<Reg> {
-        let general = || lives.iter().filter(|life| life.reg.class == Class::General);
-        let is_used =
-            |number: u32| general().any(|life| self.of[life.reg.index()] == Some(Place::Register(number)));
-        let callers = [3, 5, 12, 13, 14, 15].into_iter().filter(|&number| is_used(number));
-        callers.map(|number| Reg { class: Class::General, number }).collect()
-    }
-}
-
-/// Puts places for virtual registers.
-struct Rewriting<'p> {
-    places: &'p Places,
-    items: Vec<Item>,
-}
-
-impl Rewriting<'_> {
-    fn item(&mut self, item: Item) {
-        match item {
-            Item::Begin => self.items.push(Item::Begin),
-            Item::Inst(_) | Item::Call(_) => self.code(item),
-            Item::Argument { reg, number } => {
-                let from = Reg { class: Class::General, number: ARGUMENTS[number] };
-                match self.places.of[reg.index()] {
-                    Some(Place::Stack(offset)) => self.put_aside(from, offset),
-                    Some(Place::Register(number)) if number != from.number => {
-                        self.items.push(Item::Inst(Inst::load(Reg { number, ..from }, Operand::Reg(from))));
-                    }
-                    _ => {}
-                }
+    fn evict(&mut self, reg: Reg, at: usize) {
+        if !self.lives.is_replaced(reg, at, self.innermost()) {
+            self.store(reg);
+        }
+        for open in &self.open {
+            let is_untouched = self.lives.is_untouched(reg, open.span, at);
+            if is_untouched && open.register(reg).is_some() && open.through.contains(&reg) {
+                self.evicted.insert((open.span, reg));
             }
-            Item::End { counter, step, to } => self.end(counter, step, to),
+        }
+        self.release(reg);
+    }
+
+    fn distance(&self, reg: Reg, at: usize) -> (usize, usize) {
+        self.lives.distance(reg, at, self.open.iter().map(|open| open.span))
+    }
+
+    /// The value to give way: that of the furthest next use.
+    fn furthest(&self, class: Class, at: usize, busy: &[Option<Reg>]) -> Option<Reg> {
+        let held = self.held[class as usize].iter().flatten().copied();
+        held.filter(|reg| !busy.contains(&Some(*reg))).max_by_key(|&reg| {
+            let (level, next) = self.distance(reg, at);
+            // What changes from turn to turn is written each time, and waited for.
+            (level, if self.lives.is_variable(reg) { at + (next - at) / 2 } else { next })
+        })
+    }
+
+    /// Gives a value a register, the wanted one if it is free. Those of busy values are not taken.
+    fn take(&mut self, reg: Reg, at: usize, wanted: Option<u32>, busy: &[Option<Reg>]) {
+        let class = reg.class as usize;
+        if self.free[class].is_empty()
+            && let Some(furthest) = self.furthest(reg.class, at, busy)
+        {
+            self.evict(furthest, at);
+        }
+        let free = &mut self.free[class];
+        let number = match wanted.and_then(|wanted| free.iter().position(|&number| number == wanted)) {
+            Some(position) => Some(free.remove(position)),
+            None => free.pop(),
+        };
+        if let Some(number) = number {
+            self.hold(reg, number);
         }
     }
 
-    /// A counter or a bound on the stack is brought to a register.
-    fn end(&mut self, counter: Reg, step: i32, to: Bound) {
-        let standing_by = self.places.isa.registers(Class::General).1;
+    /// Brings a value to a register.
+    fn bring(&mut self, reg: Reg, at: usize, wanted: Option<u32>, busy: &[Option<Reg>]) {
+        if self.value(reg).register.is_some() {
+            return;
+        }
+        self.take(reg, at, wanted, busy);
+        if let (Some(to), Some(_)) = (self.place(reg), self.value(reg).slot) {
+            let slot = self.slot(reg);
+            self.items.push(Item::Inst(Inst::load(to, Operand::Memory(slot))));
+        }
+    }
+
+    /// An instruction or a call.
+    fn code(&mut self, at: usize, item: Item) {
+        let item = match item {
+            Item::Inst(inst) => Item::Inst(self.with_operand_away(inst)),
+            call => call,
+        };
+        let in_memory = if let Item::Inst(inst) = &item { self.read_in_place(inst, at) } else { None };
+        let (mut mentions, mut count) = ([None; MENTIONS], 0);
+        item.each_register(|reg, role| {
+            if in_memory != Some(reg) {
+                mentions[count] = Some((reg, role));
+                count += 1;
+            }
+        });
+        let busy = mentions.map(|mention| mention.map(|(reg, _)| reg));
+        let mentions = || mentions.into_iter().flatten();
+        for (reg, _) in mentions().filter(|mention| mention.1 != Role::Define) {
+            self.bring(reg, at, None, &busy);
+        }
+        let mut places = busy.map(|reg| reg.and_then(|reg| self.place(reg)));
+        let is_written = |reg: Reg| mentions().any(|(other, role)| other == reg && role != Role::Use);
+        mentions().filter(|&(reg, _)| !is_written(reg)).for_each(|(reg, _)| self.let_go(reg, at));
+        for ((reg, role), place) in mentions().zip(&mut places) {
+            if role == Role::Define && self.place(reg).is_none() {
+                let wanted = self.wanted(reg, &item);
+                self.take(reg, at, wanted, &busy);
+            }
+            *place = place.or(self.place(reg));
+        }
+        let place = |reg: Reg| {
+            let known = mentions().zip(&places).find(|((other, _), _)| *other == reg);
+            known.and_then(|(_, place)| *place).unwrap_or(reg)
+        };
+        let mut placed = item.map(place);
+        if let (Item::Inst(inst), Some(reg)) = (&mut placed, in_memory) {
+            inst.operand = Operand::Memory(self.slot(reg));
+        }
+        if !matches!(placed, Item::Inst(inst) if inst.moved().is_some_and(|(to, from)| to == from)) {
+            self.items.push(placed);
+        }
+        for (reg, role) in mentions() {
+            if role != Role::Use {
+                self.note_written(reg, at);
+            }
+            self.let_go(reg, at);
+        }
+    }
+
+    /// A good register for a result: where the loop expects it at its end, or where it is copied from.
+    fn wanted(&self, reg: Reg, item: &Item) -> Option<u32> {
+        let start = self.open.last().and_then(|open| open.register(reg));
+        let copied = match item {
+            Item::Inst(inst) => inst.moved().map(|(_, from)| self.values[from.index()].last),
+            _ => None,
+        };
+        start.or(copied)
+    }
+
+    /// The instruction with what lies on the stack as its operand, if that may be in memory and another is not.
+    fn with_operand_away(&self, inst: Inst) -> Inst {
+        let is_away = |reg| self.place(reg).is_none();
+        match (inst.second, inst.operand) {
+            (Some(second), Operand::Reg(operand))
+                if inst.is_commutative() && is_away(second) && !is_away(operand) =>
+            {
+                Inst { second: Some(operand), operand: Operand::Reg(second), ..inst }
+            }
+            _ => inst,
+        }
+    }
+
+    /// The operand of an instruction that is read from the stack, where it lies, and where no register is kept for it.
+    fn read_in_place(&self, inst: &Inst, at: usize) -> Option<Reg> {
+        let Operand::Reg(reg) = inst.operand else { return None };
+        let mut mentions = 0;
+        inst.each_register(|other, _| mentions += usize::from(other == reg));
+        if self.place(reg).is_some() || mentions > 1 || !inst.takes_memory() {
+            return None;
+        }
+        let is_kept = inst.moved().is_none()
+            && self.lives.is_next_within(reg, at, self.innermost())
+            && (!self.free[reg.class as usize].is_empty()
+                || self
+                    .furthest(reg.class, at, &[])
+                    .is_some_and(|other| self.distance(other, at) > self.distance(reg, at)));
+        (!is_kept).then_some(reg)
+    }
+
+    fn innermost(&self) -> Option<Span> {
+        self.open.last().map(|open| open.span)
+    }
+
+    fn begin(&mut self, at: usize) {
+        let Some(span) = self.lives.span(at) else { return };
+        let through = self.lives.through(self.code, span);
+        let mut needed = Vec::new();
+        self.code[span.end].each_register(|reg, _| needed.push(Some(reg)));
+        for &reg in &through {
+            if self.barred.contains(&(span, reg)) && !needed.contains(&Some(reg)) && self.place(reg).is_some()
+            {
+                self.evict(reg, at);
+            }
+        }
+        for &reg in needed.iter().flatten() {
+            self.bring(reg, at, None, &needed);
+        }
+        for &reg in &through {
+            let is_barred = self.barred.contains(&(span, reg));
+            if !is_barred
+                && (!self.free[reg.class as usize].is_empty() || self.makes_way(reg.class, span, at))
+            {
+                self.bring(reg, at, None, &[]);
+            }
+        }
+        let mut start = Vec::new();
+        for reg in self.held.iter().flatten().flatten() {
+            start.extend(self.values[reg.index()].register.map(|number| (*reg, number)));
+        }
+        for &reg in &through {
+            if self.lives.is_written_in(reg, span) && self.place(reg).is_some() {
+                self.value(reg).is_stored = false;
+            }
+        }
+        self.open.push(Open { span, start, through, next: self.items.len() });
+        self.items.push(Item::Begin);
+    }
+
+    /// Frees a register of what a loop does not mention.
+    fn makes_way(&mut self, class: Class, span: Span, at: usize) -> bool {
+        let idle =
+            self.held[class as usize].iter().flatten().find(|&&reg| !self.lives.goes_through(reg, span));
+        let Some(&idle) = idle else { return false };
+        self.evict(idle, at);
+        true
+    }
+
+    fn end(&mut self, at: usize, counter: Reg, step: i32, to: Bound) {
+        let Some(Open { span, start, through, .. }) = self.open.pop() else { return };
+        let start: Vec<(Reg, u32)> = start.into_iter().filter(|start| through.contains(&start.0)).collect();
+        self.restore(&start, &through, at);
+        let place = |reg| self.place(reg).unwrap_or(reg);
         let to = match to {
-            Bound::Reg(to) => Bound::Reg(self.brought(to, standing_by[1])),
+            Bound::Reg(to) => Bound::Reg(place(to)),
             number => number,
         };
-        let at = self.brought(counter, standing_by[0]);
-        let Some(Place::Stack(offset)) = self.places.of[counter.index()] else {
-            return self.items.push(Item::End { counter: at, step, to });
-        };
-        self.items.push(Item::Inst(Inst::add(at, at, step)));
-        self.put_aside(at, offset);
-        self.items.push(Item::End { counter: at, step: 0, to });
-    }
-
-    /// The register of a value, which is loaded to the given one if it lies on the stack.
-    fn brought(&mut self, reg: Reg, stand_in: u32) -> Reg {
-        match self.places.of[reg.index()] {
-            None => reg,
-            Some(Place::Register(number)) => Reg { number, ..reg },
-            Some(Place::Stack(offset)) => {
-                let stand_in = Reg { number: stand_in, ..reg };
-                self.items
-                    .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
-                stand_in
+        let end = Item::End { counter: place(counter), step, to };
+        self.items.push(end);
+        for &reg in &through {
+            if self.lives.is_written_in(reg, span) && self.place(reg).is_some() {
+                self.note_written(reg, at);
             }
+            self.let_go(reg, at);
         }
     }
 
-    fn put_aside(&mut self, reg: Reg, offset: i32) {
-        self.items.push(Item::Inst(Inst::store(reg, Address::at(STACK, offset))));
-    }
-
-    /// An instruction or a call. Registers that are on the stack have others stand in for them.
-    fn code(&mut self, item: Item) {
-        let mut on_stack: Vec<(Reg, Role, i32)> = Vec::new();
-        item.each_register(|reg, role| {
-            if let Some(Place::Stack(offset)) = self.places.of[reg.index()] {
-                on_stack.push((reg, role, offset));
+    /// Puts what goes through a loop where it was at the start: on the stack, or in registers.
+    fn restore(&mut self, start: &[(Reg, u32)], through: &[Reg], at: usize) {
+        for &reg in through {
+            if start.iter().all(|start| start.0 != reg) && self.place(reg).is_some() {
+                self.store(reg);
+                self.release(reg);
             }
-        });
-        let mut standing_in: Vec<(Reg, Reg)> = Vec::new();
-        let mut to_store = Vec::new();
-        for &(reg, role, offset) in &on_stack {
-            if standing_in.iter().any(|&(of, _)| of == reg) {
+        }
+        let mut pending: Vec<(Reg, u32)> = start.to_vec();
+        pending.retain(|&(reg, number)| self.values[reg.index()].register.is_some_and(|now| now != number));
+        while !pending.is_empty() {
+            let is_free = |&(reg, number): &(Reg, u32)| self.free[reg.class as usize].contains(&number);
+            let Some(next) = pending.iter().position(is_free) else {
+                // Each waits for another: one takes the way over the stack.
+                let (reg, number) = pending[0];
+                let other = self.held[reg.class as usize][number as usize].unwrap_or(reg);
+                self.store(other);
+                self.release(other);
+                pending.retain(|waiting| waiting.0 != other);
                 continue;
-            }
-            let taken = standing_in.iter().filter(|(of, _)| of.class == reg.class).count();
-            let stand_in = Reg { number: self.places.isa.registers(reg.class).1[taken], ..reg };
-            standing_in.push((reg, stand_in));
-            if role != Role::Define || on_stack.contains(&(reg, Role::Use, offset)) {
-                self.items
-                    .push(Item::Inst(Inst::load(stand_in, Operand::Memory(Address::at(STACK, offset)))));
-            }
-            if role != Role::Use {
-                to_store.push((stand_in, offset));
+            };
+            let (reg, number) = pending.swap_remove(next);
+            let from = self.place(reg).unwrap_or(reg);
+            self.release(reg);
+            self.free[reg.class as usize].retain(|&free| free != number);
+            self.hold(reg, number);
+            self.items.push(Item::Inst(Inst::load(Reg { number, ..reg }, Operand::Reg(from))));
+        }
+        for &(reg, number) in start {
+            if self.place(reg).is_none() {
+                if let Some(other) = self.held[reg.class as usize][number as usize] {
+                    self.store(other);
+                    self.release(other);
+                }
+                self.bring(reg, at, Some(number), &[]);
             }
         }
-        let item = item.map(|reg| match self.places.of[reg.index()] {
-            Some(Place::Register(number)) => Reg { number, ..reg },
-            Some(Place::Stack(_)) => standing_in.iter().find(|(of, _)| *of == reg).map_or(reg, |pair| pair.1),
-            None => reg,
-        });
-        if !matches!(item, Item::Inst(inst) if inst.moved().is_some_and(|(to, from)| to == from)) {
-            self.items.push(item);
-        }
-        to_store.into_iter().for_each(|(reg, offset)| self.put_aside(reg, offset));
     }
 }

@@ -6,13 +6,13 @@ use super::isa::Isa;
 use super::lanes::{EQUAL, LESS, LESS_OR_EQUAL, MINIMUM, NOT_EQUAL};
 use super::machine::{Class, Code, Form, Inst, Item, Operand, Reg, Writes};
 
-/// The same on vectors of half the size, unless something has no equal.
-pub fn rewritten(items: Vec<Item>, constants: &mut Constants) -> Option<Vec<Item>> {
+/// The same on vectors of this size, unless something has no equal.
+pub fn rewritten(items: Vec<Item>, constants: &mut Constants, isa: Isa) -> Option<Vec<Item>> {
     let mut highest = 0;
     items.iter().for_each(|item| item.each_register(|reg, _| highest = highest.max(reg.number)));
-    let mut rewriting = Rewriting { constants, items: Vec::with_capacity(items.len()), highest };
+    let mut rewriting = Rewriting { isa, constants, items: Vec::with_capacity(items.len()), highest };
     for item in items {
-        let item = item.map(|reg| Reg { class: Isa::Avx2.bank(reg.class), ..reg });
+        let item = item.map(|reg| Reg { class: isa.bank(reg.class), ..reg });
         match item {
             Item::Inst(inst) => rewriting.inst(inst)?,
             other => rewriting.items.push(other),
@@ -22,7 +22,7 @@ pub fn rewritten(items: Vec<Item>, constants: &mut Constants) -> Option<Vec<Item
 }
 
 /// Instructions that are there under the same name, with the same number.
-const SAME: [&str; 36] = [
+const SAME: [&str; 37] = [
     "vadd",
     "vsub",
     "vmul",
@@ -33,6 +33,7 @@ const SAME: [&str; 36] = [
     "vcmp",
     "vmovu",
     "vmov",
+    "vmovddup",
     "vcvtdq2",
     "vcvttps2",
     "vcvttpd2",
@@ -69,6 +70,7 @@ const GREATER: i32 = 6;
 const ONES: u64 = u64::MAX;
 
 struct Rewriting<'c> {
+    isa: Isa,
     constants: &'c mut Constants,
     items: Vec<Item>,
     /// The highest number of a register.
@@ -118,7 +120,7 @@ impl Rewriting<'_> {
 
     /// A number in all lanes of so many bytes.
     fn number(&mut self, bits: u64, width: usize) -> Operand {
-        let bytes = bits.to_le_bytes()[..width].repeat(Isa::Avx2.bytes() / width);
+        let bytes = bits.to_le_bytes()[..width].repeat(self.isa.bytes() / width);
         Operand::Memory(self.constants.place(&bytes))
     }
 

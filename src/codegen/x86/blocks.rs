@@ -211,7 +211,7 @@ impl Lanes {
 
     /// The first quarters of all vectors, the second ones, and so on.
     fn gathered_quarters(&mut self, of: &[Reg]) -> Vec<Reg> {
-        if self.isa == Isa::Avx2 {
+        if !self.isa.has_masks() {
             return [0x20, 0x31].map(|which| self.two_registers(HALVES, of[0], of[1], Some(which))).to_vec();
         }
         let suffix = if self.width == 4 { "f32x4" } else { "f64x2" };

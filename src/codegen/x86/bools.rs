@@ -1,6 +1,5 @@
 //! Truth values in memory: bytes of 0 or 1.
 
-use super::isa::Isa;
 use super::lanes::Held;
 use super::machine::{Address, Class, Code, Inst, Operand, Reg, Writes};
 use super::nest::{Nest, Rest};
@@ -8,7 +7,7 @@ use super::nest::{Nest, Rest};
 impl Nest<'_> {
     /// All the same, without a guard, or neighbours.
     pub(super) fn load_bools(&mut self, address: Address, step: i64, guard: Option<Reg>) -> Held {
-        if self.lanes.isa == Isa::Avx2 && step == 1 && (!self.rest.is_full() || guard.is_some()) {
+        if !self.lanes.isa.has_masks() && step == 1 && (!self.rest.is_full() || guard.is_some()) {
             return self.load_bytes(address, guard);
         }
         let loaded = match step {
@@ -38,7 +37,7 @@ impl Nest<'_> {
         let mask = self.lanes.mask(value);
         let ones = self.lanes.select(Held::Mask(mask), one, Held::Constant(0));
         let ones = self.lanes.register(ones);
-        if self.lanes.isa == Isa::Avx2 {
+        if !self.lanes.isa.has_masks() {
             return self.store_bytes(address, ones);
         }
         let lanes = match self.vector {

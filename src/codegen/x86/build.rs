@@ -7,6 +7,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use super::call::Call;
 use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg};
+use crate::loops::Place;
 
 /// A loop being written, or the function around all.
 struct Level {
@@ -166,9 +167,28 @@ impl Builder {
 
     /// An argument of the function.
     pub fn argument(&mut self, number: usize) -> Reg {
-        let reg = self.fresh(Class::General, 0);
-        self.arguments.push(Item::Argument { reg, number });
-        reg
+        let known = self.arguments.iter().find_map(|item| match *item {
+            Item::Argument { reg, number: other } if other == number => Some(reg),
+            _ => None,
+        });
+        known.unwrap_or_else(|| {
+            let reg = self.fresh(Class::General, 0);
+            self.arguments.push(Item::Argument { reg, number });
+            reg
+        })
+    }
+
+    /// Where a buffer begins: a base and an offset in bytes.
+    pub fn place(&mut self, place: Place) -> (Reg, i32) {
+        match place {
+            Place::State { offset } => (self.argument(0), offset as i32),
+            Place::Output { offset } => (self.argument(2), offset as i32),
+            Place::Arena { offset } => (self.argument(3), offset as i32),
+            Place::Input { index } => {
+                let table = Operand::Memory(Address::at(self.argument(1), index as i32 * 8));
+                (self.pure(Class::General, |d| Inst::load(d, table)), 0)
+            }
+        }
     }
 
     /// Opens a loop and returns its counter.
@@ -179,9 +199,13 @@ impl Builder {
             Bound::Reg(from) => Inst::load(counter, Operand::Reg(from)),
         });
         self.levels.push(Level { items: vec![], counter: Some(counter), is_copy: false });
-        // What depends on the counter changes with it.
-        self.homes[counter.index()] = self.depth();
+        self.changes(counter);
         counter
+    }
+
+    /// A register that has a value changes in the loop being written, and what depends on it does too.
+    pub fn changes(&mut self, reg: Reg) {
+        self.homes[reg.index()] = self.depth();
     }
 
     /// Closes the innermost loop: its counter goes in steps to `to`.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::encode;
+use super::isa::Isa;
 use super::machine::{Address, Class, Code, Inst, Item, Operand, Reg, Role, STACK, Writes};
 use crate::codegen::math::place;
 
@@ -17,8 +17,9 @@ pub struct Call {
     pub result: Reg,
     /// Where no bit is set there is no call.
     pub mask: Option<Reg>,
-    /// How many lanes there are.
+    /// How many lanes there are, and whether of 64 bits.
     pub lanes: usize,
+    pub is_wide: bool,
 }
 
 const POINTER: Reg = Reg { class: Class::General, number: 7 };
@@ -78,7 +79,7 @@ impl Call {
         const SIGNS: Code = Code::float("vmovmsk", 1, 0x50, 4);
         const WIDE_SIGNS: Code = Code::float("vmovmsk", 1, 0x50, 8);
         const EXCHANGE: Code = Code::plain("xchg", 0x87).writing(Writes::NoRegister);
-        let signs = if self.lanes == 4 { WIDE_SIGNS } else { SIGNS };
+        let signs = if self.is_wide { WIDE_SIGNS } else { SIGNS };
         let bits = Reg { class: Class::General, number: 0 };
         let swap = Inst::new(EXCHANGE, bits, None, Operand::Memory(at(place::MASK)));
         vec![Inst::store(bits, at(place::MASK)), Inst::new(signs, bits, None, Operand::Reg(mask)), swap]
@@ -91,7 +92,7 @@ fn at(offset: i32) -> Address {
 
 /// A bridge, between putting the frame pointer aside and returning, in two halves with clean vectors between them: it
 /// puts these registers aside and calls the function whose address lies there.
-pub fn bridge(function: Address, registers: &[Reg]) -> [Vec<Inst>; 2] {
+pub fn bridge(isa: Isa, function: Address, registers: &[Reg]) -> [Vec<Inst>; 2] {
     const AND: Code = Code::plain("and", 0x81).with_digit(4).writing(Writes::Operand);
     const CALL: Code = Code::plain("call", 0xff).with_digit(2).writing(Writes::NoRegister);
     let mut size = 0u32;
@@ -100,7 +101,7 @@ pub fn bridge(function: Address, registers: &[Reg]) -> [Vec<Inst>; 2] {
     for class in [Class::Vector, Class::Mask, Class::General] {
         for &reg in registers.iter().filter(|reg| reg.class == class) {
             aside.push((reg, Address::at(STACK, size as i32)));
-            size += encode::size(class);
+            size += isa.size(class);
         }
     }
     let mut before = vec![

@@ -2,7 +2,7 @@
 
 use super::call::{self, Call, FRAME};
 use super::isa::Isa;
-use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, STACK};
+use super::machine::{Address, Base, Bound, Code, Form, Inst, Item, Operand, Reg, STACK};
 
 const RETURN: u8 = 0xc3;
 
@@ -162,7 +162,7 @@ impl Encoder {
             self.bridged = others;
             let these: Vec<(Address, usize)> = these;
             these.into_iter().for_each(|(_, jump)| self.land(jump));
-            let [before, after] = call::bridge(function, &registers);
+            let [before, after] = call::bridge(self.isa, function, &registers);
             self.push_or_pop(0x50, FRAME);
             before.iter().for_each(|inst| self.inst(inst));
             self.clean();
@@ -182,8 +182,8 @@ impl Encoder {
             },
         };
         match inst.code.form {
-            Form::Vector if self.isa == Isa::Avx512 => self.evex(inst, &place),
-            Form::Vector => self.vex(inst, &place, !inst.code.is_scalar),
+            Form::Vector if self.isa.has_masks() => self.evex(inst, &place),
+            Form::Vector => self.vex(inst, &place, self.isa == Isa::Avx2 && !inst.code.is_scalar),
             Form::Mask { is_binary } => self.vex(inst, &place, is_binary),
             Form::Plain => self.rex(inst, &place),
         }
@@ -253,14 +253,14 @@ impl Encoder {
         match (inst.immediate, inst.mask) {
             (Some(immediate), _) if inst.code.form == Form::Plain => immediate.to_le_bytes().to_vec(),
             (Some(immediate), _) => vec![immediate as u8],
-            (None, Some(mask)) if self.isa == Isa::Avx2 => vec![(mask.number as u8) << 4],
+            (None, Some(mask)) if !self.isa.has_masks() => vec![(mask.number as u8) << 4],
             (None, _) => vec![],
         }
     }
 
     /// In EVEX instructions a short offset counts in units of what is accessed.
     fn unit(&self, inst: &Inst, bytes: u8) -> i32 {
-        if inst.code.form == Form::Vector && self.isa == Isa::Avx512 { bytes.into() } else { 1 }
+        if inst.code.form == Form::Vector && self.isa.has_masks() { bytes.into() } else { 1 }
     }
 
     fn address(&mut self, reg: u8, address: Address, unit: i32, immediate_bytes: usize) {
@@ -293,13 +293,5 @@ impl Encoder {
             (2, _) => self.bytes.extend(address.offset.to_le_bytes()),
             _ => {}
         }
-    }
-}
-
-/// The bytes of a register when it is put aside.
-pub fn size(class: Class) -> u32 {
-    match class {
-        Class::Vector => 64,
-        Class::General | Class::Mask => 8,
     }
 }

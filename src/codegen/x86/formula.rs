@@ -42,13 +42,14 @@ impl Lanes {
         operands: [Held; 2],
         elsewhere: Option<(Reg, Held)>,
     ) -> Held {
-        let (name, address) = function.on_lanes(self.width == 8);
+        let is_wide = self.width == 8;
+        let (name, address) = function.on_lanes(is_wide);
         let function = self.build.constant(&(address as u64).to_le_bytes());
         let operands = operands.map(|x| self.register(x));
         let mask = elsewhere.map(|(mask, _)| mask);
         let otherwise = elsewhere.map(|(_, otherwise)| self.register(otherwise));
         let lanes = self.count();
-        let call = |result| Call { name, function, operands, result, mask, lanes };
+        let call = |result| Call { name, function, operands, result, mask, lanes, is_wide };
         Held::Lanes(self.build.called(otherwise, call))
     }
 }

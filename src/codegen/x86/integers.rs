@@ -124,7 +124,7 @@ impl Lanes {
             (DType::Bool, _) => self.compare_i64(Compare::Ne, x, Held::Constant(0)),
             (DType::I32, Held::Constant(bits)) => Held::Constant(u64::from(bits as u32)),
             (DType::I32, _) => Held::Lanes(self.register(x)),
-            (DType::F32, Held::Lanes(_)) => self.cast(x, DType::I32, DType::F32),
+            (DType::F32, Held::Lanes(_)) => self.cast(x, DType::I32, DType::F32, false),
             (DType::F32, _) => {
                 let number = self.one_number(x);
                 self.float_of(number)
@@ -308,9 +308,9 @@ impl Lanes {
     /// The same by a product with a reciprocal that is too large by one unit in the last place, lest whole quotients get lost.
     fn quotient_by_number(&mut self, a: Held, divisor: i32) -> Held {
         let reciprocal = f64::from_bits((1.0 / f64::from(divisor)).to_bits() + 1).to_le_bytes();
-        let reciprocal = match self.isa {
-            Isa::Avx512 => Operand::Broadcast(self.build.constant(&reciprocal)),
-            Isa::Avx2 => Operand::Memory(self.build.constant(&reciprocal.repeat(4))),
+        let reciprocal = match self.isa.has_masks() {
+            true => Operand::Broadcast(self.build.constant(&reciprocal)),
+            false => Operand::Memory(self.build.constant(&reciprocal.repeat(self.isa.bytes() / 8))),
         };
         let a = self.doubles(a);
         let quotients =
@@ -330,7 +330,7 @@ impl Lanes {
     fn truncated_doubles(&mut self, halves: [Reg; 2]) -> Held {
         let insert = match self.isa {
             Isa::Avx512 => Code { suffix: "f64x4", ..Code::integer("vinsert", 3, 0x1a, 8) },
-            Isa::Avx2 => Code { suffix: "f128", ..Code::integer("vinsert", 3, 0x18, 4) },
+            Isa::Avx2 | Isa::Avx2Short => Code { suffix: "f128", ..Code::integer("vinsert", 3, 0x18, 4) },
         };
         let [low, high] = halves
             .map(|half| self.build.pure(Class::Vector, |d| Inst::new(TRUNCATE, d, None, Operand::Reg(half))));

@@ -77,7 +77,7 @@ impl Straight {
             held += change;
             most = most.max(held);
         }
-        isa.registers(bank).0.len().saturating_sub(shared) / most.unsigned_abs()
+        isa.registers(bank).len().saturating_sub(shared) / most.unsigned_abs()
     }
 }
 

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::build::Builder;
 use super::isa::Isa;
-use super::machine::{Class, Code, Inst, Operand, Reg, Writes};
+use super::machine::{Address, Class, Code, Inst, Operand, Reg, Writes};
 use crate::codegen::math;
 use crate::loops::{Binary, Compare, Unary};
 use crate::types::{DType, Scalar};
@@ -82,7 +82,7 @@ impl Lanes {
     /// An operand that may lie in memory, as constants do.
     pub fn operand(&mut self, x: Held) -> Operand {
         match x {
-            Held::Constant(bits) if self.isa == Isa::Avx512 => {
+            Held::Constant(bits) if self.isa.has_masks() => {
                 Operand::Broadcast(self.build.constant(&bits.to_le_bytes()[..self.width]))
             }
             Held::Constant(bits) => self.series(|_| bits),
@@ -112,6 +112,9 @@ impl Lanes {
 
     /// Loads one element into every lane.
     pub fn broadcast(&self) -> Code {
+        if self.isa == Isa::Avx2Short && self.width == 8 {
+            return Code { suffix: "", prefix: 3, ..self.float("vmovddup", 1, 0x12) }.of_bytes(8);
+        }
         let (suffix, byte) = if self.width == 8 { ("sd", 0x19) } else { ("ss", 0x18) };
         Code { suffix, ..self.float("vbroadcast", 2, byte) }.of_bytes(self.width as u8)
     }
@@ -119,6 +122,14 @@ impl Lanes {
     /// Loads or copies all lanes.
     pub fn whole(&self) -> Code {
         self.float("vmovu", 1, 0x10)
+    }
+
+    /// Stores the first lane.
+    pub fn store_first(&mut self, address: Address, value: Reg) {
+        let (suffix, prefix) = if self.width == 8 { ("sd", 3) } else { ("ss", 2) };
+        let code = Code { name: "vmov", suffix, prefix, ..self.float("vmovu", 1, 0x11) }.scalar();
+        let code = code.of_bytes(self.width as u8).writing(Writes::NoRegister);
+        self.build.here(Inst::new(code, value, None, Operand::Memory(address)));
     }
 
     /// A different constant for each lane, as an operand.
@@ -149,7 +160,7 @@ impl Lanes {
 
     /// The mask with these bits.
     pub fn bits(&mut self, bits: i32) -> Reg {
-        if self.isa == Isa::Avx2 {
+        if !self.isa.has_masks() {
             let lanes = self.series(|lane| if bits >> lane & 1 == 1 { u64::MAX } else { 0 });
             let code = self.whole();
             return self.build.pure(Class::Mask, |d| Inst::new(code, d, None, lanes));
@@ -409,6 +420,18 @@ impl Lanes {
         Held::Lanes(self.build.pure(Class::Vector, |d| Inst::new(code, d, b, a).masked(Some(mask))))
     }
 
+    /// The same of any type; `is_one` says that the condition is the same in every lane.
+    pub fn choose(&mut self, condition: Held, [a, b]: [Held; 2], dtype: DType, is_one: bool) -> Held {
+        match dtype {
+            DType::Bool => {
+                let (a, b) = (self.mask(a), self.mask(b));
+                self.select(condition, Held::Mask(a), Held::Mask(b))
+            }
+            DType::I64 => self.select_i64(condition, a, b, is_one),
+            _ => self.select(condition, a, b),
+        }
+    }
+
     fn select_masks(&mut self, condition: Held, a: Reg, b: Reg) -> Held {
         let condition = self.mask(condition);
         let first = self.both(condition, a);
@@ -416,16 +439,19 @@ impl Lanes {
         Held::Mask(self.mask_of_two("korw", 0x45, first, second))
     }
 
-    pub fn cast(&mut self, x: Held, from: DType, to: DType) -> Held {
+    /// `is_one` says that the value is the same in every lane.
+    pub fn cast(&mut self, x: Held, from: DType, to: DType, is_one: bool) -> Held {
         let one = Scalar::from_f64(1.0, to).bits();
         match (from, to) {
+            (DType::I64, _) => self.cast_from_i64(x, to),
+            (_, DType::I64) => self.cast_to_i64(x, from, is_one),
             (DType::Bool, _) if to.size() == self.width => {
                 self.select(x, Held::Constant(one), Held::Constant(0))
             }
             (DType::F32 | DType::F64, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::Bool) => self.compare(Compare::Ne, x, Held::Constant(0), from),
             (DType::I32, DType::F32) => self.one(self.float("vcvtdq2", 1, 0x5b), x, None),
-            (DType::F32, DType::I32) | (DType::F64, DType::I64) => self.truncated(x, from),
+            (DType::F32, DType::I32) => self.truncated(x, from),
             _ if from == to => x,
             _ => self.unsupported(),
         }
@@ -435,7 +461,7 @@ impl Lanes {
     pub fn upper_half(&mut self, x: Reg) -> Reg {
         let code = match self.isa {
             Isa::Avx512 => Code { suffix: "f64x4", ..Code::integer("vextract", 3, 0x1b, 8) },
-            Isa::Avx2 => Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) },
+            Isa::Avx2 | Isa::Avx2Short => Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) },
         };
         let code = code.writing(Writes::Operand);
         self.build.pure(Class::Vector, |d| Inst::new(code, x, None, Operand::Reg(d)).with(1))

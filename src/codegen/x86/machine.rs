@@ -251,6 +251,45 @@ impl Inst {
         Inst { mask, zeroes: mask.is_some(), ..self }
     }
 
+    /// Whether the operand, a vector, may lie in memory instead, at any address.
+    pub fn takes_memory(&self) -> bool {
+        const THESE: [&str; 25] = [
+            "vmovu",
+            "vadd",
+            "vsub",
+            "vmul",
+            "vdiv",
+            "vsqrt",
+            "vmin",
+            "vmax",
+            "vcmp",
+            "vand",
+            "vandn",
+            "vor",
+            "vxor",
+            "vpand",
+            "vpandn",
+            "vpor",
+            "vpxor",
+            "vpadd",
+            "vpsub",
+            "vblendv",
+            "vblendm",
+            "vfmadd231",
+            "vfmadd213",
+            "vfnmadd231",
+            "vfnmadd213",
+        ];
+        self.moved().is_some() || self.code.form == Form::Vector && THESE.contains(&self.code.name)
+    }
+
+    /// Whether `second` and `operand` may change places.
+    pub fn is_commutative(&self) -> bool {
+        const THESE: [&str; 9] =
+            ["vadd", "vmul", "vand", "vor", "vxor", "vpadd", "vfmadd231", "vfnmadd231", "vpxor"];
+        THESE.contains(&self.code.name)
+    }
+
     /// The registers, and what becomes of each.
     pub fn each_register(&self, mut f: impl FnMut(Reg, Role)) {
         // Comparisons clear the lanes that the mask leaves out.

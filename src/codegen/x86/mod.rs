@@ -21,18 +21,23 @@ mod integers;
 mod interleave;
 mod isa;
 mod lanes;
+mod lives;
 mod machine;
 mod nest;
 mod plan;
 mod reductions;
 mod short_rows;
 mod side_by_side;
+mod straight;
 mod strided;
 mod turns;
 
 use super::math;
+use super::tape::Tape;
 use crate::loops::{Kernel, Program, Stmt};
 use crate::types::DType;
+use allocate::Allocated;
+use build::Constants;
 pub use isa::Isa;
 use lanes::Lanes;
 use machine::{ARGUMENTS, Item};
@@ -50,7 +55,8 @@ pub struct Assembly {
 
 /// The code of a kernel, if it is one for vectors and all it does is done here.
 pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> {
-    let width = width(kernel).filter(|_| kernel.repeats + 4 <= ARGUMENTS.len())?;
+    let width =
+        width(|dtype| kernel.dtypes.contains(&dtype)).filter(|_| kernel.repeats + 4 <= ARGUMENTS.len())?;
     let lanes = isa.bytes() / width;
     let mut loops = plan::plan(kernel, isa, lanes);
     let rows = short_rows::short_rows(program, kernel, &loops, (isa, lanes));
@@ -79,19 +85,31 @@ fn assembly(program: &Program, kernel: &Kernel, loops: Loops, lanes: Lanes) -> O
     }
     let group = nest.group * group;
     let (mut items, mut constants) = nest.lanes.build.finish();
-    if isa == Isa::Avx2 {
-        items = avx2::rewritten(items, &mut constants)?;
+    if !isa.has_masks() {
+        items = avx2::rewritten(items, &mut constants, isa)?;
     }
-    let allocated = allocate::allocate(items, isa);
-    let (items, saved) = (&allocated.items, &allocated.saved);
-    let bytes = encode::Encoder::function(isa, items, allocated.frame, saved, &constants.bytes);
-    Some(Assembly { bytes, isa, group, items: allocated.items })
+    Some(Assembly { group, ..encoded(items, &constants, isa) })
+}
+
+/// Code in virtual registers as bytes.
+fn encoded(items: Vec<Item>, constants: &Constants, isa: Isa) -> Assembly {
+    let Allocated { items, frame, saved } = allocate::allocate(items, isa);
+    let bytes = encode::Encoder::function(isa, &items, frame, &saved, &constants.bytes);
+    Assembly { bytes, isa, group: 1, items }
+}
+
+/// The loop over steps of a program that is written out, if all it does is done here. It is the same with AVX-512, whose
+/// longer vectors and masks have nothing to do here.
+pub fn steps(tape: &Tape, program: &Program) -> Option<Assembly> {
+    let (items, mut constants) = straight::steps(tape, program)?;
+    let mut items = avx2::rewritten(items, &mut constants, Isa::Avx2Short)?;
+    straight::in_place(&mut items);
+    Some(encoded(items, &constants, Isa::Avx2Short))
 }
 
 /// The bytes of a lane: values of one width, beside truth values and, where lanes have 32 bits, what i64 need not lie in
 /// lanes or fits them.
-fn width(kernel: &Kernel) -> Option<usize> {
-    let has = |dtype| kernel.dtypes.contains(&dtype);
+fn width(has: impl Fn(DType) -> bool) -> Option<usize> {
     match (has(DType::F32) || has(DType::I32), has(DType::F64)) {
         (true, false) => Some(4),
         (false, is_wide) if is_wide || has(DType::I64) => Some(8),
@@ -121,10 +139,7 @@ impl Assembly {
                 Item::Argument { .. } => {}
             }
         }
-        match self.isa {
-            Isa::Avx512 => text,
-            Isa::Avx2 => text.replace("zmm", "ymm"),
-        }
+        text.replace("zmm", self.isa.vector())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::blocks::Blocks;
 use super::lanes::{Held, Lanes};
@@ -11,7 +11,7 @@ use super::machine::{Address, Class, Code, Inst, Operand, Reg};
 use super::plan::Loops;
 use super::turns::Sums;
 use crate::loops::{
-    Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Place, Program, Stmt, Var, reads_and_writes, stored,
+    Access, Affine, Binary, Instr, Kernel, LoopVar, Part, Program, Stmt, Var, reads_and_writes, stored,
 };
 use crate::types::DType;
 
@@ -31,7 +31,6 @@ pub struct Nest<'n> {
     /// The loop whose consecutive values are the lanes.
     pub vector: Option<LoopVar>,
     pub rest: Rest,
-    arguments: FxHashMap<usize, Reg>,
     /// How many turns of the loop that threads share are counted as one.
     pub group: usize,
     /// Loops on vectors whose bodies hold blocks to be transposed, and the blocks of the turn that is being written.
@@ -92,40 +91,15 @@ impl<'n> Nest<'n> {
             loops: vec![Position::default(); kernel.extents.len()],
             vector: None,
             rest: Rest::Full,
-            arguments: FxHashMap::default(),
             group: 1,
             crossed,
             blocks: Blocks::default(),
             fetched: FxHashSet::default(),
         };
         for turn in 0..kernel.repeats {
-            nest.loops[turn].counter = Some((nest.argument(4 + turn), 1));
+            nest.loops[turn].counter = Some((nest.lanes.build.argument(4 + turn), 1));
         }
         nest
-    }
-
-    pub(super) fn argument(&mut self, number: usize) -> Reg {
-        match self.arguments.get(&number) {
-            Some(&reg) => reg,
-            None => {
-                let reg = self.lanes.build.argument(number);
-                self.arguments.insert(number, reg);
-                reg
-            }
-        }
-    }
-
-    /// Where a buffer begins: a base and an offset in bytes.
-    pub fn place(&mut self, place: Place) -> (Reg, i32) {
-        match place {
-            Place::State { offset } => (self.argument(0), offset as i32),
-            Place::Output { offset } => (self.argument(2), offset as i32),
-            Place::Arena { offset } => (self.argument(3), offset as i32),
-            Place::Input { index } => {
-                let table = Operand::Memory(Address::at(self.argument(1), index as i32 * 8));
-                (self.lanes.build.pure(Class::General, |d| Inst::load(d, table)), 0)
-            }
-        }
     }
 
     pub fn body(&mut self, body: &[Stmt]) {
@@ -289,27 +263,12 @@ impl<'n> Nest<'n> {
             }
             Instr::Select(a, b, c) => {
                 let [a, b, c] = [a, b, c].map(|&var| self.value(var));
-                match dtype {
-                    DType::Bool => {
-                        let (b, c) = (self.lanes.mask(b), self.lanes.mask(c));
-                        self.lanes.select(a, Held::Mask(b), Held::Mask(c))
-                    }
-                    DType::I64 => self.lanes.select_i64(a, b, c, self.vector.is_none()),
-                    _ => self.lanes.select(a, b, c),
-                }
+                self.lanes.choose(a, [b, c], dtype, self.vector.is_none())
             }
             Instr::Cast(a) => {
                 let x = self.value(*a);
-                self.cast(x, self.kernel.dtype(*a), dtype)
+                self.lanes.cast(x, self.kernel.dtype(*a), dtype, self.vector.is_none())
             }
-        }
-    }
-
-    fn cast(&mut self, x: Held, from: DType, to: DType) -> Held {
-        match (from, to) {
-            (DType::I64, _) => self.lanes.cast_from_i64(x, to),
-            (_, DType::I64) => self.lanes.cast_to_i64(x, from, self.vector.is_none()),
-            _ => self.lanes.cast(x, from, to),
         }
     }
 

@@ -169,7 +169,7 @@ impl<'k> Planner<'k> {
         match vector.map_or(0, |var| index.coefficient(var)) {
             0 | 1 => 1.0,
             2 | -1 => NEAR,
-            _ if self.isa == Isa::Avx2 => APART_AVX2 * self.lanes as f64,
+            _ if !self.isa.has_masks() => APART_AVX2 * self.lanes as f64,
             _ => APART * self.lanes as f64,
         }
     }

@@ -70,7 +70,7 @@ impl Lanes {
         let halves = match self.isa {
             Isa::Avx512 if is_narrow => Code { suffix: "f32x4", ..self.float("vshuf", 3, 0x23) },
             Isa::Avx512 => Code { suffix: "f64x2", ..self.float("vshuf", 3, 0x23) },
-            Isa::Avx2 => HALVES,
+            Isa::Avx2 | Isa::Avx2Short => HALVES,
         };
         let neighbours = self.float("vpermil", 3, if is_narrow { 4 } else { 5 });
         let of_halves: &[i32] = if self.isa == Isa::Avx512 { &[0x4e, 0xb1] } else { &[1] };
@@ -110,7 +110,7 @@ impl Lanes {
                 let code = Code { suffix, ..self.integer("vpbroadcastm", 2, byte).with_prefix(2) };
                 self.build.pure(Class::Vector, |d| Inst::new(code, d, None, Operand::Reg(mask)))
             }
-            Isa::Avx2 => {
+            Isa::Avx2 | Isa::Avx2Short => {
                 let lanes = self.register(Held::Mask(mask));
                 self.fold_lanes(lanes, |lanes, a, b| {
                     let either = lanes.arithmetic(Binary::Or, Held::Lanes(a), Held::Lanes(b), false);

@@ -165,7 +165,7 @@ impl Nest<'_> {
 
     /// Lanes in the opposite order, still without a destination.
     fn reversed(&mut self, from: Operand) -> Inst {
-        if self.lanes.isa == Isa::Avx2 && self.lanes.width == 8 {
+        if !self.lanes.isa.has_masks() && self.lanes.width == 8 {
             return Inst::new(QUARTERS, None, None, from).with(0x1b);
         }
         let last = self.lanes.count() as u64 - 1;
@@ -238,7 +238,7 @@ impl Nest<'_> {
 
     pub(super) fn store_apart(&mut self, address: Address, step: i64, value: Reg) {
         match (self.lanes.isa, step) {
-            (Isa::Avx2, _) => self.store_one_by_one(address, step, value),
+            (Isa::Avx2 | Isa::Avx2Short, _) => self.store_one_by_one(address, step, value),
             (Isa::Avx512, 2) => self.store_every_second(address, value),
             (Isa::Avx512, _) => self.scatter(address, step, value),
         }

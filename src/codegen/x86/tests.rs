@@ -7,7 +7,8 @@ use super::encode::Encoder;
 use super::machine::{Address, Base, Bound, Class, Code, Form, Inst, Item, Operand, Reg, Writes};
 use std::fmt::Debug;
 
-use super::{Isa, allocate, kernel};
+use super::{Assembly, Isa, kernel, steps};
+use crate::codegen::tape::Tape;
 use crate::codegen::{Cpu, Listing};
 use crate::loops::{
     Access, Affine, Binary, Buffer, BufferId, Instr, Kernel, LoopVar, Place, Stmt, Task, Var,
@@ -16,9 +17,11 @@ use crate::prelude::*;
 use crate::{Options, Scalar};
 
 mod ahead;
+mod allocate;
 mod masks;
 mod plan;
 mod short_rows;
+mod straight;
 mod turns;
 
 /// Graphs that between them need every instruction.
@@ -85,29 +88,48 @@ fn programs() -> Vec<crate::loops::Program> {
     own.into_iter().chain(casts).chain(spread).collect()
 }
 
+/// The code of all kernels, or of loops over steps.
+fn assemblies(isa: Isa) -> Vec<Assembly> {
+    if isa == Isa::Avx2Short {
+        let programs = straight::programs();
+        return programs.iter().filter_map(|program| steps(&Tape::of(program), program)).collect();
+    }
+    let kernels = |program: &crate::loops::Program| {
+        let kernels = program.kernels().into_iter();
+        kernels.filter_map(|each| kernel(program, each, isa)).collect::<Vec<_>>()
+    };
+    programs().iter().flat_map(kernels).collect()
+}
+
 /// The instructions of all kernels.
 fn instructions(isa: Isa) -> Vec<Inst> {
     let mut found = Vec::new();
-    let mut kernels = 0;
-    for program in programs() {
-        for assembly in program.kernels().into_iter().filter_map(|each| kernel(&program, each, isa)) {
-            kernels += 1;
-            for item in &assembly.items {
-                match item {
-                    Item::Inst(inst) => found.push(*inst),
-                    Item::Call(call) => {
-                        found.extend(call.mask.map(Call::test));
-                        found.extend(call.around().into_iter().flatten());
-                        found.extend(
-                            call::bridge(call.function, &call::to_put_aside(&assembly.items)).concat(),
-                        );
-                    }
-                    _ => {}
-                }
+    let assemblies = assemblies(isa);
+    let least = if isa == Isa::Avx2Short { 2 } else { 6 };
+    assert!(
+        assemblies.len() >= least,
+        "only {} kernels are written in {} code",
+        assemblies.len(),
+        isa.name()
+    );
+    for item in assemblies.iter().flat_map(|assembly| &assembly.items) {
+        match item {
+            Item::Inst(inst) => found.push(*inst),
+            Item::Call(call) => {
+                found.extend(call.mask.map(Call::test));
+                found.extend(call.around().into_iter().flatten());
             }
+            _ => {}
         }
     }
-    assert!(kernels > 5, "only {kernels} kernels are written in {} code", isa.name());
+    for assembly in &assemblies {
+        let registers = call::to_put_aside(&assembly.items);
+        let calls = assembly
+            .items
+            .iter()
+            .filter_map(|item| if let Item::Call(call) = item { Some(call) } else { None });
+        found.extend(calls.flat_map(|call| call::bridge(isa, call.function, &registers).concat()));
+    }
     found
 }
 
@@ -157,7 +179,7 @@ fn check(inst: &Inst, isa: Isa) {
         expected.reverse();
     }
     // Without registers for masks, one is an operand like others.
-    let (last, mask) = if isa == Isa::Avx2 { (inst.mask, None) } else { (None, inst.mask) };
+    let (last, mask) = if !isa.has_masks() { (inst.mask, None) } else { (None, inst.mask) };
     expected.extend(last.map(|reg| reg.number));
     assert_eq!(registers, expected, "{context}");
     let read_mask = if read.has_op_mask() { number(read.op_mask()) } else { 0 };
@@ -203,7 +225,7 @@ fn a_disassembler_reads_what_was_meant() {
 
 /// The instruction with other registers and another offset.
 fn varied(inst: Inst, isa: Isa, turn: u32) -> Inst {
-    let vectors = isa.registers(Class::Vector).0.len() as u32;
+    let vectors = isa.registers(Class::Vector).len() as u32;
     let inst = inst.map(|reg| Reg {
         number: match reg.class {
             Class::General => {
@@ -250,7 +272,7 @@ fn calls_go_by_a_bridge() {
     let mask = Reg { class: Class::Mask, number: 2 };
     let call = |mask| {
         let function = Address::constant(8);
-        Item::Call(Call { name: "f", function, operands: [x, y], result, mask, lanes: 16 })
+        Item::Call(Call { name: "f", function, operands: [x, y], result, mask, lanes: 16, is_wide: false })
     };
     let bytes = Encoder::function(Isa::Avx512, &[call(Some(mask)), call(None)], 0, &[], &[0; 16]);
     let read: Vec<Instruction> =
@@ -453,34 +475,6 @@ fn what_finds_no_register_is_on_the_stack() {
         let actual = compiled.run(&mut compiled.state(), &inputs).unwrap().output("y").unwrap().to_f64();
         for (expected, actual) in expected.iter().zip(&actual) {
             assert!((expected - actual).abs() <= 1e-5 * expected.abs().max(1.0), "{expected} and {actual}");
-        }
-    }
-}
-
-/// The same, with registers of one kind alone.
-#[test]
-fn every_kind_of_register_may_run_out() {
-    let kinds = [(Isa::Avx2, Class::Vector)];
-    let kinds = Class::ALL.map(|class| (Isa::Avx512, class)).into_iter().chain(kinds);
-    for (isa, class) in kinds {
-        let reg = |number| Reg { class, number };
-        let load = |number: u32| {
-            let from = Address::at(Reg { class: Class::General, number: 1000 }, 64 * number as i32);
-            Item::Inst(Inst::load(reg(number), Operand::Memory(from)))
-        };
-        let store = |number: u32| {
-            let to = Address::at(Reg { class: Class::General, number: 1000 }, 64 * number as i32);
-            Item::Inst(Inst::store(reg(number), to))
-        };
-        let argument = Item::Argument { reg: Reg { class: Class::General, number: 1000 }, number: 0 };
-        let items: Vec<Item> =
-            [argument].into_iter().chain((1..50).map(load)).chain((1..50).map(store)).collect();
-        let allocated = allocate::allocate(items, isa);
-        assert!(allocated.frame > 0, "{class:?}");
-        let limit = isa.registers(class).0.iter().max().unwrap() + 1;
-        for item in &allocated.items {
-            let Item::Inst(inst) = item else { continue };
-            inst.each_register(|reg, _| assert!(reg.class != class || reg.number < limit, "{inst}"));
         }
     }
 }

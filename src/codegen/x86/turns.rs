@@ -93,7 +93,7 @@ impl Nest<'_> {
     /// The turns of the outermost loop that a thread was given, one at least. Groups of them are counted as one where that
     /// leaves none over.
     pub(super) fn run_share(&mut self, var: LoopVar, body: &[Stmt]) {
-        let [from, to] = [4, 5].map(|number| self.argument(number));
+        let [from, to] = [4, 5].map(|number| self.lanes.build.argument(number));
         let counter = self.lanes.build.open(Bound::Reg(from));
         let (extent, sums) = (self.kernel.extent(var) as i64, Sums::default());
         // The verifier has found that threads may run these turns at the same time.
@@ -221,7 +221,7 @@ impl Nest<'_> {
     /// How many partial results of each part there are: half the registers at most.
     pub(super) fn chains(&self, body: &[Stmt], parts: usize, turns: i64) -> i64 {
         let is_small = body.len() <= UNROLL_BODY && !body.iter().any(Stmt::is_loop) && !is_long(body);
-        let registers = self.lanes.isa.registers(Class::Vector).0.len();
+        let registers = self.lanes.isa.registers(Class::Vector).len();
         let most = CHAINS.min(registers / 2 / parts.max(1)).max(1);
         if is_small { turns.clamp(1, most as i64) } else { 1 }
     }

@@ -13,7 +13,7 @@ fn sums_of_sums_read_blocks() {
     let x = g.input("x", [64, 64], F32);
     let program = g.function().output("y", (x * x.transpose()).sum(..)).schedule(&Options::default());
     let program = program.unwrap().program;
-    for isa in Isa::ALL {
+    for isa in [Isa::Avx512, Isa::Avx2] {
         let listing = kernel(&program, program.kernels()[0], isa).unwrap().listing();
         assert!(listing.contains("vunpcklps"), "{listing}");
     }
