@@ -1,10 +1,11 @@
-//! The processor that code is generated for, and the module that owns the code's memory.
+//! The processor that code is generated for, and the memory that code lies in.
 
 use std::sync::{Arc, OnceLock};
 
 use cranelift::prelude::{Configurable, isa::TargetIsa, settings};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::default_libcall_names;
+use memmap2::{Mmap, MmapMut};
 
 use super::math;
 use super::x86::Isa;
@@ -72,6 +73,15 @@ impl Features {
             vectors: Isa::of(cpu),
         }
     }
+}
+
+/// Machine code in memory of its own, where it may run.
+pub(super) fn map(bytes: &[u8]) -> Result<Mmap> {
+    let mapped = MmapMut::map_anon(bytes.len()).and_then(|mut memory| {
+        memory.copy_from_slice(bytes);
+        memory.make_exec()
+    });
+    mapped.map_err(|error| Error::Codegen(format!("there is no memory for code: {error}")))
 }
 
 /// An empty module.

@@ -26,6 +26,7 @@ use cranelift::prelude::{
 };
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
+use memmap2::Mmap;
 
 pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
@@ -39,6 +40,7 @@ use entry::Bases;
 use host::Features;
 use scalar::Emit;
 use tape::Tape;
+use x86::Isa;
 
 /// What to keep of the way to machine code, beside the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub enum Listing {
 pub struct Code {
     /// Taken when the code is dropped.
     module: Option<JITModule>,
+    /// Where code lies that is not in a module.
+    _mapping: Option<Mmap>,
     /// What the code refers to by address.
     _tables: Vec<Arc<Tables>>,
     /// Runs steps.
@@ -93,25 +97,51 @@ impl Drop for Code {
 pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) -> Result<Code> {
     check_size(program)?;
     let started = Instant::now();
-    let isa = host::isa(cpu)?;
     let tape = is_tiny(program).then(|| Tape::of(program));
-    let compiler = Compiler {
-        features: Features::of(&*isa, cpu),
-        module: host::module(isa),
-        tape: tape.as_ref(),
-        program,
-        library,
-        tables: Vec::new(),
-        constants: Constants::default(),
-        context: None,
-        scratch: FunctionBuilderContext::new(),
-        listing,
-        clif: String::new(),
-        asm: String::new(),
-        bytes: 0,
-        cranelift: Duration::ZERO,
+    let assembly = Isa::of(cpu).and(tape.as_ref()).and_then(|tape| x86::steps(tape, program));
+    let compiler = || {
+        let isa = host::isa(cpu)?;
+        Ok(Compiler {
+            features: Features::of(&*isa, cpu),
+            module: host::module(isa),
+            tape: tape.as_ref(),
+            program,
+            library,
+            tables: Vec::new(),
+            constants: Constants::default(),
+            context: None,
+            scratch: FunctionBuilderContext::new(),
+            listing,
+            clif: String::new(),
+            asm: String::new(),
+            bytes: 0,
+            cranelift: Duration::ZERO,
+        })
     };
-    compiler.compile(started).map_err(|error| Error::Codegen(describe(&error)))
+    let failed = |error: ModuleError| Error::Codegen(describe(&error));
+    let Some(assembly) = assembly else { return compiler()?.compile(started).map_err(failed) };
+    let clif = match listing {
+        Listing::None => String::new(),
+        Listing::Full => compiler()?.clif_of_steps().map_err(failed)?,
+    };
+    let mapping = host::map(&assembly.bytes)?;
+    Ok(Code {
+        module: None,
+        // SAFETY: the code has the signature of this type.
+        steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(mapping.as_ptr()) },
+        _mapping: Some(mapping),
+        _tables: vec![],
+        tasks: vec![],
+        clif,
+        asm: if listing == Listing::Full {
+            format!("; steps\n{}\n", assembly.listing())
+        } else {
+            String::new()
+        },
+        bytes: assembly.bytes.len(),
+        lowering: started.elapsed(),
+        cranelift: Duration::ZERO,
+    })
 }
 
 /// What went wrong, with every fault of the code that Cranelift's verifier names.
@@ -174,17 +204,7 @@ impl Compiler<'_> {
             Some(_) => vec![],
             None => self.define_tasks()?,
         };
-        let assembly = self.features.vectors.and(self.tape).and_then(|tape| x86::steps(tape, self.program));
-        let build = |compiler: &mut Self, context: &mut Context| compiler.build_steps(context, &tasks);
-        let steps = match assembly {
-            Some(assembly) => {
-                if self.listing == Listing::Full {
-                    self.clif("steps, for processors without AVX2", 1, build)?;
-                }
-                self.define_assembly("steps", 1, &assembly)?
-            }
-            None => self.define("steps", 1, build)?,
-        };
+        let steps = self.define("steps", 1, |compiler, context| compiler.build_steps(context, &tasks))?;
         let finalising = Instant::now();
         self.constants.define(&mut self.module)?;
         self.module.finalize_definitions()?;
@@ -197,6 +217,7 @@ impl Compiler<'_> {
             steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(steps) },
             tasks,
             module: Some(self.module),
+            _mapping: None,
             _tables: self.tables,
             clif: self.clif,
             asm: self.asm,
@@ -204,6 +225,14 @@ impl Compiler<'_> {
             lowering: started.elapsed().saturating_sub(self.cranelift),
             cranelift: self.cranelift,
         })
+    }
+
+    /// The CLIF of a program that is written out, where other code runs.
+    fn clif_of_steps(mut self) -> Result<String, ModuleError> {
+        self.clif("steps, for processors without AVX2", 1, |compiler, context| {
+            compiler.build_steps(context, &[])
+        })?;
+        Ok(self.clif)
     }
 
     /// Compiles every kernel, and every repeat that is not inside another, to a function of its own.
