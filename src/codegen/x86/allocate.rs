@@ -20,8 +20,10 @@ pub struct Allocated {
 /// The most registers that one instruction or call mentions.
 const MENTIONS: usize = 5;
 
-/// The most walks through code in search of what is better off on the stack.
-const WALKS: usize = 3;
+/// The walks through code, of so many items at least and of less, of which all but the last look for what is better off on
+/// the stack. A third walk through long code takes a tenth of the time to compile a softmax and its gradient.
+const LONG: usize = 400;
+const WALKS: [usize; 2] = [2, 3];
 
 /// What is better off on the stack where a loop begins.
 type Barred = FxHashSet<(Span, Reg)>;
@@ -30,7 +32,7 @@ pub fn allocate(items: Vec<Item>, isa: Isa) -> Allocated {
     let items = without_unused(items);
     let lives = Lives::of(&items);
     let mut barred = Barred::default();
-    for _ in 1..WALKS {
+    for _ in 1..WALKS[usize::from(items.len() < LONG)] {
         let mut allocator = Allocator::new(&items, &lives, isa, &barred);
         allocator.run();
         if allocator.evicted.is_empty() {
@@ -98,17 +100,17 @@ struct Written {
 }
 
 /// The loop being walked through.
-struct Open {
+struct Open<'i> {
     span: Span,
     /// What registers hold where it begins.
     start: Vec<(Reg, u32)>,
     /// What it mentions of what was there before.
-    through: Vec<Reg>,
+    through: &'i [Reg],
     /// The number of its first item in the new code.
     next: usize,
 }
 
-impl Open {
+impl Open<'_> {
     /// The register that a value has where the loop begins.
     fn register(&self, reg: Reg) -> Option<u32> {
         self.start.iter().find(|start| start.0 == reg).map(|start| start.1)
@@ -126,7 +128,7 @@ struct Allocator<'i> {
     /// By class: what each register holds, and the registers that are free, the next one last.
     held: [Vec<Option<Reg>>; 3],
     free: [Vec<u32>; 3],
-    open: Vec<Open>,
+    open: Vec<Open<'i>>,
     items: Vec<Item>,
     /// Stores to be put in before the items with these numbers.
     stores: Vec<(usize, Inst)>,
@@ -241,7 +243,8 @@ impl<'i> Allocator<'i> {
             return;
         }
         let slot = self.slot(reg);
-        let writes = |open: &Open| open.span.begin > written.by && self.lives.is_written_in(reg, open.span);
+        let writes =
+            |open: &Open<'_>| open.span.begin > written.by && self.lives.is_written_in(reg, open.span);
         let (before, number) = match self.open.iter().rposition(writes).map(|outer| self.open.get(outer + 1))
         {
             None => (written.next, Some(written.register)),
@@ -404,11 +407,10 @@ impl<'i> Allocator<'i> {
     }
 
     fn begin(&mut self, at: usize) {
-        let Some(span) = self.lives.span(at) else { return };
-        let through = self.lives.through(self.code, span);
+        let Some((span, through)) = self.lives.span(at) else { return };
         let mut needed = Vec::new();
         self.code[span.end].each_register(|reg, _| needed.push(Some(reg)));
-        for &reg in &through {
+        for &reg in through {
             if self.barred.contains(&(span, reg)) && !needed.contains(&Some(reg)) && self.place(reg).is_some()
             {
                 self.evict(reg, at);
@@ -417,7 +419,7 @@ impl<'i> Allocator<'i> {
         for &reg in needed.iter().flatten() {
             self.bring(reg, at, None, &needed);
         }
-        for &reg in &through {
+        for &reg in through {
             let is_barred = self.barred.contains(&(span, reg));
             if !is_barred
                 && (!self.free[reg.class as usize].is_empty() || self.makes_way(reg.class, span, at))
@@ -429,7 +431,7 @@ impl<'i> Allocator<'i> {
         for reg in self.held.iter().flatten().flatten() {
             start.extend(self.values[reg.index()].register.map(|number| (*reg, number)));
         }
-        for &reg in &through {
+        for &reg in through {
             if self.lives.is_written_in(reg, span) && self.place(reg).is_some() {
                 self.value(reg).is_stored = false;
             }
@@ -450,7 +452,7 @@ impl<'i> Allocator<'i> {
     fn end(&mut self, at: usize, counter: Reg, step: i32, to: Bound) {
         let Some(Open { span, start, through, .. }) = self.open.pop() else { return };
         let start: Vec<(Reg, u32)> = start.into_iter().filter(|start| through.contains(&start.0)).collect();
-        self.restore(&start, &through, at);
+        self.restore(&start, through, at);
         let place = |reg| self.place(reg).unwrap_or(reg);
         let to = match to {
             Bound::Reg(to) => Bound::Reg(place(to)),
@@ -458,7 +460,7 @@ impl<'i> Allocator<'i> {
         };
         let end = Item::End { counter: place(counter), step, to };
         self.items.push(end);
-        for &reg in &through {
+        for &reg in through {
             if self.lives.is_written_in(reg, span) && self.place(reg).is_some() {
                 self.note_written(reg, at);
             }

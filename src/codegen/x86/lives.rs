@@ -26,23 +26,34 @@ impl Span {
 /// How far away a use is: the number of loops to leave, then a position.
 pub type Distance = (usize, usize);
 
+/// All that is known of a register.
+#[derive(Clone, Default)]
+struct Life {
+    mentions: Vec<Mention>,
+    /// Where it is mentioned last, or the end of a loop that needs it again.
+    end: usize,
+    /// How often it is written.
+    writes: usize,
+}
+
 pub struct Lives {
     /// By the number of the register; no two registers, of whatever class, have one number.
-    mentions: Vec<Vec<Mention>>,
-    /// Where each is mentioned last, or the end of a loop that needs it again.
-    ends: Vec<usize>,
+    of: Vec<Life>,
     spans: Vec<Span>,
+    /// By loop: what it mentions of what was there before, by the first mention.
+    through: Vec<Vec<Reg>>,
 }
 
 impl Lives {
     pub fn of(items: &[Item]) -> Lives {
-        let mut lives = Lives { mentions: vec![], ends: vec![], spans: spans(items) };
-        let mut around = Vec::new();
-        let mut spans = 0;
+        let spans = spans(items);
+        let mut lives = Lives { of: vec![], through: vec![vec![]; spans.len()], spans };
+        let mut around: Vec<usize> = Vec::new();
+        let mut begun = 0;
         for (at, item) in items.iter().enumerate() {
             if *item == Item::Begin {
-                around.push(lives.spans[spans]);
-                spans += 1;
+                around.push(begun);
+                begun += 1;
             }
             item.each_register(|reg, role| lives.mention(reg, role, at, &around));
             if matches!(item, Item::End { .. }) {
@@ -52,53 +63,62 @@ impl Lives {
         lives
     }
 
-    fn mention(&mut self, reg: Reg, role: Role, at: usize, around: &[Span]) {
-        if self.mentions.len() <= reg.index() {
-            self.mentions.resize_with(reg.index() + 1, Vec::new);
-            self.ends.resize(reg.index() + 1, 0);
+    /// `around` are the numbers of the loops.
+    fn mention(&mut self, reg: Reg, role: Role, at: usize, around: &[usize]) {
+        if self.of.len() <= reg.index() {
+            self.of.resize_with(reg.index() + 1, Life::default);
         }
-        let mentions = &mut self.mentions[reg.index()];
-        match mentions.last_mut().filter(|last| last.at == at) {
-            Some(last) => {
-                last.reads |= role != Role::Define;
-                last.writes |= role != Role::Use;
+        let life = &mut self.of[reg.index()];
+        let (reads, writes) = (role != Role::Define, role != Role::Use);
+        match life.mentions.last_mut() {
+            Some(last) if last.at == at => {
+                last.reads |= reads;
+                last.writes |= writes;
             }
-            None => mentions.push(Mention { at, reads: role != Role::Define, writes: role != Role::Use }),
+            last => {
+                if let Some(last) = last.map(|last| last.at) {
+                    let entered = around.iter().rev().take_while(|&&span| self.spans[span].begin > last);
+                    entered.for_each(|&span| self.through[span].push(reg));
+                }
+                life.mentions.push(Mention { at, reads, writes });
+            }
         }
-        let start = mentions[0].at;
-        let again = around.iter().find(|span| span.begin > start).map_or(at, |span| span.end);
-        self.ends[reg.index()] = self.ends[reg.index()].max(again);
+        let start = life.mentions[0].at;
+        let mut around = around.iter().map(|&span| self.spans[span]);
+        let again = around.find(|span| span.begin > start).map_or(at, |span| span.end);
+        life.end = life.end.max(again);
+        life.writes += usize::from(writes);
     }
 
     /// One more than the highest number of a register.
     pub fn count(&self) -> usize {
-        self.mentions.len()
+        self.of.len()
     }
 
     pub fn end(&self, reg: Reg) -> usize {
-        self.ends[reg.index()]
+        self.of[reg.index()].end
     }
 
-    /// The loop that begins there.
-    pub fn span(&self, begin: usize) -> Option<Span> {
+    /// The loop that begins there, and what it mentions of what was there before, by the first mention.
+    pub fn span(&self, begin: usize) -> Option<(Span, &[Reg])> {
         let at = self.spans.binary_search_by_key(&begin, |span| span.begin).ok()?;
-        Some(self.spans[at])
+        Some((self.spans[at], &self.through[at]))
     }
 
     fn first_from(&self, reg: Reg, at: usize) -> Option<Mention> {
-        let mentions = &self.mentions[reg.index()];
+        let mentions = &self.of[reg.index()].mentions;
         mentions.get(mentions.partition_point(|mention| mention.at < at)).copied()
     }
 
     /// Whether a loop mentions what was there before.
     pub fn goes_through(&self, reg: Reg, span: Span) -> bool {
-        self.mentions[reg.index()][0].at < span.begin
+        self.of[reg.index()].mentions[0].at < span.begin
             && self.first_from(reg, span.begin).is_some_and(|mention| span.contains(mention.at))
     }
 
     pub fn is_written_in(&self, reg: Reg, span: Span) -> bool {
         let within = |mention: &&Mention| span.contains(mention.at);
-        self.mentions[reg.index()].iter().filter(within).any(|mention| mention.writes)
+        self.of[reg.index()].mentions.iter().filter(within).any(|mention| mention.writes)
     }
 
     /// Whether a register is mentioned again in this turn of the innermost loop.
@@ -115,7 +135,7 @@ impl Lives {
 
     /// Whether a register is written more than once.
     pub fn is_variable(&self, reg: Reg) -> bool {
-        self.mentions[reg.index()].iter().filter(|mention| mention.writes).nth(1).is_some()
+        self.of[reg.index()].writes > 1
     }
 
     /// Whether a loop has not mentioned a register before `at`.
@@ -139,22 +159,6 @@ impl Lives {
             level += 1;
         }
         (level, next.unwrap_or(usize::MAX))
-    }
-
-    /// What a loop mentions of what was there before, by the first mention.
-    pub fn through(&self, items: &[Item], span: Span) -> Vec<Reg> {
-        let mut through = Vec::new();
-        for (at, item) in items.iter().enumerate().take(span.end + 1).skip(span.begin) {
-            item.each_register(|reg, _| {
-                let is_first = self.first_from(reg, span.begin).is_some_and(|mention| mention.at == at);
-                // One item may mention a register twice.
-                let is_known = through.iter().rev().take(5).any(|&known| known == reg);
-                if is_first && !is_known && self.goes_through(reg, span) {
-                    through.push(reg);
-                }
-            });
-        }
-        through
     }
 }
 
