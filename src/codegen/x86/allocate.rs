@@ -1,6 +1,6 @@
-//! Registers for virtual registers. Code is walked once, and where registers run out that value goes to the stack whose
-//! next use is furthest away (Belady 1966), the next turn of a loop being near. Loops are well nested: what registers hold
-//! where a loop begins they hold again where it ends.
+//! Registers for virtual registers. Where they run out, that value goes to the stack whose next use is furthest away (Belady
+//! 1966), the next turn of a loop being near. Loops are well nested: what registers hold where a loop begins they hold
+//! again where it ends. What gave way in a loop before it was needed is on the stack from its start in the next walk.
 
 use rustc_hash::FxHashSet;
 
@@ -20,10 +20,9 @@ pub struct Allocated {
 /// The most registers that one instruction or call mentions.
 const MENTIONS: usize = 5;
 
-/// The walks through code, of so many items at least and of less, of which all but the last look for what is better off on
-/// the stack. A third walk through long code takes a tenth of the time to compile a softmax and its gradient.
+/// Code of so many items is walked through twice, and three times if it is shorter: a third walk would take a tenth of the
+/// time to compile a softmax and its gradient.
 const LONG: usize = 400;
-const WALKS: [usize; 2] = [2, 3];
 
 /// What is better off on the stack where a loop begins.
 type Barred = FxHashSet<(Span, Reg)>;
@@ -32,7 +31,8 @@ pub fn allocate(items: Vec<Item>, isa: Isa) -> Allocated {
     let items = without_unused(items);
     let lives = Lives::of(&items);
     let mut barred = Barred::default();
-    for _ in 1..WALKS[usize::from(items.len() < LONG)] {
+    let walks = if items.len() < LONG { 3 } else { 2 };
+    for _ in 1..walks {
         let mut allocator = Allocator::new(&items, &lives, isa, &barred);
         allocator.run();
         if allocator.evicted.is_empty() {

@@ -57,9 +57,12 @@ impl Encoder {
         encoder.with_constants(constants)
     }
 
-    /// vzeroupper: what is called and returned to uses legacy SSE, which crawls with dirty upper halves.
+    /// vzeroupper: what is called and returned to uses legacy SSE, which crawls with dirty upper halves. Short vectors have
+    /// none: writing them clears what is above.
     fn clean(&mut self) {
-        self.bytes.extend([0xc5, 0xf8, 0x77]);
+        if self.isa != Isa::Avx2Short {
+            self.bytes.extend([0xc5, 0xf8, 0x77]);
+        }
     }
 
     /// What has been encoded.
