@@ -99,30 +99,15 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
     let started = Instant::now();
     let tape = is_tiny(program).then(|| Tape::of(program));
     let assembly = Isa::of(cpu).and(tape.as_ref()).and_then(|tape| x86::steps(tape, program));
-    let compiler = || {
-        let isa = host::isa(cpu)?;
-        Ok(Compiler {
-            features: Features::of(&*isa, cpu),
-            module: host::module(isa),
-            tape: tape.as_ref(),
-            program,
-            library,
-            tables: Vec::new(),
-            constants: Constants::default(),
-            context: None,
-            scratch: FunctionBuilderContext::new(),
-            listing,
-            clif: String::new(),
-            asm: String::new(),
-            bytes: 0,
-            cranelift: Duration::ZERO,
-        })
-    };
+    let compiler = || Compiler::new(program, tape.as_ref(), (cpu, library), listing);
     let failed = |error: ModuleError| Error::Codegen(describe(&error));
     let Some(assembly) = assembly else { return compiler()?.compile(started).map_err(failed) };
-    let clif = match listing {
-        Listing::None => String::new(),
-        Listing::Full => compiler()?.clif_of_steps().map_err(failed)?,
+    let (clif, asm) = match listing {
+        Listing::None => (String::new(), String::new()),
+        Listing::Full => {
+            let clif = compiler()?.clif_of_steps().map_err(failed)?;
+            (clif, format!("; steps\n{}\n", assembly.listing()))
+        }
     };
     let mapping = host::map(&assembly.bytes)?;
     Ok(Code {
@@ -133,11 +118,7 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
         _tables: vec![],
         tasks: vec![],
         clif,
-        asm: if listing == Listing::Full {
-            format!("; steps\n{}\n", assembly.listing())
-        } else {
-            String::new()
-        },
+        asm,
         bytes: assembly.bytes.len(),
         lowering: started.elapsed(),
         cranelift: Duration::ZERO,
@@ -198,7 +179,32 @@ struct Defined {
     kernels: Vec<Function>,
 }
 
-impl Compiler<'_> {
+impl<'p> Compiler<'p> {
+    fn new(
+        program: &'p Program,
+        tape: Option<&'p Tape>,
+        (cpu, library): (Cpu, Library),
+        listing: Listing,
+    ) -> Result<Compiler<'p>> {
+        let isa = host::isa(cpu)?;
+        Ok(Compiler {
+            features: Features::of(&*isa, cpu),
+            module: host::module(isa),
+            tape,
+            program,
+            library,
+            tables: Vec::new(),
+            constants: Constants::default(),
+            context: None,
+            scratch: FunctionBuilderContext::new(),
+            listing,
+            clif: String::new(),
+            asm: String::new(),
+            bytes: 0,
+            cranelift: Duration::ZERO,
+        })
+    }
+
     fn compile(mut self, started: Instant) -> Result<Code, ModuleError> {
         let tasks = match self.tape {
             Some(_) => vec![],
