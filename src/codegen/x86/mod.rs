@@ -3,8 +3,8 @@
 //! another order ([`side_by_side`], [`across`], [`blocks`]). Statements become instructions with virtual registers ([`nest`],
 //! [`access`], [`ahead`], [`lanes`], [`integers`], [`formula`], by way of [`build`]), those of several iterations in turn
 //! ([`turns`], [`interleave`]), and, where there is no AVX-512, those of AVX2 ([`avx2`]). They are given registers
-//! ([`allocate`]) and written as bytes ([`encode`]); functions of the library are called ([`call`]). What is not done here
-//! stays Cranelift's.
+//! ([`lives`], [`allocate`]) and written as bytes ([`encode`]); functions of the library are called ([`call`]). Programs that
+//! are written out come by way of [`straight`]. What is not done here stays Cranelift's.
 
 mod access;
 mod across;
