@@ -364,6 +364,7 @@ mod inspection {
                 ["block0:", "loop0:"].iter().any(|marker| asm.contains(marker)),
                 "no block is in:\n{asm}"
             );
+            assert!(asm.contains("ret"), "`ret` is not in:\n{asm}");
         }
         let (single, double) = (shown(&[], &["--emit=clif"]), shown(&["--dtype=f64"], &["--emit=clif"]));
         assert!(single.contains("load.f32") && !single.contains("load.f64"));

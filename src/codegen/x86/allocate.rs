@@ -5,7 +5,7 @@
 use rustc_hash::FxHashSet;
 
 use super::isa::Isa;
-use super::lives::{Lives, Span};
+use super::lives::{Distance, Lives, Span};
 use super::machine::{ARGUMENTS, Address, Bound, Class, Inst, Item, Operand, Reg, Role, STACK, Writes};
 
 /// Code with the processor's registers.
@@ -83,8 +83,6 @@ fn without_unused(mut items: Vec<Item>) -> Vec<Item> {
 #[derive(Clone, Copy, Default)]
 struct Value {
     register: Option<u32>,
-    /// The last register it had.
-    last: u32,
     /// Its place on the stack, and whether it is there.
     slot: Option<i32>,
     is_stored: bool,
@@ -200,8 +198,7 @@ impl<'i> Allocator<'i> {
 
     fn hold(&mut self, reg: Reg, number: u32) {
         self.held[reg.class as usize][number as usize] = Some(reg);
-        let value = self.value(reg);
-        (value.register, value.last) = (Some(number), number);
+        self.value(reg).register = Some(number);
     }
 
     fn release(&mut self, reg: Reg) {
@@ -262,15 +259,21 @@ impl<'i> Allocator<'i> {
             self.store(reg);
         }
         for open in &self.open {
-            let is_untouched = self.lives.is_untouched(reg, open.span, at);
-            if is_untouched && open.register(reg).is_some() && open.through.contains(&reg) {
+            let is_needed = self.lives.goes_through(reg, open.span);
+            if is_needed && open.register(reg).is_some() && self.lives.is_untouched(reg, open.span, at) {
                 self.evicted.insert((open.span, reg));
             }
         }
         self.release(reg);
     }
 
-    fn distance(&self, reg: Reg, at: usize) -> (usize, usize) {
+    /// Leaves a value to the stack alone.
+    fn put_away(&mut self, reg: Reg) {
+        self.store(reg);
+        self.release(reg);
+    }
+
+    fn distance(&self, reg: Reg, at: usize) -> Distance {
         self.lives.distance(reg, at, self.open.iter().map(|open| open.span))
     }
 
@@ -334,12 +337,15 @@ impl<'i> Allocator<'i> {
             self.bring(reg, at, None, &busy);
         }
         let mut places = busy.map(|reg| reg.and_then(|reg| self.place(reg)));
+        let moved = if let Item::Inst(inst) = &item { inst.moved() } else { None };
+        let copied = moved.and_then(|(_, from)| self.value(from).register);
         let is_written = |reg: Reg| mentions().any(|(other, role)| other == reg && role != Role::Use);
         mentions().filter(|&(reg, _)| !is_written(reg)).for_each(|(reg, _)| self.let_go(reg, at));
         for ((reg, role), place) in mentions().zip(&mut places) {
             if role == Role::Define && self.place(reg).is_none() {
-                let wanted = self.wanted(reg, &item);
-                self.take(reg, at, wanted, &busy);
+                // Where the loop expects it at its end, or where it is copied from.
+                let at_end = self.open.last().and_then(|open| open.register(reg));
+                self.take(reg, at, at_end.or(copied), &busy);
             }
             *place = place.or(self.place(reg));
         }
@@ -362,22 +368,12 @@ impl<'i> Allocator<'i> {
         }
     }
 
-    /// A good register for a result: where the loop expects it at its end, or where it is copied from.
-    fn wanted(&self, reg: Reg, item: &Item) -> Option<u32> {
-        let start = self.open.last().and_then(|open| open.register(reg));
-        let copied = match item {
-            Item::Inst(inst) => inst.moved().map(|(_, from)| self.values[from.index()].last),
-            _ => None,
-        };
-        start.or(copied)
-    }
-
     /// The instruction with what lies on the stack as its operand, if that may be in memory and another is not.
     fn with_operand_away(&self, inst: Inst) -> Inst {
         let is_away = |reg| self.place(reg).is_none();
         match (inst.second, inst.operand) {
             (Some(second), Operand::Reg(operand))
-                if inst.is_commutative() && is_away(second) && !is_away(operand) =>
+                if is_away(second) && !is_away(operand) && inst.is_commutative() =>
             {
                 Inst { second: Some(operand), operand: Operand::Reg(second), ..inst }
             }
@@ -451,7 +447,8 @@ impl<'i> Allocator<'i> {
 
     fn end(&mut self, at: usize, counter: Reg, step: i32, to: Bound) {
         let Some(Open { span, start, through, .. }) = self.open.pop() else { return };
-        let start: Vec<(Reg, u32)> = start.into_iter().filter(|start| through.contains(&start.0)).collect();
+        let is_needed = |&(reg, _): &(Reg, u32)| self.lives.goes_through(reg, span);
+        let start: Vec<(Reg, u32)> = start.into_iter().filter(is_needed).collect();
         self.restore(&start, through, at);
         let place = |reg| self.place(reg).unwrap_or(reg);
         let to = match to {
@@ -472,8 +469,7 @@ impl<'i> Allocator<'i> {
     fn restore(&mut self, start: &[(Reg, u32)], through: &[Reg], at: usize) {
         for &reg in through {
             if start.iter().all(|start| start.0 != reg) && self.place(reg).is_some() {
-                self.store(reg);
-                self.release(reg);
+                self.put_away(reg);
             }
         }
         let mut pending: Vec<(Reg, u32)> = start.to_vec();
@@ -484,8 +480,7 @@ impl<'i> Allocator<'i> {
                 // Each waits for another: one takes the way over the stack.
                 let (reg, number) = pending[0];
                 let other = self.held[reg.class as usize][number as usize].unwrap_or(reg);
-                self.store(other);
-                self.release(other);
+                self.put_away(other);
                 pending.retain(|waiting| waiting.0 != other);
                 continue;
             };
@@ -499,8 +494,7 @@ impl<'i> Allocator<'i> {
         for &(reg, number) in start {
             if self.place(reg).is_none() {
                 if let Some(other) = self.held[reg.class as usize][number as usize] {
-                    self.store(other);
-                    self.release(other);
+                    self.put_away(other);
                 }
                 self.bring(reg, at, Some(number), &[]);
             }

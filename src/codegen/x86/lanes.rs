@@ -461,7 +461,11 @@ impl Lanes {
     pub fn upper_half(&mut self, x: Reg) -> Reg {
         let code = match self.isa {
             Isa::Avx512 => Code { suffix: "f64x4", ..Code::integer("vextract", 3, 0x1b, 8) },
-            Isa::Avx2 | Isa::Avx2Short => Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) },
+            Isa::Avx2 => Code { suffix: "f128", ..Code::integer("vextract", 3, 0x19, 4) },
+            Isa::Avx2Short => {
+                self.is_unsupported = true;
+                return x;
+            }
         };
         let code = code.writing(Writes::Operand);
         self.build.pure(Class::Vector, |d| Inst::new(code, x, None, Operand::Reg(d)).with(1))

@@ -121,16 +121,18 @@ impl Lives {
         self.of[reg.index()].mentions.iter().filter(within).any(|mention| mention.writes)
     }
 
+    fn next_within(&self, reg: Reg, at: usize, innermost: Option<Span>) -> Option<Mention> {
+        self.first_from(reg, at + 1).filter(|next| innermost.is_none_or(|span| next.at <= span.end))
+    }
+
     /// Whether a register is mentioned again in this turn of the innermost loop.
     pub fn is_next_within(&self, reg: Reg, at: usize, innermost: Option<Span>) -> bool {
-        let next = self.first_from(reg, at + 1);
-        next.is_some_and(|next| innermost.is_none_or(|span| next.at <= span.end))
+        self.next_within(reg, at, innermost).is_some()
     }
 
     /// Whether the value there is not read any more, but replaced in this turn.
     pub fn is_replaced(&self, reg: Reg, at: usize, innermost: Option<Span>) -> bool {
-        self.is_next_within(reg, at, innermost)
-            && self.first_from(reg, at + 1).is_some_and(|mention| !mention.reads)
+        self.next_within(reg, at, innermost).is_some_and(|next| !next.reads)
     }
 
     /// Whether a register is written more than once.

@@ -139,6 +139,7 @@ impl Assembly {
                 Item::Argument { .. } => {}
             }
         }
+        text += "  ret\n";
         text.replace("zmm", self.isa.vector())
     }
 }

@@ -9,7 +9,7 @@ use super::lanes::{Held, Lanes};
 use super::machine::{Address, Bound, Class, Inst, Item, Operand, Reg, Role};
 use crate::codegen::math::{self, Way};
 use crate::codegen::tape::{Element, Op, Slot, Tape};
-use crate::loops::{Binary, Program, Unary};
+use crate::loops::{Program, Unary};
 use crate::types::DType;
 
 /// The loop, and the constants behind it.
@@ -17,7 +17,12 @@ pub fn steps(tape: &Tape, program: &Program) -> Option<(Vec<Item>, Constants)> {
     let needed = || tape.ops.iter().zip(&tape.needed).filter(|op| *op.1).map(|(op, _)| *op);
     let width = super::width(|dtype| needed().any(|op| op.1 == dtype))?;
     let lanes = Lanes::new(Isa::Avx2Short, width);
-    let mut straight = Straight { tape, program, lanes, values: vec![None; tape.ops.len()] };
+    let load = |(at, (op, _)): (usize, &(Op, DType))| match *op {
+        Op::Load(element) => Some((element, at)),
+        _ => None,
+    };
+    let loads = tape.ops.iter().enumerate().filter_map(load).collect();
+    let mut straight = Straight { tape, program, lanes, values: vec![None; tape.ops.len()], loads };
     straight.steps();
     (!straight.lanes.is_unsupported).then(|| straight.lanes.build.finish())
 }
@@ -27,6 +32,8 @@ struct Straight<'t> {
     program: &'t Program,
     lanes: Lanes,
     values: Vec<Option<Held>>,
+    /// Where each element is loaded.
+    loads: FxHashMap<Element, usize>,
 }
 
 impl Straight<'_> {
@@ -59,7 +66,7 @@ impl Straight<'_> {
 
     /// Gives a loaded element the value it has in a register.
     fn preset(&mut self, element: Element, held: Held) {
-        if let Some(at) = self.tape.ops.iter().position(|(op, _)| *op == Op::Load(element)) {
+        if let Some(&at) = self.loads.get(&element) {
             self.values[at] = Some(held);
         }
     }
@@ -72,10 +79,9 @@ impl Straight<'_> {
 
     /// Computes what varies, and stores each result as soon as nothing needs what was there.
     fn compute_and_store(&mut self, stores: &[(Element, Slot)]) {
-        let place = |op: Op| self.tape.ops.iter().position(|(other, _)| *other == op);
         let due = |(element, slot): (Element, Slot)| {
-            let loaded = place(Op::Load(element)).filter(|&at| self.tape.needed[at]);
-            loaded.map_or(slot.0 as usize, |loaded| loaded.max(slot.0 as usize))
+            let loaded = self.loads.get(&element).filter(|&&at| self.tape.needed[at]);
+            loaded.map_or(slot.0 as usize, |&loaded| loaded.max(slot.0 as usize))
         };
         let mut stores: Vec<(usize, Element, Slot)> =
             stores.iter().map(|&store| (due(store), store.0, store.1)).collect();
@@ -98,10 +104,9 @@ impl Straight<'_> {
                 Op::Binary(f, ..) => is_called(&math::way_of_two(f)),
                 _ => false,
             };
-        let is_divided = matches!(op, Op::Binary(Binary::Div | Binary::Rem, ..)) && !dtype.is_float();
         match op {
-            // Calls are for all lanes, and quotients of integers take vectors twice as long.
-            _ if is_called || is_divided => self.lanes.unsupported(),
+            // Calls are for all lanes.
+            _ if is_called => self.lanes.unsupported(),
             Op::Load(element) => self.load(element),
             Op::Constant(value) => Held::Constant(value.bits()),
             Op::Unary(f, a) => self.lanes.unary(f, self.value(a), dtype),

@@ -60,6 +60,7 @@ fn what_needs_calls_of_all_lanes_is_left() {
     assert!(!is_written(|x| x.pow(x), F32));
     assert!(!is_written(|x| x % 3.0, F64));
     assert!(is_written(|x| x * x, I32) && !is_written(|x| x / 3.0, I32));
+    assert!(is_written(|x| x / 4.0 + x % 8.0, I32), "quotients by powers of two are shifts");
     assert!(!is_written(|x| x.less(0.5), F32), "truth values in memory");
 }
 
