@@ -1,5 +1,6 @@
 //! Packing: parts of an operand copied into strips, each a few vectors wide, depth after depth.
 
+use super::cache::{PERIOD, steps_by_multiple};
 use super::vector::Vector;
 
 /// A part of an operand: its offsets for each depth and each lane.
@@ -24,11 +25,15 @@ pub(super) unsafe fn pack<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Ele
     unsafe {
         row_by_row::<V>(part, whole, to, vectors);
         for (strip, lanes) in part.lanes.chunks(stride).enumerate().skip(whole) {
+            let to = to.add(strip * stride * part.depth.len());
+            if vectors == 2 && is_across_at_once::<V>(Part { lanes, ..part }) {
+                across::<V, 2>(Part { lanes, ..part }, to, stride);
+                continue;
+            }
             for vector in 0..vectors {
                 let start = (vector * V::LANES).min(lanes.len());
                 let lanes = &lanes[start..(start + V::LANES).min(lanes.len())];
-                let to = to.add(strip * stride * part.depth.len() + vector * V::LANES);
-                one_vector::<V>(Part { lanes, ..part }, to, stride);
+                one_vector::<V>(Part { lanes, ..part }, to.add(vector * V::LANES), stride);
             }
         }
     }
@@ -85,7 +90,7 @@ unsafe fn one_vector<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element,
         if is_run(lanes) {
             side_by_side::<V>(part, to, stride);
         } else if is_long && (is_along || is_run(&depth[..V::LANES])) {
-            across::<V>(part, to, stride);
+            across::<V, 1>(part, to, stride);
         } else if lanes.len() == V::LANES && steps_by(lanes, 2) {
             every_other::<V>(part, to, stride);
         } else if let Some(second) = start_of_second_run(lanes).filter(|_| lanes.len() == V::LANES) {
@@ -129,14 +134,31 @@ unsafe fn side_by_side<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Elemen
     }
 }
 
+/// So many columns are read at once: each is a stream of its own that the processor fetches ahead.
+const COLUMNS: usize = 16;
+
+/// Whether two vectors of columns are filled together, so that lines of the copy are written once.
+fn is_across_at_once<V: Vector>(Part { depth, lanes, is_along, .. }: Part<'_, V::Element>) -> bool {
+    let is_full = lanes.len() == 2 * V::LANES && lanes.len() <= COLUMNS;
+    let competes = steps_by_multiple::<V::Element>(lanes, PERIOD);
+    is_full && is_along && depth.len() >= V::LANES && !is_run(lanes) && !competes
+}
+
 /// Columns along which the depths lie side by side: blocks are transposed on the way, the last one may overlap another.
 #[inline(always)]
-unsafe fn across<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, stride: usize) {
+unsafe fn across<V: Vector, const VECTORS: usize>(
+    part: Part<'_, V::Element>,
+    to: *mut V::Element,
+    stride: usize,
+) {
     let Part { from, depth, lanes, is_along } = part;
-    let mut rows = [from; 16];
-    for (lane, row) in rows.iter_mut().enumerate() {
-        // Rows that do not exist are read as the last one.
-        *row = from.wrapping_offset(lanes[lane.min(lanes.len() - 1)] as isize);
+    let mut columns = [[from; 16]; VECTORS];
+    for (vector, columns) in columns.iter_mut().enumerate() {
+        for (lane, column) in columns.iter_mut().enumerate() {
+            // Columns that do not exist are read as the last one.
+            let lane = (vector * V::LANES + lane).min(lanes.len() - 1);
+            *column = from.wrapping_offset(lanes[lane] as isize);
+        }
     }
     let last = depth.len() - V::LANES;
     let mut next = 0;
@@ -144,13 +166,15 @@ unsafe fn across<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, str
         let start = next.min(last);
         next += V::LANES;
         let depth = &depth[start..start + V::LANES];
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; two vectors are filled only where depths are neighbours.
         unsafe {
             let to = to.add(start * stride);
-            if is_along || is_run(depth) {
-                V::transpose(&rows, depth[0] as isize, to, stride);
-            } else {
+            if !is_along && !is_run(depth) {
                 apart::<V>(Part { depth, ..part }, to, stride);
+                continue;
+            }
+            for (vector, columns) in columns.iter().enumerate() {
+                V::transpose(columns, depth[0] as isize, to.add(vector * V::LANES), stride);
             }
         }
     }

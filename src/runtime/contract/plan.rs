@@ -88,13 +88,17 @@ impl Plan {
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
-        let (crowd, few_tiles, near) =
-            if V::MASKS { (PERIOD, usize::MAX, NEAR) } else { (PERIOD / 2, 64, NEAR / 4) };
+        let (crowd, near) = match rows {
+            _ if V::MASKS => (PERIOD, NEAR),
+            ..=64 => (PERIOD / 2, NEAR / 4),
+            65..=128 => (PERIOD / 2, NEAR / 16),
+            _ => (PERIOD / 2, 0),
+        };
         let is_crowded = steps_by_multiple::<T>(right.depth, crowd);
         let bytes = if V::MASKS { columns * depth * size_of::<T>() } else { right.bytes() };
         let is_near = rows <= FEWER_ROWS
             || rows <= FEW_ROWS && (V::MASKS || !is_crowded)
-            || rows <= few_tiles && bytes <= near && !is_crowded;
+            || bytes <= near && !is_crowded;
         let fits = V::MASKS || right.run >= V::LANES;
         match fits && is_near && in_place <= packed {
             true => Plan { way: Way::InPlace, is_swapped: false, cost: in_place },

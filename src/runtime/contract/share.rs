@@ -1,5 +1,6 @@
 //! One thread's share of a contraction: the loops over panels, tiles of rows and strips of columns.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::slice::from_ref;
@@ -19,7 +20,7 @@ const VECTORS: usize = 4;
 /// Depths of the deepest panel.
 const DEEPEST: usize = panel::depth(size_of::<f32>());
 
-/// So many strips pay for a copy of the rows that meet them, where vectors are narrow.
+/// So many strips pay for a copy of the rows that meet them, where vectors are narrow and depths do not lie side by side.
 const COPIED: usize = 6;
 
 /// Some rows and columns of the result.
@@ -188,6 +189,7 @@ impl<T: Real> Panel<T> {
         unsafe { V::pack(part, panel::start(), self.vectors) };
     }
 
+    /// Multiplies rows with every strip, those of some tiles at a time; they are copied first where that pays.
     #[inline(always)]
     unsafe fn multiply<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>, rows: &Range<usize>) {
         let Operands { rows: left, columns, out, .. } = operands;
@@ -197,22 +199,75 @@ impl<T: Real> Panel<T> {
         let columns = &columns.out[self.columns.clone()];
         let packed =
             Packed { panel: self, columns, is_one_run: is_run(columns), depth: right_steps.offsets() };
-        let is_copied = match columns.len() / width {
-            0..4 => false,
-            strips if strips >= COPIED && !V::MASKS => true,
-            _ => is_crowded::<T>(left.offsets, left.depth),
+        let copies = self.copies::<V>(left, depth).then(|| Copies::<V>::new(depth));
+        let depths = |vectors| match copies {
+            Some(_) if vectors == self.vectors => Depths::Packed,
+            Some(_) => Depths::Even(Copies::<V>::LANES as isize, width as isize),
+            None => Depths::of(left.depth_step, Some(width as i32)),
         };
-        if is_copied {
-            // SAFETY: the caller's promise.
-            unsafe { packed.multiply_copies::<V>(operands, rows) };
-            return;
+        let mut tiles = tiles_of::<V>(rows).peekable();
+        while tiles.peek().is_some() {
+            let mut block = [Rows::new(left, 0..0, *out, depth); MOST_TILES];
+            let mut count = 0;
+            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
+                *rows = Rows::new(left, part.clone(), *out, depth);
+                if let Some(copies) = &copies {
+                    // SAFETY: the caller's promise; there is room for so many tiles.
+                    *rows = rows.copied(unsafe { copies.copy(left, part, count) }, copies.steps.offsets());
+                }
+                count += 1;
+            }
+            for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
+                // SAFETY: the caller's promise.
+                unsafe { packed.multiply::<V>(rows, depths) };
+            }
         }
-        let depths = Depths::of(left.depth_step, Some(width as i32));
-        for part in tiles_of::<V>(rows) {
-            let rows = Rows::new(left, part, *out, depth);
-            // SAFETY: the caller's promise.
-            unsafe { packed.multiply::<V>(from_ref(&rows), |_| depths) };
+    }
+
+    /// Whether rows are copied before they meet the strips.
+    fn copies<V: Vector>(&self, left: &Side<'_, T>, depth: &[i32]) -> bool {
+        match self.columns.len() / (self.vectors * V::LANES) {
+            0..4 => false,
+            strips if strips >= COPIED && !V::MASKS && !is_run(depth) => true,
+            _ => is_crowded::<T>(left.offsets, left.depth),
         }
+    }
+}
+
+/// Copies of rows of the left operand, those of a tile side by side.
+struct Copies<'d, V: Vector> {
+    depth: &'d [i32],
+    steps: Steps,
+    vector: PhantomData<V>,
+}
+
+impl<'d, V: Kernels> Copies<'d, V> {
+    /// Vectors of a tile's rows: no tile has more rows than they have lanes.
+    const VECTORS: usize = V::ROWS.div_ceil(V::LANES);
+    const LANES: usize = Self::VECTORS * V::LANES;
+
+    #[inline(always)]
+    fn new(depth: &'d [i32]) -> Self {
+        Copies { depth, steps: Steps::of(Self::LANES, depth.len()), vector: PhantomData }
+    }
+
+    /// Copies a tile's rows and returns where they are.
+    ///
+    /// # Safety
+    /// The processor has the vector's instructions; the operand is good; there is room for a tile of this number.
+    #[inline(always)]
+    unsafe fn copy(
+        &self,
+        left: &Side<'_, V::Element>,
+        rows: Range<usize>,
+        number: usize,
+    ) -> *const V::Element {
+        let to = panel::rows::<V::Element>().wrapping_add(number * Self::LANES * self.depth.len());
+        let lanes = &left.offsets[rows];
+        let part = Part { from: left.operand, depth: self.depth, lanes, is_along: is_run(self.depth) };
+        // SAFETY: the caller's promise.
+        unsafe { V::pack(part, to, Self::VECTORS) };
+        to
     }
 }
 
@@ -227,43 +282,6 @@ struct Packed<'p, T> {
 }
 
 impl<T: Real> Packed<'_, T> {
-    /// Multiplies rows that are copied first, those of some tiles at a time.
-    #[inline(always)]
-    unsafe fn multiply_copies<V: Kernels<Element = T>>(
-        &self,
-        operands: &Operands<'_, T>,
-        rows: &Range<usize>,
-    ) {
-        let Operands { rows: left, out, .. } = operands;
-        let Panel { vectors, .. } = *self.panel;
-        let depth = &left.depth[self.panel.depth.clone()];
-        let is_along = is_run(depth);
-        let copy_vectors = V::ROWS.div_ceil(V::LANES);
-        let lanes = copy_vectors * V::LANES;
-        let steps = Steps::of(lanes, depth.len());
-        let depths = |count| match count == vectors {
-            true => Depths::Packed,
-            false => Depths::Even(lanes as isize, (vectors * V::LANES) as isize),
-        };
-        let mut tiles = tiles_of::<V>(rows).peekable();
-        while tiles.peek().is_some() {
-            let mut block = [Rows::new(left, 0..0, *out, depth); MOST_TILES];
-            let mut count = 0;
-            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
-                let copy = panel::rows::<T>().wrapping_add(count * lanes * depth.len());
-                *rows = Rows::new(left, part.clone(), *out, depth).copied(copy, steps.offsets());
-                let part = Part { from: left.operand, depth, lanes: &left.offsets[part], is_along };
-                // SAFETY: the caller's promise; no tile's rows fill more lanes than the copy has.
-                unsafe { V::pack(part, copy, copy_vectors) };
-                count += 1;
-            }
-            for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
-                // SAFETY: the caller's promise.
-                unsafe { self.multiply::<V>(rows, depths) };
-            }
-        }
-    }
-
     /// Multiplies as many rows each of some tiles with every strip; how depths follow one another depends on its vectors.
     #[inline(always)]
     unsafe fn multiply<V: Kernels<Element = T>>(

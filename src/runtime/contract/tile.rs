@@ -344,16 +344,23 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
             places.each(out, |_, _, to| V::prefetch(to));
         }
         let sums = sums::<V, ROWS, VECTORS>(tiles, rows, places);
+        if !is_contiguous {
+            return places
+                .each(out, |row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+        }
+        // Masks cost nothing where vectors have them; elsewhere whole strips do without asking.
+        let is_whole = !V::MASKS && places.lanes.iter().all(|lanes| lanes.count == V::LANES);
+        let lanes = |vector: usize| places.lanes[vector];
         match tiles.ending {
-            _ if !is_contiguous => {
-                places
-                    .each(out, |row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
+            Ending::Store if is_whole => places.each(out, |row, vector, to| sums[row][vector].store(to)),
+            Ending::Store => places.each(out, |row, vector, to| lanes(vector).store(sums[row][vector], to)),
+            Ending::AddScaled(scale) if is_whole => {
+                let all = Lanes::<V>::first(V::LANES);
+                places.each(out, |row, vector, to| all.add_scaled(sums[row][vector], scale, to));
             }
-            Ending::Store => {
-                places.each(out, |row, vector, to| places.lanes[vector].store(sums[row][vector], to));
+            Ending::AddScaled(scale) => {
+                places.each(out, |row, vector, to| lanes(vector).add_scaled(sums[row][vector], scale, to));
             }
-            Ending::AddScaled(scale) => places
-                .each(out, |row, vector, to| places.lanes[vector].add_scaled(sums[row][vector], scale, to)),
         }
     }
 }
