@@ -60,7 +60,7 @@ pub(super) trait Kernels: Vector {
     unsafe fn in_place(operands: &Operands<'_, Self::Element>, share: &Share);
     unsafe fn packed(operands: &Operands<'_, Self::Element>, share: &Share);
     unsafe fn dots(operands: &Operands<'_, Self::Element>, share: &Share);
-    unsafe fn pack(part: Part<'_, Self::Element>, to: *mut Self::Element, vectors: usize);
+    unsafe fn pack(part: Part<'_, Self::Element>, to: *mut Self::Element, vectors: usize, width: usize);
     unsafe fn scattered(tiles: &Tiles<'_, Self::Element>);
     unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
         tiles: &Tiles<'_, Self::Element>,
@@ -108,8 +108,8 @@ macro_rules! kernels {
             }
 
             $(#[$feature])*
-            unsafe fn pack(part: Part<'_, $element>, to: *mut $element, vectors: usize) {
-                unsafe { pack::pack::<Self>(part, to, vectors) }
+            unsafe fn pack(part: Part<'_, $element>, to: *mut $element, vectors: usize, width: usize) {
+                unsafe { pack::pack::<Self>(part, to, vectors, width) }
             }
 
             $(#[$feature])*

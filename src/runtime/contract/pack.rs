@@ -13,18 +13,32 @@ pub(super) struct Part<'p, T> {
     pub is_along: bool,
 }
 
-/// Copies a part in strips of `vectors` vectors. Lanes beyond those given hold anything that is there.
+/// Copies a part in strips of `width` lanes, each in so many vectors. Lanes beyond those given hold anything that is there.
 ///
 /// # Safety
 /// The processor has the vector's instructions; the offsets are good; `to` has room for a row of whole strips a depth.
 #[inline(always)]
-pub(super) unsafe fn pack<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Element, vectors: usize) {
+pub(super) unsafe fn pack<V: Vector>(
+    part: Part<'_, V::Element>,
+    to: *mut V::Element,
+    vectors: usize,
+    width: usize,
+) {
     let stride = vectors * V::LANES;
-    let whole = if is_run(part.lanes) { part.lanes.len() / stride } else { 0 };
+    // Those whose vectors end within the part.
+    let whole = match part.lanes.len().checked_sub(stride) {
+        Some(rest) if is_run(part.lanes) => rest / width + 1,
+        _ => 0,
+    };
     // SAFETY: the caller's promise.
     unsafe {
-        row_by_row::<V>(part, whole, to, vectors);
-        for (strip, lanes) in part.lanes.chunks(stride).enumerate().skip(whole) {
+        match vectors {
+            1 => row_by_row::<V, 1>(part, whole, to, width),
+            2 => row_by_row::<V, 2>(part, whole, to, width),
+            3 => row_by_row::<V, 3>(part, whole, to, width),
+            _ => row_by_row::<V, 4>(part, whole, to, width),
+        }
+        for (strip, lanes) in part.lanes.chunks(width).enumerate().skip(whole) {
             let to = to.add(strip * stride * part.depth.len());
             if vectors == 2 && is_across_at_once::<V>(Part { lanes, ..part }) {
                 across::<V, 2>(Part { lanes, ..part }, to, stride);
@@ -41,42 +55,41 @@ pub(super) unsafe fn pack<V: Vector>(part: Part<'_, V::Element>, to: *mut V::Ele
 
 /// Copies whole strips whose lanes are all neighbours, some at a time in the order in which they lie in memory.
 #[inline(always)]
-unsafe fn row_by_row<V: Vector>(
+unsafe fn row_by_row<V: Vector, const VECTORS: usize>(
     part: Part<'_, V::Element>,
     strips: usize,
     to: *mut V::Element,
-    vectors: usize,
+    width: usize,
 ) {
     let start = part.lanes.first().map_or(0, |&start| start as isize);
-    let stride = vectors * V::LANES;
+    let stride = VECTORS * V::LANES;
     let strip = stride * part.depth.len();
     for group in (0..strips).step_by(GROUP) {
         let count = GROUP.min(strips - group);
-        let at =
-            |offset: i32| part.from.wrapping_offset(start + offset as isize).wrapping_add(group * stride);
+        let at = |offset: i32| part.from.wrapping_offset(start + offset as isize).wrapping_add(group * width);
         for (row, &offset) in part.depth.iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe {
                 if let Some(&ahead) = part.depth.get(row + AHEAD) {
-                    for vector in 0..count * vectors {
+                    for vector in 0..(count * width).div_ceil(V::LANES) {
                         V::prefetch(at(ahead).wrapping_add(vector * V::LANES));
                     }
                 }
                 let mut from = at(offset);
                 let mut to = to.add(group * strip + row * stride);
                 for _ in 0..count {
-                    for vector in 0..vectors {
+                    for vector in 0..VECTORS {
                         V::load(from.add(vector * V::LANES)).store(to.add(vector * V::LANES));
                     }
-                    (from, to) = (from.add(stride), to.add(strip));
+                    (from, to) = (from.add(width), to.add(strip));
                 }
             }
         }
     }
 }
 
-/// So many strips are written at a time: eight took as long.
-const GROUP: usize = 4;
+/// So many strips are written at a time.
+const GROUP: usize = 8;
 
 /// So many rows are asked for ahead: each may begin in a page of its own, where the processor fetches nothing by itself.
 const AHEAD: usize = 8;

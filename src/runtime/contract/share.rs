@@ -186,7 +186,7 @@ impl<T: Real> Panel<T> {
         let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
         let part = Part { from, depth, lanes, is_along: is_run(depth) };
         // SAFETY: the caller's promise.
-        unsafe { V::pack(part, panel::start(), self.vectors) };
+        unsafe { V::pack(part, panel::start(), self.vectors, self.vectors * V::LANES) };
     }
 
     /// Multiplies rows with every strip, those of some tiles at a time; they are copied first where that pays.
@@ -206,16 +206,17 @@ impl<T: Real> Panel<T> {
             None => Depths::of(left.depth_step, Some(width as i32)),
         };
         let mut tiles = tiles_of::<V>(rows).peekable();
-        while tiles.peek().is_some() {
+        while let Some(first) = tiles.peek().cloned() {
             let mut block = [Rows::new(left, 0..0, *out, depth); MOST_TILES];
-            let mut count = 0;
+            let (mut count, mut end) = (0, first.start);
             for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
-                *rows = Rows::new(left, part.clone(), *out, depth);
-                if let Some(copies) = &copies {
-                    // SAFETY: the caller's promise; there is room for so many tiles.
-                    *rows = rows.copied(unsafe { copies.copy(left, part, count) }, copies.steps.offsets());
-                }
+                end = part.end;
+                *rows = Rows::new(left, part, *out, depth);
                 count += 1;
+            }
+            if let Some(copies) = &copies {
+                // SAFETY: the caller's promise; there is room for so many tiles.
+                unsafe { copies.fill(left, first.start..end, &mut block[..count]) };
             }
             for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
                 // SAFETY: the caller's promise.
@@ -226,10 +227,14 @@ impl<T: Real> Panel<T> {
 
     /// Whether rows are copied before they meet the strips.
     fn copies<V: Vector>(&self, left: &Side<'_, T>, depth: &[i32]) -> bool {
-        match self.columns.len() / (self.vectors * V::LANES) {
-            0..4 => false,
-            strips if strips >= COPIED && !V::MASKS && !is_run(depth) => true,
-            _ => is_crowded::<T>(left.offsets, left.depth),
+        let strips = self.columns.len() / (self.vectors * V::LANES);
+        let is_crowded = || is_crowded::<T>(left.offsets, left.depth);
+        match strips {
+            0..3 => false,
+            _ if V::MASKS || is_run(depth) => strips >= 4 && is_crowded(),
+            3 => is_crowded(),
+            4..COPIED => is_crowded() || left.bytes() > NEAR,
+            _ => true,
         }
     }
 }
@@ -251,23 +256,26 @@ impl<'d, V: Kernels> Copies<'d, V> {
         Copies { depth, steps: Steps::of(Self::LANES, depth.len()), vector: PhantomData }
     }
 
-    /// Copies a tile's rows and returns where they are.
+    /// Copies the rows of some tiles, all as tall but for the last, and has them read there.
     ///
     /// # Safety
-    /// The processor has the vector's instructions; the operand is good; there is room for a tile of this number.
+    /// The processor has the vector's instructions; the operand is good; there is room for so many tiles.
     #[inline(always)]
-    unsafe fn copy(
-        &self,
+    unsafe fn fill(
+        &'d self,
         left: &Side<'_, V::Element>,
         rows: Range<usize>,
-        number: usize,
-    ) -> *const V::Element {
-        let to = panel::rows::<V::Element>().wrapping_add(number * Self::LANES * self.depth.len());
+        tiles: &mut [Rows<'d, V::Element>],
+    ) {
+        let (start, height) = (panel::rows::<V::Element>(), tiles[0].count());
         let lanes = &left.offsets[rows];
         let part = Part { from: left.operand, depth: self.depth, lanes, is_along: is_run(self.depth) };
         // SAFETY: the caller's promise.
-        unsafe { V::pack(part, to, Self::VECTORS) };
-        to
+        unsafe { V::pack(part, start, Self::VECTORS, height) };
+        for (number, rows) in tiles.iter_mut().enumerate() {
+            let copy = start.wrapping_add(number * Self::LANES * self.depth.len());
+            *rows = rows.copied(copy, self.steps.offsets());
+        }
     }
 }
 
