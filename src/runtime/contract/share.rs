@@ -20,8 +20,11 @@ const VECTORS: usize = 4;
 /// Depths of the deepest panel.
 const DEEPEST: usize = panel::depth(size_of::<f32>());
 
-/// So many strips pay for a copy of the rows that meet them, where vectors are narrow and depths do not lie side by side.
+/// So many strips pay for a copy of the rows that meet them, where vectors are narrow.
 const COPIED: usize = 6;
+
+/// So many do if the rows' depths lie side by side already.
+const COPIED_ALONG: usize = 80;
 
 /// Some rows and columns of the result.
 pub(super) struct Share {
@@ -203,6 +206,7 @@ impl<T: Real> Panel<T> {
         let depths = |vectors| match copies {
             Some(_) if vectors == self.vectors => Depths::Packed,
             Some(_) => Depths::Even(Copies::<V>::LANES as isize, width as isize),
+            None if is_run(depth) => Depths::Even(1, width as isize),
             None => Depths::of(left.depth_step, Some(width as i32)),
         };
         let mut tiles = tiles_of::<V>(rows).peekable();
@@ -229,11 +233,13 @@ impl<T: Real> Panel<T> {
     fn copies<V: Vector>(&self, left: &Side<'_, T>, depth: &[i32]) -> bool {
         let strips = self.columns.len() / (self.vectors * V::LANES);
         let is_crowded = || is_crowded::<T>(left.offsets, left.depth);
+        // Neighbours are copied in less time than others.
+        let are_neighbours = || is_run(left.offsets);
         match strips {
             0..3 => false,
-            _ if V::MASKS || is_run(depth) => strips >= 4 && is_crowded(),
-            3 => is_crowded(),
-            4..COPIED => is_crowded() || left.bytes() > NEAR,
+            _ if V::MASKS || strips < COPIED_ALONG && is_run(depth) => strips >= 4 && is_crowded(),
+            3 => is_crowded() && are_neighbours(),
+            4..COPIED => is_crowded() || left.bytes() > NEAR && are_neighbours(),
             _ => true,
         }
     }
