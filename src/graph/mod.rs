@@ -116,6 +116,7 @@ struct Inner<O> {
     leaves: FxHashMap<String, NodeId>,
     results: Vec<(Target, NodeId)>,
     scope: Vec<String>,
+    last_call: Option<&'static Location<'static>>,
     /// Replaces the user's place while a pass inserts nodes.
     origin: Option<Origin>,
     error: Option<Error>,
@@ -192,6 +193,7 @@ impl<O: Operator> Graph<O> {
                 leaves: FxHashMap::default(),
                 results: Vec::new(),
                 scope: Vec::new(),
+                last_call: None,
                 origin: None,
                 error: None,
             }),
@@ -226,7 +228,8 @@ impl<O: Operator> Graph<O> {
 
     /// Adds a node that is new.
     fn add(&self, node: Candidate<'_, O>, ty: TensorType, at: &'static Location<'static>) -> NodeId {
-        let origin = self.inner.borrow().origin.clone().unwrap_or_else(|| Origin::User(self.place(at)));
+        let origin = self.inner.borrow().origin.clone();
+        let origin = origin.unwrap_or_else(|| Origin::User(self.place(at)));
         self.inner.borrow_mut().add(node, ty, origin)
     }
 
@@ -251,9 +254,16 @@ impl<O: Operator> Graph<O> {
         (error, self.poison(Location::caller()))
     }
 
-    /// The place a user's call has: its location and the scope that is open.
+    /// The place a user's call has: its location and the scope that is open. An operator that is passed on as a function,
+    /// such as `Tensor::relu`, is called by the standard library: the call before it is nearest then.
     pub(crate) fn place(&self, location: &'static Location<'static>) -> Place {
-        Place { location, scope: self.inner.borrow().scope.join("/").into() }
+        let mut inner = self.inner.borrow_mut();
+        let location = match inner.last_call {
+            Some(last) if location.file().ends_with("core/src/ops/function.rs") => last,
+            _ => location,
+        };
+        inner.last_call = Some(location);
+        Place { location, scope: inner.scope.join("/").into() }
     }
 
     /// Runs `build` with every node it inserts marked as of this origin.
