@@ -245,7 +245,12 @@ impl<V: Vector> Lanes<V> {
 
     #[inline(always)]
     unsafe fn store(&self, value: V, to: *mut V::Element) {
-        unsafe { self.mask().map_or_else(|| value.store(to), |mask| value.store_masked(to, mask)) }
+        unsafe {
+            match V::MASKS || self.count < V::LANES {
+                true => value.store_first(to, self.count),
+                false => value.store(to),
+            }
+        }
     }
 
     #[inline(always)]
