@@ -470,18 +470,21 @@ fn foreign_tensors_are_refused_everywhere() {
     assert!(g.training_step(foreign, Sgd::new(0.1)).err().unwrap().to_string().contains("another graph"));
 }
 
-/// They are called by the standard library, whose lines say nothing about the user's program.
+/// They are called by the standard library, or by what stands for the function, whose lines say nothing about the user's
+/// program.
 #[test]
 fn operators_passed_on_as_functions_are_of_the_call_before() {
     let mistake = message(|g| {
-        let _ = Some(g.input("a", [2], I32)).map(Tensor::exp);
+        let _ = [g.input("a", [2], I32)].map(Tensor::exp);
     });
     assert!(mistake.contains("errors.rs:LINE"), "{mistake}");
 
+    let applied = Tensor::relu as fn(_) -> _;
     let g = Graph::new();
     let line = line!() + 1;
-    let y = Some(g.input("x", [3], F32)).map(Tensor::relu);
-    assert!(y.is_some());
+    let x = g.input("x", [3], F32);
+    applied(x);
+    let _ = [x].map(Tensor::tanh);
     for node in g.nodes() {
         let Origin::User(place) = &node.origin else { panic!("the user wrote all of {g}") };
         assert_eq!((place.location.file(), place.location.line()), (file!(), line), "{}", node.op);

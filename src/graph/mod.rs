@@ -122,6 +122,14 @@ struct Inner<O> {
     error: Option<Error>,
 }
 
+/// Whether a call is neither the standard library's, of a function it was given, nor that of a pointer to a function, which
+/// is as if an operator called itself.
+fn is_users(location: &Location<'_>) -> bool {
+    let own = file!().strip_suffix("graph/mod.rs").and_then(|own| location.file().strip_prefix(own));
+    let is_operator = own.is_some_and(|file| file.starts_with("ops") || file.starts_with("nn"));
+    !is_operator && !location.file().ends_with("core/src/ops/function.rs")
+}
+
 /// A node to be, if there is none like it.
 struct Candidate<'c, O> {
     op: O,
@@ -255,11 +263,11 @@ impl<O: Operator> Graph<O> {
     }
 
     /// The place a user's call has: its location and the scope that is open. An operator that is passed on as a function,
-    /// such as `Tensor::relu`, is called by the standard library: the call before it is nearest then.
+    /// such as `Tensor::relu`, is not called by the user: the call before it is nearest then.
     pub(crate) fn place(&self, location: &'static Location<'static>) -> Place {
         let mut inner = self.inner.borrow_mut();
         let location = match inner.last_call {
-            Some(last) if location.file().ends_with("core/src/ops/function.rs") => last,
+            Some(last) if !is_users(location) => last,
             _ => location,
         };
         inner.last_call = Some(location);
