@@ -77,6 +77,12 @@ fn matrices_of_all_sizes_and_layouts() {
         (30, 47, 31),
         (57, 97, 517),
         (2, 1104, 1000),
+        // Rows that are copied: as they compete for lines of the cache, are far away, meet very many columns, or end in a
+        // tile of one.
+        (1024, 50, 20),
+        (1000, 70, 140),
+        (30, 1310, 40),
+        (61, 100, 33),
     ];
     for (m, n, k) in sizes {
         check_matrices(m, n, k);
