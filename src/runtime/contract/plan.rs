@@ -88,11 +88,12 @@ impl Plan {
         let packed = full * ((height + packing::<V, T>(right)) * depth + ending);
         let in_place = cut * (height * depth + ending);
         // Tiles of narrow vectors are small: the operand is read more often, and packing it pays sooner.
-        let (crowd, near) = match rows {
-            _ if V::MASKS => (PERIOD, NEAR),
-            ..=64 => (PERIOD / 2, NEAR / 4),
-            65..=128 => (PERIOD / 2, NEAR / 16),
-            _ => (PERIOD / 2, 0),
+        let crowd = if V::MASKS { PERIOD } else { PERIOD / 2 };
+        let near = match rows {
+            _ if V::MASKS => NEAR,
+            ..=64 => NEAR / 4,
+            65..=128 => NEAR / 16,
+            _ => 0,
         };
         let is_crowded = steps_by_multiple::<T>(right.depth, crowd);
         let bytes = if V::MASKS { columns * depth * size_of::<T>() } else { right.bytes() };

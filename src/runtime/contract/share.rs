@@ -1,6 +1,5 @@
 //! One thread's share of a contraction: the loops over panels, tiles of rows and strips of columns.
 
-use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::slice::from_ref;
@@ -202,12 +201,13 @@ impl<T: Real> Panel<T> {
         let columns = &columns.out[self.columns.clone()];
         let packed =
             Packed { panel: self, columns, is_one_run: is_run(columns), depth: right_steps.offsets() };
-        let copies = self.copies::<V>(left, depth).then(|| Copies::<V>::new(depth));
+        let part = Part { from: left.operand, depth, lanes: left.offsets, is_along: is_run(depth) };
+        let copies = self.copies::<V>(left, part.is_along).then(|| Copies::<V>::new(part));
+        let left_step = if part.is_along { Some(1) } else { left.depth_step };
         let depths = |vectors| match copies {
             Some(_) if vectors == self.vectors => Depths::Packed,
             Some(_) => Depths::Even(Copies::<V>::LANES as isize, width as isize),
-            None if is_run(depth) => Depths::Even(1, width as isize),
-            None => Depths::of(left.depth_step, Some(width as i32)),
+            None => Depths::of(left_step, Some(width as i32)),
         };
         let mut tiles = tiles_of::<V>(rows).peekable();
         while let Some(first) = tiles.peek().cloned() {
@@ -220,7 +220,7 @@ impl<T: Real> Panel<T> {
             }
             if let Some(copies) = &copies {
                 // SAFETY: the caller's promise; there is room for so many tiles.
-                unsafe { copies.fill(left, first.start..end, &mut block[..count]) };
+                unsafe { copies.fill(first.start..end, &mut block[..count]) };
             }
             for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
                 // SAFETY: the caller's promise.
@@ -230,14 +230,14 @@ impl<T: Real> Panel<T> {
     }
 
     /// Whether rows are copied before they meet the strips.
-    fn copies<V: Vector>(&self, left: &Side<'_, T>, depth: &[i32]) -> bool {
+    fn copies<V: Vector>(&self, left: &Side<'_, T>, is_along: bool) -> bool {
         let strips = self.columns.len() / (self.vectors * V::LANES);
         let is_crowded = || is_crowded::<T>(left.offsets, left.depth);
         // Neighbours are copied in less time than others.
         let are_neighbours = || is_run(left.offsets);
         match strips {
             0..3 => false,
-            _ if V::MASKS || strips < COPIED_ALONG && is_run(depth) => strips >= 4 && is_crowded(),
+            _ if V::MASKS || strips < COPIED_ALONG && is_along => strips >= 4 && is_crowded(),
             3 => is_crowded() && are_neighbours(),
             4..COPIED => is_crowded() || left.bytes() > NEAR && are_neighbours(),
             _ => true,
@@ -246,20 +246,20 @@ impl<T: Real> Panel<T> {
 }
 
 /// Copies of rows of the left operand, those of a tile side by side.
-struct Copies<'d, V: Vector> {
-    depth: &'d [i32],
+struct Copies<'s, V: Vector> {
+    /// All rows.
+    part: Part<'s, V::Element>,
     steps: Steps,
-    vector: PhantomData<V>,
 }
 
-impl<'d, V: Kernels> Copies<'d, V> {
+impl<'s, V: Kernels> Copies<'s, V> {
     /// Vectors of a tile's rows: no tile has more rows than they have lanes.
     const VECTORS: usize = V::ROWS.div_ceil(V::LANES);
     const LANES: usize = Self::VECTORS * V::LANES;
 
     #[inline(always)]
-    fn new(depth: &'d [i32]) -> Self {
-        Copies { depth, steps: Steps::of(Self::LANES, depth.len()), vector: PhantomData }
+    fn new(part: Part<'s, V::Element>) -> Self {
+        Copies { part, steps: Steps::of(Self::LANES, part.depth.len()) }
     }
 
     /// Copies the rows of some tiles, all as tall but for the last, and has them read there.
@@ -267,19 +267,13 @@ impl<'d, V: Kernels> Copies<'d, V> {
     /// # Safety
     /// The processor has the vector's instructions; the operand is good; there is room for so many tiles.
     #[inline(always)]
-    unsafe fn fill(
-        &'d self,
-        left: &Side<'_, V::Element>,
-        rows: Range<usize>,
-        tiles: &mut [Rows<'d, V::Element>],
-    ) {
+    unsafe fn fill(&'s self, rows: Range<usize>, tiles: &mut [Rows<'s, V::Element>]) {
         let (start, height) = (panel::rows::<V::Element>(), tiles[0].count());
-        let lanes = &left.offsets[rows];
-        let part = Part { from: left.operand, depth: self.depth, lanes, is_along: is_run(self.depth) };
+        let part = Part { lanes: &self.part.lanes[rows], ..self.part };
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, start, Self::VECTORS, height) };
         for (number, rows) in tiles.iter_mut().enumerate() {
-            let copy = start.wrapping_add(number * Self::LANES * self.depth.len());
+            let copy = start.wrapping_add(number * Self::LANES * part.depth.len());
             *rows = rows.copied(copy, self.steps.offsets());
         }
     }

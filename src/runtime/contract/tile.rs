@@ -231,24 +231,29 @@ impl<V: Vector> Lanes<V> {
         Lanes { count, vector: PhantomData }
     }
 
-    /// For those that do not reach for others.
+    /// Whether all lanes are read and written as one: those with fast masks do not ask.
     #[inline(always)]
-    unsafe fn mask(&self) -> Option<V::Mask> {
-        // SAFETY: the caller's promise, here and below.
-        (V::MASKS || self.count < V::LANES).then(|| unsafe { V::mask(self.count) })
+    fn are_all(&self) -> bool {
+        !V::MASKS && self.count == V::LANES
     }
 
     #[inline(always)]
     pub(super) unsafe fn load(&self, from: *const V::Element) -> V {
-        unsafe { self.mask().map_or_else(|| V::load(from), |mask| V::load_masked(from, mask)) }
+        // SAFETY: the caller's promise, here and below.
+        unsafe {
+            match self.are_all() {
+                true => V::load(from),
+                false => V::load_masked(from, V::mask(self.count)),
+            }
+        }
     }
 
     #[inline(always)]
     unsafe fn store(&self, value: V, to: *mut V::Element) {
         unsafe {
-            match V::MASKS || self.count < V::LANES {
-                true => value.store_first(to, self.count),
-                false => value.store(to),
+            match self.are_all() {
+                true => value.store(to),
+                false => value.store_first(to, self.count),
             }
         }
     }
@@ -306,6 +311,30 @@ impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
             }
         }
     }
+
+    /// Writes sums to the result's rows, or adds them.
+    #[inline(always)]
+    unsafe fn end<const ROWS: usize>(
+        &self,
+        rows: [*mut V::Element; ROWS],
+        sums: [[V; VECTORS]; ROWS],
+        ending: Ending<V::Element>,
+        lanes: impl Fn(usize) -> Lanes<V>,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match ending {
+                Ending::Store => {
+                    self.each(rows, |row, vector, to| lanes(vector).store(sums[row][vector], to));
+                }
+                Ending::AddScaled(scale) => {
+                    self.each(rows, |row, vector, to| {
+                        lanes(vector).add_scaled(sums[row][vector], scale, to);
+                    });
+                }
+            }
+        }
+    }
 }
 
 /// Whether registers hold so many sums.
@@ -353,19 +382,10 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
             return places
                 .each(out, |row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
         }
-        // Masks cost nothing where vectors have them; elsewhere whole strips do without asking.
-        let is_whole = !V::MASKS && places.lanes.iter().all(|lanes| lanes.count == V::LANES);
-        let lanes = |vector: usize| places.lanes[vector];
-        match tiles.ending {
-            Ending::Store if is_whole => places.each(out, |row, vector, to| sums[row][vector].store(to)),
-            Ending::Store => places.each(out, |row, vector, to| lanes(vector).store(sums[row][vector], to)),
-            Ending::AddScaled(scale) if is_whole => {
-                let all = Lanes::<V>::first(V::LANES);
-                places.each(out, |row, vector, to| all.add_scaled(sums[row][vector], scale, to));
-            }
-            Ending::AddScaled(scale) => {
-                places.each(out, |row, vector, to| lanes(vector).add_scaled(sums[row][vector], scale, to));
-            }
+        // Asked once for all vectors of a tile.
+        match places.lanes.iter().all(Lanes::are_all) {
+            true => places.end(out, sums, tiles.ending, |_| Lanes::first(V::LANES)),
+            false => places.end(out, sums, tiles.ending, |vector| places.lanes[vector]),
         }
     }
 }

@@ -42,6 +42,7 @@ pub(super) trait Vector: Copy {
     unsafe fn mask(count: usize) -> Self::Mask;
     /// The lanes of the mask; zero in the others, which are not read.
     unsafe fn load_masked(from: *const Self::Element, mask: Self::Mask) -> Self;
+    /// Stores the first lanes, fewer than all if masks are slow.
     unsafe fn store_first(self, to: *mut Self::Element, count: usize);
     /// The lanes of the mask from the first, the others from the second: both point to where the first lane would be.
     unsafe fn load_joined(from: [*const Self::Element; 2], mask: Self::Mask) -> Self;
