@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_compiles_right, value_for};
+use common::{assert_compiles_right, run, value_for};
 use hitofude::nn::{CrossEntropy, Pool};
 use hitofude::ops::Slide;
 use hitofude::prelude::*;
@@ -91,8 +91,31 @@ fn powers_at_zero() {
 #[test]
 fn saturating_functions_stay_finite() {
     for x in [-1e4, -100.0, 100.0, 1e4] {
-        assert_eq!(gradient_at(&[x], |x| x.sigmoid()), [0.0]);
         assert_eq!(gradient_at(&[x], |x| x.tanh()), [0.0]);
+    }
+    assert_eq!(gradient_at(&[-1e4, 100.0, 1e4], |x| x.sigmoid()), [0.0; 3]);
+    let small = gradient_at(&[-100.0], |x| x.sigmoid())[0];
+    assert!((small / (-100f64).exp() - 1.0).abs() < 1e-15, "{small}");
+}
+
+/// In f32, far from 0, where `½ + ½·tanh(½x)` would round to nothing.
+#[test]
+fn activations_that_fade_away_keep_their_digits() {
+    let values = |dtype: DType| {
+        let g = Graph::new();
+        let x = g.input("x", [3], dtype);
+        let leaves = [("x", Value::from(array![-2.0, -4.0, -5.5]).cast(dtype))];
+        let outputs = [("sigmoid", (x * 4.0).sigmoid()), ("silu", (x * 4.0).silu()), ("gelu", x.gelu_tanh())];
+        let compiled = run(&g.compile(&outputs).unwrap(), &leaves);
+        [g.interpret(&outputs, &leaves).unwrap(), compiled]
+    };
+    let ([exact, _], narrow) = (values(F64), values(F32));
+    for (name, exact) in &exact {
+        for (values, way) in narrow.iter().zip(["interpreted", "compiled"]) {
+            for (x, exact) in values[name].to_f64().into_iter().zip(exact.to_f64()) {
+                assert!((x / exact - 1.0).abs() < 1e-5, "{name}, {way}: {x} instead of {exact}");
+            }
+        }
     }
 }
 
@@ -239,6 +262,7 @@ fn special_values_survive_compilation() {
             ("log", a.log()),
             ("sqrt", a.sqrt()),
             ("tanh", a.tanh()),
+            ("sigmoid", a.sigmoid()),
             ("erf_inv", a.erf_inv()),
             ("sin", a.sin()),
             ("cos", a.cos()),
@@ -272,7 +296,7 @@ fn fast_math_is_off_by_default() {
     let leaves = [("x", Value::from(array![INF, 0.0, -0.0]))];
     let values = |fast_math| {
         let options = Options { fast_math, ..Options::default() };
-        let values = common::run(&function.compile_with(&options).unwrap(), &leaves);
+        let values = run(&function.compile_with(&options).unwrap(), &leaves);
         ["difference", "ratio", "sum"].map(|name| values[name].to_f64())
     };
     let [difference, ratio, sum] = values(FastMath::default());
@@ -285,7 +309,7 @@ fn fast_math_is_off_by_default() {
 
 fn assert_signs_of_zero_agree(g: &Graph, outputs: &[(&str, Tensor<'_>)], leaves: &[(&str, Value)]) {
     let expected = g.interpret(outputs, leaves).unwrap();
-    let actual = common::run(&g.compile(outputs).unwrap(), leaves);
+    let actual = run(&g.compile(outputs).unwrap(), leaves);
     for (name, _) in outputs {
         for (e, a) in expected[*name].to_f64().into_iter().zip(actual[*name].to_f64()) {
             assert!(e != 0.0 || e.is_sign_negative() == a.is_sign_negative(), "{name}: {e:?} and {a:?}");

@@ -53,6 +53,8 @@ vocabulary! {
         Sinh = "sinh",
         Cosh = "cosh",
         Tanh = "tanh",
+        /// 1 / (1 + e⁻ˣ).
+        Sigmoid = "sigmoid",
         /// 2/√π · ∫₀ˣ e^(−t²) dt.
         Erf = "erf",
         /// The number whose error function this is.

@@ -22,13 +22,6 @@ impl<'g> Tensor<'g> {
         self.greater(0.0).select(self, self.expm1() * alpha)
     }
 
-    /// The logistic function `1 / (1 + e⁻ˣ)`, computed as `½·tanh(½·x) + ½`: finite, with a finite derivative, for
-    /// every input.
-    #[track_caller]
-    pub fn sigmoid(self) -> Tensor<'g> {
-        (self * 0.5).tanh() * 0.5 + 0.5
-    }
-
     /// `ln(1 + eˣ)`, computed as `max(x, 0) + ln(1 + e^(−|x|))`: finite for every finite input. (Written with choices,
     /// whose derivative at 0 is ½.)
     #[track_caller]
@@ -49,11 +42,12 @@ impl<'g> Tensor<'g> {
         self * 0.5 * (1.0 + (self * std::f64::consts::FRAC_1_SQRT_2).erf())
     }
 
-    /// GELU by `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, PyTorch's `approximate="tanh"`.
+    /// GELU by `½·x·(1 + tanh(z))` with `z = √(2/π)·(x + 0.044715·x³)`, PyTorch's `approximate="tanh"`; computed as
+    /// `x · sigmoid(2z)`, which is the same and loses no digits where tanh is close to −1.
     #[track_caller]
     pub fn gelu_tanh(self) -> Tensor<'g> {
-        let root = (2.0 / std::f64::consts::PI).sqrt();
-        self * 0.5 * (1.0 + ((self + self.square() * self * 0.044715) * root).tanh())
+        let scale = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
+        self * (self * (self.square() * (0.044715 * scale) + scale)).sigmoid()
     }
 
     /// `x` between 0 and 6: `min(max(x, 0), 6)`, with derivative 0 at both bounds.

@@ -167,6 +167,7 @@ fn unary_derivative<'g>(f: Unary, x: Tensor<'g>, y: Tensor<'g>, dy: Tensor<'g>) 
         Unary::Sinh => dy * x.cosh(),
         Unary::Cosh => dy * x.sinh(),
         Unary::Tanh => dy * (1.0 - y * y),
+        Unary::Sigmoid => dy * (y * (1.0 - y)),
         Unary::Erf => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-(x * x)).exp()),
         Unary::ErfInv => dy * (0.5 * std::f64::consts::PI.sqrt() * (y * y).exp()),
         Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => return None,
@@ -332,6 +333,8 @@ unary_methods! {
     erf_inv => ErfInv;
     /// Hyperbolic tangent.
     tanh => Tanh;
+    /// The logistic function `1 / (1 + e⁻ˣ)`, accurate however small: e⁻²⁰ at −20. Derivative `y·(1 − y)`.
+    sigmoid => Sigmoid;
     /// The largest integer not above. Derivative 0.
     floor => Floor;
     /// The smallest integer not below. Derivative 0.

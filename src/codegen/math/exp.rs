@@ -16,6 +16,10 @@ struct Table {
     lowest_expm1: f64,
     /// Up to here `eˣ − 1` is x.
     tiny: f64,
+    /// From here on the logistic function is 1.
+    saturated: f64,
+    /// Minus the exponent of a power of two: with it as a factor, neither 1 nor any e⁻ˣ that counts is out of range.
+    lowered: i64,
 }
 
 // The parts of ln 2 are those of Cephes' expf and fdlibm's e_exp.c.
@@ -32,6 +36,8 @@ const F32: Table = Table {
     range: [-105.0, 89.5],
     lowest_expm1: -18.0,
     tiny: 1e-9,
+    saturated: 18.0,
+    lowered: 64,
 };
 
 const F64: Table = Table {
@@ -52,6 +58,8 @@ const F64: Table = Table {
     range: [-746.0, 710.6],
     lowest_expm1: -38.0,
     tiny: 1e-18,
+    saturated: 38.0,
+    lowered: 512,
 };
 
 fn table(x: Real<'_>) -> &'static Table {
@@ -127,4 +135,12 @@ pub fn expm1(x: Real<'_>) -> Real<'_> {
     let Table { lowest_expm1, tiny, .. } = *table(x);
     let quarter = quarter_of_expm1(x.at_least(lowest_expm1));
     x.abs().less(tiny).select(x, quarter * 4.0)
+}
+
+/// `1/(1 + e⁻ˣ)`, both parts of the fraction times a power of two.
+pub fn sigmoid(x: Real<'_>) -> Real<'_> {
+    let Table { range: [lowest, _], saturated, lowered, .. } = *table(x);
+    let one = (-lowered as f64).exp2();
+    let (q, scale) = factors(-x.at_least(lowest).at_most(saturated), -lowered);
+    one / (scale + q.mul_add(scale, one))
 }

@@ -59,6 +59,7 @@ fn unary_float<T: Special>(f: Unary, x: T) -> T {
         Unary::Sinh => x.sinh(),
         Unary::Cosh => x.cosh(),
         Unary::Tanh => x.tanh(),
+        Unary::Sigmoid => sigmoid(x),
         Unary::Erf => erf(x),
         Unary::ErfInv => x.erf_inv(),
         Unary::Floor => x.floor(),
@@ -66,6 +67,13 @@ fn unary_float<T: Special>(f: Unary, x: T) -> T {
         Unary::Round => round_half_even(x),
         Unary::Not => unreachable!("the type rule admits bool and integers only"),
     }
+}
+
+/// Of the two forms the one whose power is not above 1, so that none overflows.
+fn sigmoid<T: Float>(x: T) -> T {
+    let power = (-x.abs()).exp();
+    let numerator = if x.is_sign_negative() { power } else { T::one() };
+    numerator / (power + T::one())
 }
 
 /// Computed in f64 and rounded.
