@@ -64,8 +64,9 @@ unsafe fn row_by_row<V: Vector, const VECTORS: usize>(
     let start = part.lanes.first().map_or(0, |&start| start as isize);
     let stride = VECTORS * V::LANES;
     let strip = stride * part.depth.len();
-    for group in (0..strips).step_by(GROUP) {
-        let count = GROUP.min(strips - group);
+    let most = if (strip * size_of::<V::Element>()).is_multiple_of(PERIOD) { FEWER } else { GROUP };
+    for group in (0..strips).step_by(most) {
+        let count = most.min(strips - group);
         let at = |offset: i32| part.from.wrapping_offset(start + offset as isize).wrapping_add(group * width);
         for (row, &offset) in part.depth.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -88,8 +89,11 @@ unsafe fn row_by_row<V: Vector, const VECTORS: usize>(
     }
 }
 
-/// So many strips are written at a time.
+/// So many strips are written at a time,
 const GROUP: usize = 8;
+
+/// or so many, if their lines compete with each other and with those that are read.
+const FEWER: usize = 4;
 
 /// So many rows are asked for ahead: each may begin in a page of its own, where the processor fetches nothing by itself.
 const AHEAD: usize = 8;
@@ -165,6 +169,12 @@ unsafe fn across<V: Vector, const VECTORS: usize>(
     stride: usize,
 ) {
     let Part { from, depth, lanes, is_along } = part;
+    let step = lanes.get(1).map_or(0, |second| (second - lanes[0]) as isize);
+    if is_along && lanes.len() == VECTORS * V::LANES && steps_by(lanes, step as i32) {
+        let from = from.wrapping_offset(lanes[0] as isize + depth[0] as isize);
+        // SAFETY: the caller's promise.
+        return unsafe { evenly_across::<V, VECTORS>(from, step, depth.len(), to, stride) };
+    }
     let mut columns = [[from; 16]; VECTORS];
     for (vector, columns) in columns.iter_mut().enumerate() {
         for (lane, column) in columns.iter_mut().enumerate() {
@@ -173,11 +183,7 @@ unsafe fn across<V: Vector, const VECTORS: usize>(
             *column = from.wrapping_offset(lanes[lane] as isize);
         }
     }
-    let last = depth.len() - V::LANES;
-    let mut next = 0;
-    while next < part.depth.len() {
-        let start = next.min(last);
-        next += V::LANES;
+    for start in blocks::<V>(depth.len()) {
         let depth = &depth[start..start + V::LANES];
         // SAFETY: the caller's promise; two vectors are filled only where depths are neighbours.
         unsafe {
@@ -187,8 +193,46 @@ unsafe fn across<V: Vector, const VECTORS: usize>(
                 continue;
             }
             for (vector, columns) in columns.iter().enumerate() {
-                V::transpose(columns, depth[0] as isize, to.add(vector * V::LANES), stride);
+                let row = |at: usize| columns[at].wrapping_offset(depth[0] as isize);
+                V::transpose(row, to.add(vector * V::LANES), stride);
             }
+        }
+    }
+}
+
+/// Where blocks of depths begin.
+fn blocks<V: Vector>(depths: usize) -> impl Iterator<Item = usize> {
+    (0..depths).step_by(V::LANES).map(move |start| start.min(depths - V::LANES))
+}
+
+/// The same for columns that are all `step` apart. Every fourth has a pointer, so that registers hold all addresses.
+#[inline(always)]
+unsafe fn evenly_across<V: Vector, const VECTORS: usize>(
+    from: *const V::Element,
+    step: isize,
+    depths: usize,
+    mut to: *mut V::Element,
+    stride: usize,
+) {
+    // Two vectors are a strip: a number known in advance.
+    let stride = if VECTORS == 2 { 2 * V::LANES } else { stride };
+    let mut fourths: [_; 8] = std::array::from_fn(|number| from.wrapping_offset(4 * number as isize * step));
+    let mut start = 0;
+    loop {
+        for vector in 0..VECTORS {
+            let lane = vector * V::LANES;
+            let column = |at: usize| fourths[(lane + at) / 4].wrapping_offset((at % 4) as isize * step);
+            // SAFETY: the caller's promise.
+            unsafe { V::transpose(column, to.wrapping_add(lane), stride) };
+        }
+        let next = V::LANES.min(depths - V::LANES - start);
+        if next == 0 {
+            return;
+        }
+        start += next;
+        to = to.wrapping_add(next * stride);
+        for fourth in &mut fourths[..VECTORS * V::LANES / 4] {
+            *fourth = fourth.wrapping_add(next);
         }
     }
 }

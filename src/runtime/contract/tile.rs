@@ -191,14 +191,13 @@ impl<T: Real> Tiles<'_, T> {
         unsafe {
             for (group, rows) in rows.out_offsets.chunks(V::LANES).enumerate() {
                 for (vector, columns) in self.strip.columns[..vectors].iter().enumerate() {
-                    let mut from = [sums; 16];
-                    for (at, from) in from.iter_mut().enumerate() {
+                    let from = |at: usize| {
                         let row = group * V::LANES + at.min(rows.len() - 1);
-                        *from = sums.add((row * vectors + vector) * V::LANES);
-                    }
+                        sums.wrapping_add((row * vectors + vector) * V::LANES)
+                    };
                     let mut block = [V::splat(T::default()); 16];
                     let block = block.as_mut_ptr().cast::<T>();
-                    V::transpose(&from, 0, block, V::LANES);
+                    V::transpose(from, block, V::LANES);
                     let mut at = 0;
                     for run in rows.chunk_by(|a, b| b - a == 1) {
                         let lanes = Lanes::<V>::first(run.len());

@@ -116,19 +116,14 @@ pub(super) trait Vector: Copy {
         })
     }
 
-    /// Takes as many elements from each of `LANES` rows, at an offset, and writes them across: what lay along a row comes
-    /// to lie `stride` elements apart.
+    /// Takes as many elements from each of `LANES` rows and writes them across: what lay along a row comes to lie `stride`
+    /// elements apart.
     #[inline(always)]
-    unsafe fn transpose(
-        rows: &[*const Self::Element; 16],
-        offset: isize,
-        to: *mut Self::Element,
-        stride: usize,
-    ) {
+    unsafe fn transpose(row: impl Fn(usize) -> *const Self::Element, to: *mut Self::Element, stride: usize) {
         for along in 0..Self::LANES {
-            for (lane, row) in rows[..Self::LANES].iter().enumerate() {
+            for lane in 0..Self::LANES {
                 // SAFETY: the caller's promise.
-                unsafe { *to.add(along * stride + lane) = *row.offset(offset + along as isize) };
+                unsafe { *to.add(along * stride + lane) = *row(lane).add(along) };
             }
         }
     }

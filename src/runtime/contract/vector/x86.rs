@@ -111,13 +111,8 @@ macro_rules! vector {
             })?
 
             $(#[inline(always)]
-            unsafe fn transpose(
-                rows: &[*const $element; 16],
-                offset: isize,
-                to: *mut $element,
-                stride: usize,
-            ) {
-                unsafe { $transpose(rows, offset, to, stride) }
+            unsafe fn transpose(row: impl Fn(usize) -> *const $element, to: *mut $element, stride: usize) {
+                unsafe { $transpose(row, to, stride) }
             })?
         }
     };
@@ -253,13 +248,13 @@ unsafe fn sums_of_4([a, b, c, d]: [__m256d; 4]) -> [f64; 4] {
 /// Pairs, then pairs of pairs, then quarters of registers change places.
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
-unsafe fn transpose_16(rows: &[*const f32; 16], offset: isize, to: *mut f32, stride: usize) {
+unsafe fn transpose_16(row: impl Fn(usize) -> *const f32, to: *mut f32, stride: usize) {
     let mut quads = [[_mm512_setzero_ps(); 4]; 4];
     for (quad, filled) in quads.iter_mut().enumerate() {
         // SAFETY: the rows are the caller's promise.
         let (a, b, c, d) = unsafe {
-            let row = |at: usize| _mm512_loadu_ps(rows[4 * quad + at].offset(offset));
-            (row(0), row(1), row(2), row(3))
+            let load = |at: usize| _mm512_loadu_ps(row(4 * quad + at));
+            (load(0), load(1), load(2), load(3))
         };
         let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
         let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
@@ -290,14 +285,14 @@ unsafe fn transpose_16(rows: &[*const f32; 16], offset: isize, to: *mut f32, str
 /// Halves of rows are loaded where their registers' halves end up; then pairs, and pairs of pairs, change places.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose_8(rows: &[*const f32; 16], offset: isize, to: *mut f32, stride: usize) {
+unsafe fn transpose_8(row: impl Fn(usize) -> *const f32, to: *mut f32, stride: usize) {
     for half in [0, 4] {
         // SAFETY: the rows are the caller's promise.
-        let row = |at: usize| unsafe {
-            let load = |at: usize| _mm_loadu_ps(rows[at].offset(offset).add(half));
+        let load = |at: usize| unsafe {
+            let load = |at: usize| _mm_loadu_ps(row(at).add(half));
             _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(load(at)), load(at + 4))
         };
-        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let (a, b, c, d) = (load(0), load(1), load(2), load(3));
         let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
         let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
         // SAFETY: the room is the caller's promise.
@@ -314,14 +309,14 @@ unsafe fn transpose_8(rows: &[*const f32; 16], offset: isize, to: *mut f32, stri
 /// The same for two pairs.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn transpose_4(rows: &[*const f64; 16], offset: isize, to: *mut f64, stride: usize) {
+unsafe fn transpose_4(row: impl Fn(usize) -> *const f64, to: *mut f64, stride: usize) {
     for half in [0, 2] {
         // SAFETY: the rows are the caller's promise.
-        let row = |at: usize| unsafe {
-            let load = |at: usize| _mm_loadu_pd(rows[at].offset(offset).add(half));
+        let load = |at: usize| unsafe {
+            let load = |at: usize| _mm_loadu_pd(row(at).add(half));
             _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(load(at)), load(at + 2))
         };
-        let (a, b) = (row(0), row(1));
+        let (a, b) = (load(0), load(1));
         // SAFETY: the room is the caller's promise.
         unsafe {
             _mm256_storeu_pd(to.add(half * stride), _mm256_unpacklo_pd(a, b));
