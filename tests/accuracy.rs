@@ -45,6 +45,7 @@ const CASES: &[Case] = cases! {
     cosh(x) = f64::cosh, pxfm::f_cosh, 2.0;
     tanh(x) = f64::tanh, pxfm::f_tanh, 2.0;
     sigmoid(x) = logistic, logistic, 2.0;
+    softplus(x) = softplus, softplus, 2.0;
     erf(x) = pxfm::f_erf, pxfm::f_erf, 2.0;
     floor(x) = f64::floor, f64::floor, 0.0;
     ceil(x) = f64::ceil, f64::ceil, 0.0;
@@ -57,6 +58,11 @@ const CASES: &[Case] = cases! {
 /// pxfm's, which loses results that underflow: from −40 on down it is eˣ, as far as f64 goes.
 fn logistic(x: f64) -> f64 {
     if x < -40.0 { x.exp() } else { pxfm::f_logistic(x) }
+}
+
+/// Two roundings of numbers from 0 to 1, and one more above 0.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + pxfm::f_log1p((-x.abs()).exp())
 }
 
 /// Arguments where the functions have limits, turn or round in a special way.

@@ -263,6 +263,7 @@ fn special_values_survive_compilation() {
             ("sqrt", a.sqrt()),
             ("tanh", a.tanh()),
             ("sigmoid", a.sigmoid()),
+            ("softplus", a.softplus()),
             ("erf_inv", a.erf_inv()),
             ("sin", a.sin()),
             ("cos", a.cos()),

@@ -55,6 +55,8 @@ vocabulary! {
         Tanh = "tanh",
         /// 1 / (1 + e⁻ˣ).
         Sigmoid = "sigmoid",
+        /// ln(1 + eˣ).
+        Softplus = "softplus",
         /// 2/√π · ∫₀ˣ e^(−t²) dt.
         Erf = "erf",
         /// The number whose error function this is.

@@ -22,14 +22,6 @@ impl<'g> Tensor<'g> {
         self.greater(0.0).select(self, self.expm1() * alpha)
     }
 
-    /// `ln(1 + eˣ)`, computed as `max(x, 0) + ln(1 + e^(−|x|))`: finite for every finite input. (Written with choices,
-    /// whose derivative at 0 is ½.)
-    #[track_caller]
-    pub fn softplus(self) -> Tensor<'g> {
-        let positive = self.greater(0.0);
-        positive.select(self, 0.0) + positive.select(-self, self).exp().log1p()
-    }
-
     /// `x · sigmoid(x)`.
     #[track_caller]
     pub fn silu(self) -> Tensor<'g> {

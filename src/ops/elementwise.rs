@@ -168,6 +168,7 @@ fn unary_derivative<'g>(f: Unary, x: Tensor<'g>, y: Tensor<'g>, dy: Tensor<'g>) 
         Unary::Cosh => dy * x.sinh(),
         Unary::Tanh => dy * (1.0 - y * y),
         Unary::Sigmoid => dy * (y * (1.0 - y)),
+        Unary::Softplus => dy * x.sigmoid(),
         Unary::Erf => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-(x * x)).exp()),
         Unary::ErfInv => dy * (0.5 * std::f64::consts::PI.sqrt() * (y * y).exp()),
         Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not => return None,
@@ -335,6 +336,9 @@ unary_methods! {
     tanh => Tanh;
     /// The logistic function `1 / (1 + e⁻ˣ)`, accurate however small: e⁻²⁰ at −20. Derivative `y·(1 − y)`.
     sigmoid => Sigmoid;
+    /// `ln(1 + eˣ)`, by `max(x, 0) + ln(1 + e^(−|x|))`: finite for every finite input, accurate however small. Derivative
+    /// `sigmoid(x)`.
+    softplus => Softplus;
     /// The largest integer not above. Derivative 0.
     floor => Floor;
     /// The smallest integer not below. Derivative 0.

@@ -34,6 +34,7 @@ pub const ELEMENTWISE: &[Case] = &[
     ("erf", |x, _| x.erf()),
     ("erf_inv", |x, _| x.erf_inv()),
     ("sigmoid", |x, _| x.sigmoid()),
+    ("softplus", |x, _| x.softplus()),
     ("relu", |x, _| (x - 0.5).relu()),
     ("clamp", |x, _| x.clamp(0.4, 0.6)),
     ("sign", |x, y| x.sign() * y),

@@ -1,5 +1,6 @@
 //! Logarithms. `x = 2ᵏ·(1 + f)`, with 1 + f between √½ and √2; `ln(1 + f)` is a series in `s = f/(2 + f)`.
 
+use super::exp;
 use super::lanes::{Bits, Real};
 
 /// For one format.
@@ -106,8 +107,23 @@ pub fn log(x: Real<'_>) -> Real<'_> {
 
 /// `ln(1 + x)`: the rounding error of 1 + x is added to f.
 pub fn log1p(x: Real<'_>) -> Real<'_> {
-    let format = x.format();
     let u = x + 1.0;
+    let (k, f, rounded_off) = split_sum(x, u);
+    let correction = x.less(table(x).large).select(rounded_off, x.constant(0.0));
+    let result = at_limits(x, u, of_split(k, f + correction));
+    (result.bits() | x.sign()).real() // −0 stays
+}
+
+/// `ln(1 + eˣ) = max(x, 0) + ln(1 + e^(−|x|))`.
+pub fn softplus(x: Real<'_>) -> Real<'_> {
+    let power = exp::exp(-x.abs());
+    let (k, f, rounded_off) = split_sum(power, power + 1.0);
+    x.at_least(0.0) + of_split(k, f + rounded_off)
+}
+
+/// `u = 2ᵏ·(1 + f)` for `u = 1 + x`, rounded: k, f, and what is to be added to f, unless x is large.
+fn split_sum<'l>(x: Real<'l>, u: Real<'l>) -> (Real<'l>, Real<'l>, Real<'l>) {
+    let format = x.format();
     let rounded_off = {
         let one = u - x;
         (1.0 - one) + (x - (u - one))
@@ -115,7 +131,5 @@ pub fn log1p(x: Real<'_>) -> Real<'_> {
     let (k, m) = split(u);
     // 2⁻ᵏ is m/u, which the difference of their bits gives exactly.
     let scale = (m.bits() - u.bits() + (format.bias << format.precision)).real();
-    let correction = x.less(table(x).large).select(rounded_off * scale, x.constant(0.0));
-    let result = at_limits(x, u, of_split(k, (m - 1.0) + correction));
-    (result.bits() | x.sign()).real() // −0 stays
+    (k, m - 1.0, rounded_off * scale)
 }

@@ -36,6 +36,7 @@ pub(super) fn way(f: Unary) -> Way<1> {
         Unary::Expm1 => Way::Inline(|[x]| exp::expm1(x)),
         Unary::Tanh => Way::Inline(|[x]| hyperbolic::tanh(x)),
         Unary::Sigmoid => Way::Inline(|[x]| exp::sigmoid(x)),
+        Unary::Softplus => Way::Inline(|[x]| log::softplus(x)),
         Unary::Sinh => Way::Inline(|[x]| hyperbolic::sinh(x)),
         Unary::Cosh => Way::Inline(|[x]| hyperbolic::cosh(x)),
         Unary::Log => Way::Inline(|[x]| log::log(x)),
