@@ -39,6 +39,10 @@ pub struct Tables {
     pub row_run: usize,
     /// So many columns do in both the right operand and the result.
     pub column_run: usize,
+    /// How far apart such runs begin in the left operand, if all are evenly and the result has them side by side.
+    pub row_run_step: Option<usize>,
+    /// The same in the right one.
+    pub column_run_step: Option<usize>,
     /// So many depths do in both operands.
     pub depth_run: usize,
     /// How far apart depths lie in the left operand and in the right one, if all are evenly apart.
@@ -49,6 +53,12 @@ impl Contraction {
     /// The variables that the contraction itself runs over.
     pub fn vars(&self) -> impl Iterator<Item = LoopVar> {
         [&self.rows, &self.columns, &self.depth].into_iter().flatten().copied()
+    }
+
+    /// Has rows and columns change places.
+    pub fn swap(&mut self) {
+        std::mem::swap(&mut self.lhs, &mut self.rhs);
+        std::mem::swap(&mut self.rows, &mut self.columns);
     }
 
     /// Multiplications.
@@ -87,6 +97,8 @@ impl Tables {
     /// depths' in the operands.
     pub fn new(rows: [Vec<i32>; 2], columns: [Vec<i32>; 2], depth: [Vec<i32>; 2], is_scaled: bool) -> Tables {
         let (row_run, column_run, depth_run) = (run(&rows), run(&columns), run(&depth));
+        let row_run_step = run_step(&rows, row_run);
+        let column_run_step = run_step(&columns, column_run);
         let depth_steps = [&depth[0], &depth[1]].map(|offsets| step(offsets));
         let ([row_lhs, row_out], [column_rhs, column_out]) = (rows, columns);
         let [depth_lhs, depth_rhs] = depth;
@@ -100,6 +112,8 @@ impl Tables {
             is_scaled,
             row_run,
             column_run,
+            row_run_step,
+            column_run_step,
             depth_run,
             depth_steps,
         }
@@ -110,6 +124,12 @@ impl Tables {
 fn step(offsets: &[i32]) -> Option<i32> {
     let step = offsets.get(1).map_or(0, |second| second - offsets[0]);
     offsets.windows(2).all(|pair| pair[1] - pair[0] == step).then_some(step)
+}
+
+/// How far apart runs begin in the first, if all are evenly and follow one another in the second.
+fn run_step([operand, out]: &[Vec<i32>; 2], run: usize) -> Option<usize> {
+    let starts: Vec<i32> = operand.iter().copied().step_by(run).collect();
+    step(&starts).filter(|_| step(out) == Some(1)).and_then(|step| step.try_into().ok())
 }
 
 /// The length of the runs that step by one in both, all equally long.

@@ -143,6 +143,12 @@ pub(crate) fn new_loop(kernel: &mut Kernel, extent: usize) -> LoopVar {
 
 /// Scratch memory.
 pub(crate) fn new_buffer(buffers: &mut Vec<Buffer>, name: &str, dtype: DType, elements: usize) -> BufferId {
-    buffers.push(Buffer { name: name.into(), dtype, elements, place: Place::Arena { offset: 0 } });
+    buffers.push(Buffer {
+        name: name.into(),
+        dtype,
+        elements,
+        place: Place::Arena { offset: 0 },
+        panels: None,
+    });
     BufferId(buffers.len() as u32 - 1)
 }

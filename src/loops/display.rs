@@ -116,7 +116,9 @@ impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (index, buffer) in self.buffers.iter().enumerate() {
             let (name, dtype, elements) = (&buffer.name, buffer.dtype, buffer.elements);
-            writeln!(f, "b{index} = {dtype} × {elements} at {}: {name}", buffer.place)?;
+            write!(f, "b{index} = {dtype} × {elements} at {}: {name}", buffer.place)?;
+            buffer.panels.iter().try_for_each(|panels| write!(f, ", {panels}"))?;
+            writeln!(f)?;
         }
         writeln!(f, "arena {} bytes", self.arena_bytes)?;
         self.fmt_tasks(&self.tasks, 0, f)

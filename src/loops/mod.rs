@@ -5,6 +5,7 @@ mod affine;
 mod contraction;
 pub(crate) mod copy;
 mod display;
+mod panels;
 mod parallel;
 pub(crate) mod partial;
 mod scalar;
@@ -16,6 +17,7 @@ mod walk;
 
 pub use affine::{Affine, LoopVar};
 pub use contraction::{Contraction, LARGE, Tables};
+pub use panels::{PANEL, Panels, PanelsOf};
 pub(crate) use parallel::{Sections, around_loop};
 pub use scalar::{Binary, Combine, Compare, Order, Unary};
 pub(crate) use special::{ERF_INV_F32, ERF_INV_F64, Special};
@@ -56,6 +58,8 @@ pub struct Buffer {
     pub dtype: DType,
     pub elements: usize,
     pub place: Place,
+    /// How a matrix lies in it, if not row by row.
+    pub panels: Option<Panels>,
 }
 
 /// The memory a buffer lies in. Offsets are bytes, multiples of 64.

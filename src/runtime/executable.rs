@@ -164,6 +164,7 @@ impl Executable {
     #[inline]
     pub(super) fn steps(&self, state: &mut State, inputs: *const *const u8, count: u64) {
         self.clean_vectors();
+        state.forget_plain();
         let (memory, outputs, arena) = (state.memory.start(), state.outputs.start(), state.arena.start());
         // SAFETY: the code was generated for this layout, from a program whose accesses were verified to lie
         // inside the blocks; state and inputs have that layout, and the inputs are all set. `&mut State`

@@ -6,6 +6,7 @@ mod executable;
 mod inputs;
 mod memory;
 mod pace;
+mod panels;
 mod parallel;
 mod profile;
 mod report;

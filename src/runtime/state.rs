@@ -1,13 +1,15 @@
 //! What a program keeps from call to call.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::ArrayViewD;
 
 use super::memory::Block;
 use super::pace::Pace;
+use super::panels::{packed, unpacked};
 use super::{Layout, Signature, check_type, find, initial_value, signatures};
 use crate::error::{Error, Result};
+use crate::schedule::Entry;
 use crate::types::{Element, Scalar, Value};
 
 /// Parameters, optimiser slots, settings and random keys of one model, owned by the caller.
@@ -22,6 +24,8 @@ pub struct State {
     pub(super) outputs: Block,
     pub(super) arena: Block,
     pub(super) pace: Pace,
+    /// What lies in panels, by its place: row by row, once it was asked for.
+    plain: Vec<(usize, OnceLock<Value>)>,
 }
 
 impl State {
@@ -33,7 +37,9 @@ impl State {
             }
         }
         let (outputs, arena) = (Block::new(layout.output_bytes), Block::new(layout.arena_bytes));
-        State { layout: layout.clone(), memory, outputs, arena, pace: Pace::default() }
+        let in_panels = layout.state.iter().filter(|entry| entry.panels.is_some());
+        let plain = in_panels.map(|entry| (entry.at, OnceLock::new())).collect();
+        State { layout: layout.clone(), memory, outputs, arena, pace: Pace::default(), plain }
     }
 
     /// Sets a parameter, slot, setting or key.
@@ -42,9 +48,16 @@ impl State {
     /// An unknown name; a value of another element type or shape. The state is unchanged then.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) -> Result<()> {
         let value = value.into();
-        let entry = find(&self.layout.state, "state", name)?;
+        let layout = self.layout.clone();
+        let entry = find(&layout.state, "state", name)?;
         check_type("state", entry, value.ty())?;
-        self.memory.write(entry.at, &value);
+        match entry.panels {
+            Some(panels) => {
+                self.memory.write(entry.at, &packed(&value, panels).ok_or_else(|| outside(entry))?)
+            }
+            None => self.memory.write(entry.at, &value),
+        }
+        self.forget_plain();
         Ok(())
     }
 
@@ -70,24 +83,46 @@ impl State {
     /// An unknown name.
     pub fn get(&self, name: &str) -> Result<Value> {
         let entry = find(&self.layout.state, "state", name)?;
-        self.memory
-            .read(entry)
-            .ok_or_else(|| Error::Internal(format!("state `{name}` lies outside its memory")))
+        let value = self.memory.read(entry);
+        let value = match entry.panels {
+            Some(panels) => value.and_then(|value| unpacked(&value, panels)),
+            None => value,
+        };
+        value.ok_or_else(|| outside(entry))
     }
 
-    /// A parameter, slot, setting or key in place, without a copy.
+    /// A parameter, slot, setting or key in place, without a copy. (A matrix that contractions read in another order than
+    /// row by row is copied, once after every call of the program.)
     ///
     /// # Errors
     /// An unknown name; elements of another type than `T`.
     pub fn view<T: Element>(&self, name: &str) -> Result<ArrayViewD<'_, T>> {
         let entry = find(&self.layout.state, "state", name)?;
-        self.memory
-            .view(entry)
-            .ok_or_else(|| Error::Value(format!("state `{name}` is {}, asked for as {}", entry.ty, T::DTYPE)))
+        let view = match self.plain.iter().find(|(at, _)| *at == entry.at) {
+            Some((_, plain)) => {
+                if plain.get().is_none() {
+                    let value = self.get(name)?;
+                    plain.get_or_init(|| value);
+                }
+                plain.get().and_then(T::array).map(|array| array.view())
+            }
+            None => self.memory.view(entry),
+        };
+        view.ok_or_else(|| Error::Value(format!("state `{name}` is {}, asked for as {}", entry.ty, T::DTYPE)))
+    }
+
+    /// What was read row by row may have changed.
+    #[inline]
+    pub(super) fn forget_plain(&mut self) {
+        self.plain.iter_mut().for_each(|(_, plain)| drop(plain.take()));
     }
 
     /// Every name with its type and role.
     pub fn signature(&self) -> Vec<Signature> {
         signatures(&self.layout.state)
     }
+}
+
+fn outside(entry: &Entry) -> Error {
+    Error::Internal(format!("state `{}` lies outside its memory", entry.name))
 }

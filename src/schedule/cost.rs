@@ -20,6 +20,9 @@ pub(super) const MAX_DEPTH: usize = 128;
 /// Contractions of at least this many multiplications are calls of a library kernel.
 pub(super) const CONTRACTION: usize = 1024;
 
+/// Beside so many rows, columns are packed; fewer are multiplied along the depth, where rows are to lie.
+pub(super) const PANEL_ROWS: usize = 13;
+
 /// Loops are fused up to this many statements: beyond it values no longer fit in registers.
 pub(super) const FUSED_STATEMENTS: usize = 160;
 

@@ -25,7 +25,13 @@ impl Interface {
             let Target::Output(name) = target else { continue };
             let ty = graph.ty(id);
             let offset = advance(&mut interface.output_bytes, ty.bytes());
-            interface.outputs.push(Entry { name: name.as_str().into(), ty, at: offset, state: None });
+            interface.outputs.push(Entry {
+                name: name.as_str().into(),
+                ty,
+                at: offset,
+                state: None,
+                panels: None,
+            });
             let buffer = memory.buffer(&name, ty, Place::Output { offset });
             memory.outputs.insert(name, Home::of(buffer));
         }
@@ -38,14 +44,20 @@ impl Interface {
             match &node.op {
                 Op::Leaf(Leaf::Input { name, ty }) => {
                     let index = self.inputs.len();
-                    self.inputs.push(Entry { name: name.clone(), ty: *ty, at: index, state: None });
+                    self.inputs.push(Entry {
+                        name: name.clone(),
+                        ty: *ty,
+                        at: index,
+                        state: None,
+                        panels: None,
+                    });
                     let buffer = memory.buffer(name, *ty, Place::Input { index });
                     memory.home.insert(id, Home::of(buffer));
                 }
                 Op::Leaf(Leaf::State { name, ty, role, initial }) => {
                     let offset = advance(&mut self.state_bytes, ty.bytes());
                     let state = Some((*role, *initial));
-                    self.state.push(Entry { name: name.clone(), ty: *ty, at: offset, state });
+                    self.state.push(Entry { name: name.clone(), ty: *ty, at: offset, state, panels: None });
                     let buffer = memory.buffer(name, *ty, Place::State { offset });
                     memory.home.insert(id, Home::of(buffer));
                     memory.states.insert(name.clone(), Home::of(buffer));

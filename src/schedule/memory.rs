@@ -118,7 +118,7 @@ impl Memory {
 
     pub fn buffer(&mut self, name: &str, ty: TensorType, place: Place) -> BufferId {
         let (dtype, elements) = (ty.dtype, ty.shape.elements());
-        self.program.buffers.push(Buffer { name: name.into(), dtype, elements, place });
+        self.program.buffers.push(Buffer { name: name.into(), dtype, elements, place, panels: None });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
 

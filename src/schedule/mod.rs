@@ -16,6 +16,7 @@ mod lower;
 mod memory;
 mod order;
 mod overwrite;
+mod panels;
 mod parallel;
 mod repeat;
 mod rows;
@@ -27,7 +28,7 @@ mod unroll;
 
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
-use crate::loops::{Program, Task};
+use crate::loops::{Buffer, Panels, Place, Program, Task};
 pub use crate::ops::Role;
 
 use crate::ops::{Graph, Leaf, Op};
@@ -71,6 +72,8 @@ pub struct Entry {
     pub at: usize,
     /// For state: what it is for, and what each element starts as.
     pub state: Option<(Role, Scalar)>,
+    /// How a matrix of state lies in memory, if not row by row.
+    pub panels: Option<Panels>,
 }
 
 /// The number of a kernel while the schedule is made.
@@ -90,13 +93,17 @@ struct Destination {
 pub fn schedule(graph: &Graph) -> Result<Schedule> {
     check_results(graph)?;
     let mut memory = Memory::default();
-    let Interface { state, inputs, outputs, state_bytes, output_bytes } =
+    let Interface { mut state, inputs, outputs, state_bytes, output_bytes } =
         Interface::place(graph, &mut memory);
     let tasks = plan(graph, &mut memory);
     let mut program = Program { tasks, ..memory.program };
     program.verify()?; // the passes rely on it
     PASSES.iter().for_each(|pass| pass(&mut program));
     program.verify()?;
+    for entry in &mut state {
+        let lies_there = |buffer: &&Buffer| buffer.place == Place::State { offset: entry.at };
+        entry.panels = program.buffers.iter().find(lies_there).and_then(|buffer| buffer.panels);
+    }
     Ok(Schedule { program, state, inputs, outputs, state_bytes, output_bytes })
 }
 
@@ -146,6 +153,7 @@ const PASSES: &[fn(&mut Program)] = &[
     collapse::collapse,
     straighten,
     collapse::collapse,
+    panels::in_panels,
     strips::in_strips,
     depth::in_pieces,
     rows::in_blocks,

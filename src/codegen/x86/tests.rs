@@ -317,7 +317,8 @@ fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::
         sources: vec![],
         is_parallel: false,
     };
-    let buffer = |name: &str, elements, place| Buffer { name: name.into(), dtype, elements, place };
+    let buffer =
+        |name: &str, elements, place| Buffer { name: name.into(), dtype, elements, place, panels: None };
     let buffers = vec![
         buffer("x", ROWS * extent, Place::Input { index: 0 }),
         buffer("y", ROWS * extent * step as usize, Place::Output { offset: 0 }),

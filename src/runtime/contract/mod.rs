@@ -24,7 +24,7 @@ use std::ops::Range;
 
 use super::team;
 use crate::codegen::{Cpu, Library};
-use crate::loops::{LARGE, Tables};
+use crate::loops::{LARGE, PANEL, Tables};
 use kernels::{Kernels, TALLEST};
 use plan::{Plan, Way};
 use share::Share;
@@ -62,6 +62,8 @@ struct Side<'t, T> {
     out: &'t [i32],
     /// So many offsets at a time step by one, here and in the result.
     run: usize,
+    /// How far apart such runs begin here, if all are evenly and the result has them side by side.
+    run_step: Option<usize>,
     depth: &'t [i32],
     /// How far apart the depths lie, if evenly.
     depth_step: Option<i32>,
@@ -71,8 +73,9 @@ impl<'t, T> Side<'t, T> {
     /// The left operand, with the rows, and the right one, with the columns.
     #[inline(always)]
     fn of(tables: &'t Tables, lhs: *const T, rhs: *const T) -> (Self, Self) {
-        let Tables { row_lhs, row_out, row_run, depth_lhs, .. } = tables;
-        let Tables { column_rhs, column_out, column_run, depth_rhs, depth_steps, .. } = tables;
+        let Tables { row_lhs, row_out, row_run, row_run_step, depth_lhs, .. } = tables;
+        let Tables { column_rhs, column_out, column_run, column_run_step, depth_rhs, depth_steps, .. } =
+            tables;
         let [left, right] = *depth_steps;
         (
             Side {
@@ -80,6 +83,7 @@ impl<'t, T> Side<'t, T> {
                 offsets: row_lhs,
                 out: row_out,
                 run: *row_run,
+                run_step: *row_run_step,
                 depth: depth_lhs,
                 depth_step: left,
             },
@@ -88,6 +92,7 @@ impl<'t, T> Side<'t, T> {
                 offsets: column_rhs,
                 out: column_out,
                 run: *column_run,
+                run_step: *column_run_step,
                 depth: depth_rhs,
                 depth_step: right,
             },
@@ -96,6 +101,12 @@ impl<'t, T> Side<'t, T> {
 }
 
 impl<T> Side<'_, T> {
+    /// Whether lanes lie as packing would have them: those of a strip side by side, depth after depth.
+    fn is_in_panels(&self) -> bool {
+        let is_strip = self.run > 1 && self.run * size_of::<T>() <= PANEL;
+        is_strip && self.depth_step == Some(self.run as i32)
+    }
+
     /// Bytes that are read, about: windows have elements in common.
     fn bytes(&self) -> usize {
         let span = |offsets: &[i32]| match (offsets.first(), offsets.last()) {

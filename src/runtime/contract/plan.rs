@@ -98,6 +98,7 @@ impl Plan {
         let is_crowded = steps_by_multiple::<T>(right.depth, crowd);
         let bytes = if V::MASKS { columns * depth * size_of::<T>() } else { right.bytes() };
         let is_near = rows <= FEWER_ROWS
+            || right.is_in_panels()
             || rows <= FEW_ROWS && (V::MASKS || !is_crowded)
             || bytes <= near && !is_crowded;
         let fits = V::MASKS || right.run >= V::LANES;

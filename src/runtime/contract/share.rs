@@ -22,6 +22,10 @@ const DEEPEST: usize = panel::depth(size_of::<f32>());
 /// So many strips pay for a copy of the rows that meet them, where vectors are narrow.
 const COPIED: usize = 6;
 
+/// Rows that are neighbours do not compete with strips of so few depths and bytes.
+const SHALLOW: usize = 64;
+const FIRST: usize = 32 << 10;
+
 /// So many do if the rows' depths lie side by side already.
 const COPIED_ALONG: usize = 80;
 
@@ -58,6 +62,11 @@ const WINDOWS: [usize; 2] = [288, 1024];
 #[inline(always)]
 fn at_once<T>(Operands { rows, columns, .. }: &Operands<'_, T>) -> [usize; 2] {
     let bytes = columns.bytes();
+    if columns.is_in_panels() {
+        // Few enough for the second cache to hold them while all rows meet them.
+        let panels = NEAR / 2 / (columns.depth.len() * columns.run * size_of::<T>());
+        return [columns.depth.len(), panels.max(1) * columns.run];
+    }
     if columns.depth_step.is_none() && bytes > NEAR {
         return WINDOWS;
     }
@@ -83,9 +92,10 @@ fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
 #[inline(always)]
 pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
     let [depths, columns] = at_once(operands);
+    let unit = if operands.columns.is_in_panels() { operands.columns.run } else { V::LANES };
     for (number, depth) in parts(operands.rows.depth.len(), depths, 1).enumerate() {
         let ending = ending(operands.scale, number == 0);
-        for part in parts(share.columns.len(), columns, V::LANES) {
+        for part in parts(share.columns.len(), columns, unit) {
             let columns = share.columns.start + part.start..share.columns.start + part.end;
             for rows in tiles_of::<V>(&share.rows) {
                 // SAFETY: the caller's promise.
@@ -116,7 +126,7 @@ unsafe fn row_of_tiles<V: Kernels>(
         let (first, width) = (start, most * V::LANES);
         while strip.count < most && start < columns.end {
             if start >= run_end {
-                run_end += right.run;
+                run_end = start / right.run * right.run + right.run;
             }
             let end = (start + V::LANES).min(run_end).min(columns.end);
             let from = right.operand.wrapping_offset(right.offsets[start] as isize);
@@ -124,9 +134,13 @@ unsafe fn row_of_tiles<V: Kernels>(
             start = end;
         }
         if start == first + width && (start - 1) / right.run == first / right.run {
-            // More of the same run.
-            let times = (run_end.min(columns.end) - first) / width;
-            strip.repeat(times, width);
+            // More of the same run, or more runs like it.
+            let (end, step) = match right.run_step.filter(|_| width == right.run) {
+                Some(step) => (columns.end, step),
+                None => (run_end.min(columns.end), width),
+            };
+            let times = (end - first) / width;
+            strip.repeat(times, step);
             start = first + times * width;
         }
         // SAFETY: the caller's promise.
@@ -235,12 +249,15 @@ impl<T: Real> Panel<T> {
         let is_crowded = || is_crowded::<T>(left.offsets, left.depth);
         // Neighbours are copied in less time than others.
         let are_neighbours = || is_run(left.offsets);
+        // The first cache holds all strips, and a line of rows a depth.
+        let is_small =
+            self.depth.len() <= SHALLOW && self.columns.len() * self.depth.len() * size_of::<T>() <= FIRST;
         match strips {
             0..3 => false,
             _ if V::MASKS || strips < COPIED_ALONG && is_along => strips >= 4 && is_crowded(),
             3 => is_crowded() && are_neighbours(),
             4..COPIED => is_crowded() || left.bytes() > NEAR && are_neighbours(),
-            _ => true,
+            _ => is_crowded() || !(are_neighbours() && is_small),
         }
     }
 }

@@ -59,7 +59,7 @@ fn chained(rows: usize, columns: usize, offset: usize, sums: bool) -> Program {
     };
     let elements = rows * columns + offset + if sums { rows } else { 0 };
     let place = Place::Output { offset: 0 };
-    let buffer = |name: &str| Buffer { name: name.into(), dtype: DType::F32, elements, place };
+    let buffer = |name: &str| Buffer { name: name.into(), dtype: DType::F32, elements, place, panels: None };
     Program { buffers: vec![buffer("y"), buffer("sums")], tasks: vec![Task::Run(kernel)], arena_bytes: 0 }
 }
 
