@@ -167,7 +167,7 @@ fn unary_derivative<'g>(f: Unary, x: Tensor<'g>, y: Tensor<'g>, dy: Tensor<'g>) 
         Unary::Sinh => dy * x.cosh(),
         Unary::Cosh => dy * x.sinh(),
         Unary::Tanh => dy * (1.0 - y * y),
-        Unary::Sigmoid => dy * (y * (1.0 - y)),
+        Unary::Sigmoid => dy * (y - y * y),
         Unary::Softplus => dy * x.sigmoid(),
         Unary::Erf => dy * (std::f64::consts::FRAC_2_SQRT_PI * (-(x * x)).exp()),
         Unary::ErfInv => dy * (0.5 * std::f64::consts::PI.sqrt() * (y * y).exp()),

@@ -70,9 +70,9 @@ fn table(x: Real<'_>) -> &'static Table {
 fn reduce<'l>(x: Real<'l>, raised: u64) -> (Bits<'l>, Real<'l>) {
     let Table { ln2: [high, low], .. } = table(x);
     let step = x.format().integer_step() + raised as f64;
-    let n = x.mul_add(std::f64::consts::LOG2_E, step);
-    let minus_n = step - n;
-    (n.bits(), minus_n.mul_add(*low, minus_n.mul_add(*high, x)))
+    let raised_n = x.mul_add(std::f64::consts::LOG2_E, step);
+    let n = raised_n - step;
+    (raised_n.bits(), n.mul_add(-low, n.mul_add(-high, x)))
 }
 
 /// `2ⁿ` for bits whose lowest are n plus the bias.

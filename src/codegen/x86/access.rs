@@ -62,6 +62,30 @@ impl Nest<'_> {
         }
     }
 
+    /// Loads the first lanes; the others are 0.
+    pub(super) fn load_first(&mut self, address: Address, count: usize) -> Held {
+        match self.lanes.of_first(count, 0x10) {
+            Some(code) => self.load_by(code, address, None),
+            None => {
+                let (code, mask) = (self.lanes.whole(), self.lanes.first(count));
+                self.load_by(code, address, Some(mask))
+            }
+        }
+    }
+
+    pub(super) fn store_first(&mut self, address: Address, value: Reg, count: usize) {
+        match self.lanes.of_first(count, 0x11) {
+            Some(code) => {
+                let code = code.writing(Writes::NoRegister);
+                self.lanes.build.here(Inst::new(code, value, None, Operand::Memory(address)));
+            }
+            None => {
+                let mask = self.lanes.first(count);
+                self.store_whole(address, value, Some(mask));
+            }
+        }
+    }
+
     pub fn load(&mut self, access: &Access, guard: Option<Reg>, dtype: DType) -> Held {
         let is_plain = guard.is_none() && is_lane(dtype) && dtype.size() == self.lanes.width;
         if is_plain && let Some(column) = self.load_of_block(access) {
@@ -88,10 +112,13 @@ impl Nest<'_> {
                 let code = self.lanes.broadcast();
                 self.load_by(code, address, guard)
             }
-            (1, _) => {
-                let (code, mask) = (self.lanes.whole(), self.mask(guard));
-                self.load_by(code, address, mask)
-            }
+            (1, _) => match (self.rest, guard) {
+                (Rest::First(count), None) => self.load_first(address, count),
+                _ => {
+                    let (code, mask) = (self.lanes.whole(), self.mask(guard));
+                    self.load_by(code, address, mask)
+                }
+            },
             (2, _) if guard.is_none() => self.load_every_second(address),
             (-1, _) if guard.is_none() && self.rest.is_full() => self.load_reversed(address),
             (3.., _) if guard.is_none() && is_nearby(self.lanes.isa, step) => {
@@ -164,10 +191,13 @@ impl Nest<'_> {
             0 => {
                 self.lanes.unsupported();
             }
-            1 => {
-                let mask = self.mask(None);
-                self.store_whole(address, value, mask);
-            }
+            1 => match self.rest {
+                Rest::First(count) => self.store_first(address, value, count),
+                _ => {
+                    let mask = self.mask(None);
+                    self.store_whole(address, value, mask);
+                }
+            },
             -1 if self.rest.is_full() => self.store_reversed(address, value),
             _ => self.store_apart(address, step, value),
         }

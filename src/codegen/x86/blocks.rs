@@ -13,7 +13,7 @@ use super::nest::{Nest, Rest};
 use super::strided::is_nearby;
 use crate::loops::{Access, Affine, BufferId, Instr, Stmt};
 
-/// A block of fewer columns is read or written lane by lane.
+/// A block of fewer columns is read or written lane by lane, unless it is beside a whole one.
 const FEW: i64 = 3;
 
 /// The blocks of one turn: where loads and stores lie, but for what is the same in all, the blocks read so far, and the
@@ -43,12 +43,13 @@ fn placed(access: &Access) -> (Place, i64) {
 }
 
 /// The offset where the block of an access begins, and how many of its columns are accessed: neighbours, a vector's at most.
-fn extent(offsets: &Offsets, (place, offset): &(Place, i64), lanes: i64) -> Option<(i64, i64)> {
+/// And whether it is the first of its row.
+fn extent(offsets: &Offsets, (place, offset): &(Place, i64), lanes: i64) -> Option<(i64, i64, bool)> {
     let offsets = offsets.get(place)?;
     let is_column = |offset: &i64| offsets.contains(offset);
     let first = successors(Some(*offset), |offset| Some(offset - 1)).take_while(is_column).last()?;
     let start = offset - (offset - first) % lanes;
-    Some((start, (start..start + lanes).take_while(is_column).count() as i64))
+    Some((start, (start..start + lanes).take_while(is_column).count() as i64, start == first))
 }
 
 impl Blocks {
@@ -73,16 +74,19 @@ impl Blocks {
 
     /// Where the block of a load begins, and its columns, if it is faster than other ways to lanes so far apart.
     pub fn loaded(&self, access: &Access, step: i64, isa: Isa, lanes: usize) -> Option<(i64, i64)> {
-        let (start, width) = extent(&self.loads, &placed(access), lanes as i64)?;
+        let (start, width, is_first) = extent(&self.loads, &placed(access), lanes as i64)?;
         // A block takes five instructions a lane, each column that is read with its neighbours twice as many as they are apart.
-        let pays = if is_nearby(isa, step) { 2 * step * width > 5 * lanes as i64 } else { width >= FEW };
+        let pays = match is_nearby(isa, step) {
+            true => 2 * step * width > 5 * lanes as i64,
+            false => width >= FEW || !is_first,
+        };
         (step > 2 && pays).then_some((start, width))
     }
 
     /// The same of a store.
     pub fn stored(&self, access: &Access, step: i64, lanes: usize) -> Option<(i64, i64)> {
-        let (start, width) = extent(&self.stores, &placed(access), lanes as i64)?;
-        (step > 2 && width >= FEW).then_some((start, width))
+        let (start, width, is_first) = extent(&self.stores, &placed(access), lanes as i64)?;
+        (step > 2 && (width >= FEW || !is_first)).then_some((start, width))
     }
 
     /// The column that a load is, if its block is read already.
@@ -123,14 +127,15 @@ impl Nest<'_> {
         let address = self.address(access);
         let bytes = step as i32 * self.lanes.width as i32;
         let (lanes, code) = (self.lanes.count(), self.lanes.whole());
-        let mask = (width < lanes).then(|| self.lanes.first(width));
         let mut rows = Vec::with_capacity(lanes);
         for row in 0..self.rest.count(lanes) as i32 {
             let from = Address { offset: address.offset + row * bytes, ..address };
-            if mask.is_some() {
+            let row = if width < lanes {
                 self.fetch_ahead(access, from, true, 0);
-            }
-            let row = self.load_by(code, from, mask);
+                self.load_first(from, width)
+            } else {
+                self.load_by(code, from, None)
+            };
             rows.push(self.lanes.register(row));
         }
         rows.extend(rows.last().copied().into_iter().cycle().take(lanes - rows.len()));
@@ -158,15 +163,16 @@ impl Nest<'_> {
         let (lanes, width) = (self.lanes.count(), columns.len());
         let bytes = (self.step(first) * self.lanes.width as i64) as i32;
         columns.extend(columns.last().copied().into_iter().cycle().take(lanes - width));
-        let mask = (width < lanes).then(|| self.lanes.first(width));
         let address = self.address(first);
         let rows = self.lanes.transposed(columns);
         for (row, &value) in rows[..self.rest.count(lanes)].iter().enumerate() {
             let to = Address { offset: address.offset + row as i32 * bytes, ..address };
-            if mask.is_some() {
+            if width < lanes {
                 self.fetch_ahead(first, to, true, 0);
+                self.store_first(to, value, width);
+            } else {
+                self.store_whole(to, value, None);
             }
-            self.store_whole(to, value, mask);
         }
     }
 }

@@ -126,10 +126,25 @@ impl Lanes {
 
     /// Stores the first lane.
     pub fn store_first(&mut self, address: Address, value: Reg) {
-        let (suffix, prefix) = if self.width == 8 { ("sd", 3) } else { ("ss", 2) };
-        let code = Code { name: "vmov", suffix, prefix, ..self.float("vmovu", 1, 0x11) }.scalar();
-        let code = code.of_bytes(self.width as u8).writing(Writes::NoRegister);
+        let Some(code) = self.of_bytes(self.width, 0x11) else { return };
+        let code = code.writing(Writes::NoRegister);
         self.build.here(Inst::new(code, value, None, Operand::Memory(address)));
+    }
+
+    /// Loads (by 0x10) or stores (0x11) the first lanes, if that takes no mask. Where masks are vectors, stores under them take
+    /// many times as long, and what was stored so is waited for when it is loaded.
+    pub fn of_first(&self, count: usize, byte: u8) -> Option<Code> {
+        if self.isa.has_masks() { None } else { self.of_bytes(count * self.width, byte) }
+    }
+
+    fn of_bytes(&self, bytes: usize, byte: u8) -> Option<Code> {
+        let (name, suffix, prefix) = match bytes {
+            4 => ("vmov", "ss", 2),
+            8 => ("vmov", "sd", 3),
+            16 => ("vmovu", "ps", 0),
+            _ => return None,
+        };
+        Some(Code { name, suffix, prefix, ..self.float("vmovu", 1, byte) }.scalar().of_bytes(bytes as u8))
     }
 
     /// A different constant for each lane, as an operand.

@@ -22,7 +22,8 @@ pub fn short_rows(
     loops: &Loops,
     (isa, lanes): (Isa, usize),
 ) -> Option<(Kernel, Loops)> {
-    let is_short = |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) <= lanes);
+    let is_short =
+        |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) <= longest(isa, lanes));
     if !kernel.body.iter().any(|stmt| stmt.any(&is_short)) {
         return None;
     }
@@ -30,6 +31,11 @@ pub fn short_rows(
     let body = kernel.body.iter().flat_map(|stmt| writer.stmt(stmt, kernel.is_parallel)).collect();
     let Writer { kernel, loops, .. } = writer;
     (!loops.crossed.is_empty()).then_some((Kernel { body, ..kernel }, loops))
+}
+
+/// The columns of the longest rows: two blocks of narrow vectors, as one more vector a row would be half empty.
+fn longest(isa: Isa, lanes: usize) -> usize {
+    if isa.has_masks() { lanes } else { 2 * lanes }
 }
 
 struct Writer<'w> {
@@ -152,7 +158,8 @@ impl Writer<'_> {
         let is_short = |stmt: &Stmt| match stmt {
             Stmt::Let { .. } | Stmt::Store { .. } => true,
             Stmt::For { var, body } | Stmt::Reduce { var, body, .. } => {
-                (2..=self.lanes).contains(&self.kernel.extent(*var)) && !body.iter().any(Stmt::is_loop)
+                (2..=longest(self.isa, self.lanes)).contains(&self.kernel.extent(*var))
+                    && !body.iter().any(Stmt::is_loop)
             }
             Stmt::Recur { .. } | Stmt::StoreRow { .. } | Stmt::Contract(_) | Stmt::Sort { .. } => false,
         };

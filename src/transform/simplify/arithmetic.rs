@@ -202,12 +202,14 @@ fn integer_zero<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     is_zero.then(|| m.node.constant_like(0.0))
 }
 
-/// `x ^ 0` → `1` (NaN's too, by IEEE 754), `x ^ 2` → `x · x`, `x ^ -1` → `1 / x`.
+/// `x ^ 0` → `1` (NaN's too, by IEEE 754), `x ^ 2` → `x · x`, `x ^ 3` → `x² · x`, `x ^ 4` → `x² · x²`, `x ^ -1` → `1 / x`.
 fn small_power<'g>(m: &Match<'g>) -> Option<Tensor<'g>> {
     let (x, exponent) = m.binary(Binary::Pow)?;
     match exponent.as_constant()?.to_f64() {
         0.0 => Some(m.node.constant_like(1.0)),
         2.0 => Some(x * x),
+        3.0 => Some(x * x * x),
+        4.0 => Some((x * x) * (x * x)),
         -1.0 => Some(x.recip()),
         _ => None,
     }

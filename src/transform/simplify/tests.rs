@@ -68,6 +68,8 @@ const CASES: &[Case] = &[
     ("integer zero", |l| l.n - l.n),
     ("small power", |l| l.x.pow(0.0)),
     ("small power", |l| l.x.pow(2.0)),
+    ("small power", |l| l.x.pow(3.0)),
+    ("small power", |l| l.x.pow(4.0)),
     ("small power", |l| l.x.pow(-1.0)),
     ("same operands", |l| l.x.maximum(l.x)),
     ("same operands", |l| l.n.minimum(l.n)),
