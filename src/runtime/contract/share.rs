@@ -256,7 +256,7 @@ impl<T: Real> Panel<T> {
             0..3 => false,
             _ if V::MASKS || strips < COPIED_ALONG && is_along => strips >= 4 && is_crowded(),
             3 => is_crowded() && are_neighbours(),
-            4..COPIED => is_crowded() || left.bytes() > NEAR && are_neighbours(),
+            4..COPIED => is_crowded() || left.bytes() >= NEAR / 2 && are_neighbours(),
             _ => is_crowded() || !(are_neighbours() && is_small),
         }
     }

@@ -6,10 +6,19 @@ use crate::prelude::*;
 
 /// The listing of the kernel that has the result.
 fn listing(rows: usize, columns: usize, f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> String {
+    listing_for(Isa::Avx512, rows, columns, f)
+}
+
+fn listing_for(
+    isa: Isa,
+    rows: usize,
+    columns: usize,
+    f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>,
+) -> String {
     let g = Graph::new();
     let y = f(g.input("x", [rows, columns], F32));
     let program = g.function().output("y", y).schedule(&Options::default()).unwrap().program;
-    kernel(&program, program.kernels()[0], Isa::Avx512).unwrap().listing()
+    kernel(&program, program.kernels()[0], isa).unwrap().listing()
 }
 
 /// How often the listing has a text.
@@ -39,6 +48,18 @@ fn a_softmax_is_stored_once() {
     let listing = listing(64, 10, |x| x.softmax(1));
     assert_eq!(count(&listing, "{z}, [r"), 16, "{listing}");
     assert_eq!(count(&listing, "vmovups [r"), 16, "{listing}");
+}
+
+/// Rows of up to two narrow vectors are two blocks, the second of which needs no mask if it has one, two or four columns.
+#[test]
+fn narrow_vectors_take_rows_of_two_blocks() {
+    let listing = |columns| listing_for(Isa::Avx2, 64, columns, |x| x.softmax(1));
+    for columns in [9, 10, 12] {
+        let listing = listing(columns);
+        let counts = (count(&listing, "vunpcklps") > 0, count(&listing, "vmaskmov"));
+        assert_eq!(counts, (true, 0), "{columns} columns\n{listing}");
+    }
+    assert_eq!(count(&listing(17), "vunpcklps"), 0);
 }
 
 /// Without sums, and with none to spare where rows fill vectors themselves, lanes are columns.
