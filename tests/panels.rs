@@ -4,10 +4,10 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{distance, values};
+use common::{assert_compiles_right, distance, values};
 use hitofude::ops::Role;
 use hitofude::prelude::*;
-use hitofude::{DType, Scalar, Signature, State, TensorType};
+use hitofude::{DType, Options, Scalar, Signature, State, TensorType};
 
 /// A loss of rows `x`.
 type Model = for<'g> fn(&'g Graph, Tensor<'g>) -> Tensor<'g>;
@@ -109,6 +109,27 @@ fn state_is_row_by_row_to_its_owner() {
             assert_eq!(text.matches("in panels").count(), expected, "{name}\n{text}");
             check(name, &step, tolerance);
         }
+    }
+}
+
+/// Without a way back every layer is in panels, in loops too.
+#[test]
+fn predictions_are_the_interpreters() {
+    for (dtype, tolerance) in [(F32, 1e-5), (F64, 1e-13)] {
+        let g = Graph::new();
+        let x = g.input("x", [20, 24], dtype);
+        let [a, b, c] = [("a", [32, 24]), ("b", [32, 32]), ("c", [16, 32])]
+            .map(|(name, shape)| g.parameter(name, shape, dtype));
+        let h = x.matmul(a.transpose()).relu();
+        let (turned, _) =
+            g.repeat(3, &[h], |h| Ok((vec![h[0].matmul(b.transpose()).tanh()], vec![]))).unwrap();
+        let outputs = [("h", h), ("y", turned[0].matmul(c.transpose()))];
+        let function = outputs.iter().fold(g.function(), |function, (name, y)| function.output(name, *y));
+        let text = function.schedule(&Options::default()).unwrap().program.to_string();
+        assert!(["a", "c"].iter().all(|name| text.contains(&format!(": {name}, "))), "{text}");
+        let leaves =
+            [("x", x), ("a", a), ("b", b), ("c", c)].map(|(name, leaf)| (name, filled(leaf.ty(), 7)));
+        assert_compiles_right(&g, &outputs, &leaves, tolerance);
     }
 }
 
