@@ -60,7 +60,6 @@ fn unary_float<T: Special>(f: Unary, x: T) -> T {
         Unary::Cosh => x.cosh(),
         Unary::Tanh => x.tanh(),
         Unary::Sigmoid => sigmoid(x),
-        Unary::Softplus if x.is_nan() => x,
         Unary::Softplus => x.max(T::zero()) + (-x.abs()).exp().ln_1p(),
         Unary::Erf => erf(x),
         Unary::ErfInv => x.erf_inv(),

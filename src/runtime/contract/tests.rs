@@ -99,6 +99,26 @@ fn tiles_of_all_shapes() {
     }
 }
 
+/// Columns in panels of eight or sixteen, as operands and as results: some panels, one, and more than a cache holds.
+#[test]
+fn panels_are_read_and_written_where_they_lie() {
+    for (m, panels, k) in [(1, 3, 5), (13, 2, 64), (64, 8, 784), (17, 1, 33), (29, 10, 1), (14, 70, 520)] {
+        for width in [8, 16] {
+            let (n, length) = (panels * width, (k * width) as i32);
+            let columns = grid(&[(panels, length), (width, 1)]);
+            let across = grid(&[(panels, (m * width) as i32), (width, 1)]);
+            let rows = |step: usize| grid(&[(m, step as i32)]);
+            let depth = |step: usize| grid(&[(k, step as i32)]);
+            let read =
+                Tables::new([rows(k), rows(n)], [columns, grid(&[(n, 1)])], [depth(1), depth(width)], false);
+            check(&read, [m * k, n * k, m * n]);
+            let written =
+                Tables::new([rows(1), rows(width)], [grid(&[(n, 1)]), across], [depth(m), depth(n)], true);
+            check(&written, [m * k, n * k, m * n]);
+        }
+    }
+}
+
 /// A convolution of rows: columns are positions in several images, depths are places in the window.
 #[test]
 fn windows_are_read_in_place() {
