@@ -133,6 +133,24 @@ fn predictions_are_the_interpreters() {
     }
 }
 
+/// A parameter without elements takes no room: the next one lies in the same place.
+#[test]
+fn nothing_lies_in_the_place_of_panels() {
+    let g = Graph::new();
+    let x = g.input("x", [20, 24], F32);
+    let (none, w) = (g.parameter("none", [0, 5], F32), g.parameter("w", [32, 24], F32));
+    let outputs = [("y", x.matmul(w.transpose())), ("z", none * 2.0)];
+    let empty = Value::from(Array2::<f32>::zeros((0, 5)));
+    let leaves = [("x", filled(x.ty(), 1)), ("none", empty.clone()), ("w", filled(w.ty(), 3))];
+    assert_compiles_right(&g, &outputs, &leaves, 1e-5);
+    let mut state = g.compile(&outputs).unwrap().state();
+    state.set("none", empty.clone()).unwrap();
+    assert_eq!(state.get("none").unwrap(), empty);
+    state.set("w", filled(w.ty(), 3)).unwrap();
+    assert_eq!(state.view::<f32>("none").unwrap().shape(), [0, 5]);
+    assert_eq!(Value::from(state.view::<f32>("w").unwrap()), filled(w.ty(), 3));
+}
+
 fn check(name: &str, step: &TrainingStep<'_>, tolerance: f64) {
     let reference = step.function().unwrap().graph().unwrap();
     let compiled = step.compile().unwrap();

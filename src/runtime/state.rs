@@ -98,7 +98,8 @@ impl State {
     /// An unknown name; elements of another type than `T`.
     pub fn view<T: Element>(&self, name: &str) -> Result<ArrayViewD<'_, T>> {
         let entry = find(&self.layout.state, "state", name)?;
-        let view = match self.plain.iter().find(|(at, _)| *at == entry.at) {
+        let plain = || self.plain.iter().find(|(at, _)| *at == entry.at);
+        let view = match entry.panels.and_then(|_| plain()) {
             Some((_, plain)) => {
                 if plain.get().is_none() {
                     let value = self.get(name)?;

@@ -26,6 +26,8 @@ mod stages;
 mod strips;
 mod unroll;
 
+use rustc_hash::FxHashMap;
+
 use crate::error::{Error, Result};
 use crate::graph::{Name, NodeId, Target};
 use crate::loops::{Buffer, Panels, Place, Program, Task};
@@ -100,9 +102,14 @@ pub fn schedule(graph: &Graph) -> Result<Schedule> {
     program.verify()?; // the passes rely on it
     PASSES.iter().for_each(|pass| pass(&mut program));
     program.verify()?;
-    for entry in &mut state {
-        let lies_there = |buffer: &&Buffer| buffer.place == Place::State { offset: entry.at };
-        entry.panels = program.buffers.iter().find(lies_there).and_then(|buffer| buffer.panels);
+    let in_panels = |buffer: &Buffer| match buffer.place {
+        Place::State { offset } => buffer.panels.map(|panels| (offset, panels)),
+        _ => None,
+    };
+    let in_panels: FxHashMap<usize, Panels> = program.buffers.iter().filter_map(in_panels).collect();
+    // What has no elements takes no room, so that the next one lies in the same place.
+    for entry in state.iter_mut().filter(|entry| entry.ty.shape.elements() > 0) {
+        entry.panels = in_panels.get(&entry.at).copied();
     }
     Ok(Schedule { program, state, inputs, outputs, state_bytes, output_bytes })
 }
