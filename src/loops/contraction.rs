@@ -55,10 +55,13 @@ impl Contraction {
         [&self.rows, &self.columns, &self.depth].into_iter().flatten().copied()
     }
 
-    /// Has rows and columns change places.
-    pub fn swap(&mut self) {
-        std::mem::swap(&mut self.lhs, &mut self.rhs);
-        std::mem::swap(&mut self.rows, &mut self.columns);
+    /// Has rows and columns change places if rows lie side by side in the result, and columns do not.
+    pub fn arrange(&mut self) {
+        let beside = |vars: &[LoopVar]| vars.iter().any(|&var| self.out.index.coefficient(var) == 1);
+        if beside(&self.rows) && !beside(&self.columns) {
+            std::mem::swap(&mut self.lhs, &mut self.rhs);
+            std::mem::swap(&mut self.rows, &mut self.columns);
+        }
     }
 
     /// Multiplications.

@@ -24,22 +24,26 @@ pub enum PanelsOf {
     Columns,
 }
 
+impl PanelsOf {
+    /// What is side by side in a panel first, of what belongs to rows and to columns.
+    pub fn first<T>(self, [rows, columns]: [T; 2]) -> [T; 2] {
+        match self {
+            PanelsOf::Rows => [rows, columns],
+            PanelsOf::Columns => [columns, rows],
+        }
+    }
+}
+
 impl Panels {
     /// How far panels, what follows in a panel, and neighbours in it are apart.
     pub fn steps(&self) -> [i64; 3] {
-        let length = match self.of {
-            PanelsOf::Rows => self.columns,
-            PanelsOf::Columns => self.rows,
-        };
+        let [_, length] = self.of.first([self.rows, self.columns]);
         [(length * self.width) as i64, self.width as i64, 1]
     }
 
     /// How many rows or columns are in panels.
     pub fn count(&self) -> usize {
-        match self.of {
-            PanelsOf::Rows => self.rows,
-            PanelsOf::Columns => self.columns,
-        }
+        self.of.first([self.rows, self.columns])[0]
     }
 }
 

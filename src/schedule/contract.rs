@@ -30,7 +30,7 @@ fn recognised(kernel: &Kernel) -> Option<Kernel> {
     let mut kernel = kernel.clone();
     let mut body = prologue.to_vec();
     let ending = Ending::of(innermost, &sum, &mut kernel, &mut body)?;
-    let roles = Roles::assign(&loops, &sum, &ending.out)?;
+    let roles = Roles::assign(&loops, &sum)?;
     let contraction = roles.contraction(sum, ending, dtype);
     let count = |vars: &[LoopVar]| vars.iter().map(|&var| kernel.extent(var)).product::<usize>();
     let is_matrix = count(&contraction.rows) > 1 && count(&contraction.columns) > 1;
@@ -112,14 +112,12 @@ struct Roles {
     batch: Vec<LoopVar>,
     rows: Vec<LoopVar>,
     columns: Vec<LoopVar>,
-    is_swapped: bool,
 }
 
 impl Roles {
-    /// Loops of the left operand alone are rows, those of the right one alone are columns; the columns are to lie
-    /// side by side in the result.
-    fn assign(loops: &[LoopVar], sum: &Sum, out: &Access) -> Option<Roles> {
-        let mut roles = Roles { batch: vec![], rows: vec![], columns: vec![], is_swapped: false };
+    /// Loops of the left operand alone are rows, those of the right one alone are columns.
+    fn assign(loops: &[LoopVar], sum: &Sum) -> Option<Roles> {
+        let mut roles = Roles { batch: vec![], rows: vec![], columns: vec![] };
         let moves = |access: &Access, var: LoopVar| access.index.coefficient(var) != 0;
         for &var in loops {
             match (moves(&sum.lhs, var), moves(&sum.rhs, var)) {
@@ -132,30 +130,28 @@ impl Roles {
         if sum.depth.iter().any(|&var| !moves(&sum.lhs, var) || !moves(&sum.rhs, var)) {
             return None;
         }
-        let beside = |vars: &[LoopVar]| vars.iter().any(|&var| out.index.coefficient(var) == 1);
-        if beside(&roles.rows) && !beside(&roles.columns) {
-            std::mem::swap(&mut roles.rows, &mut roles.columns);
-            roles.is_swapped = true;
-        }
         Some(roles)
     }
 
     fn contraction(&self, sum: Sum, ending: Ending, dtype: DType) -> Contraction {
-        let (lhs, rhs) = if self.is_swapped { (sum.rhs, sum.lhs) } else { (sum.lhs, sum.rhs) };
+        let Sum { depth, lhs, rhs, .. } = sum;
         let outermost_first = |vars: &[LoopVar], access: &Access| {
             let mut vars = vars.to_vec();
             vars.sort_by_key(|&var| std::cmp::Reverse(access.index.coefficient(var).abs()));
             vars
         };
-        Contraction {
+        let mut contraction = Contraction {
             rows: outermost_first(&self.rows, &ending.out),
             columns: outermost_first(&self.columns, &ending.out),
-            depth: outermost_first(&sum.depth, &rhs),
+            depth: vec![],
             lhs,
             rhs,
             out: ending.out,
             dtype,
             scale: ending.scale,
-        }
+        };
+        contraction.arrange();
+        contraction.depth = outermost_first(&depth, &contraction.rhs);
+        contraction
     }
 }

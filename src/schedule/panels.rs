@@ -3,7 +3,7 @@
 //! Kernels that go through whole tensors element by element do not care how the elements lie, as long as they lie in all
 //! of them alike: an optimiser's slots follow their parameter, and so does a gradient on its way to an update.
 
-use std::collections::BTreeSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::cost::PANEL_ROWS;
 use crate::loops::copy::new_loop;
@@ -15,17 +15,32 @@ use crate::types::DType;
 
 /// Lays out in panels what contractions read across, where nothing else minds.
 pub(super) fn in_panels(program: &mut Program) {
-    let wanted: Vec<(BufferId, Panels)> = program
-        .kernels()
-        .into_iter()
-        .flat_map(|kernel| kernel.body.iter().flat_map(contractions).map(move |found| (kernel, found)))
-        .filter_map(|(kernel, contraction)| wanted(program, kernel, contraction))
-        .collect();
-    for (buffer, panels) in wanted {
-        if let Some(group) = Group::around(program, buffer, panels) {
-            group.lay_out(program);
-        }
+    let chosen = Plan::of(program).chosen;
+    if chosen.is_empty() {
+        return;
     }
+    for (id, panels) in &chosen {
+        let buffer = &mut program.buffers[id.index()];
+        buffer.panels = matches!(buffer.place, Place::State { .. }).then_some(*panels);
+    }
+    program.each_kernel_mut(|kernel| {
+        let mut body = std::mem::take(&mut kernel.body);
+        for stmt in &mut body {
+            stmt.each_mut(&mut |stmt| {
+                if let Stmt::Contract(contraction) = stmt {
+                    for id in
+                        [&contraction.lhs, &contraction.rhs, &contraction.out].map(|access| access.buffer)
+                    {
+                        chosen
+                            .get(&id)
+                            .into_iter()
+                            .for_each(|&panels| split(kernel, contraction, id, panels));
+                    }
+                }
+            });
+        }
+        kernel.body = body;
+    });
 }
 
 /// A statement and all inside it.
@@ -72,23 +87,76 @@ fn matrix(kernel: &Kernel, access: &Access) -> Option<[LoopVar; 2]> {
     (is_matrix && access.index.offset() == 0).then_some([row.0, column.0])
 }
 
-/// Buffers of one size that are to be laid out alike.
-struct Group {
-    buffers: BTreeSet<BufferId>,
-    dtype: DType,
-    panels: Panels,
+/// What is to be laid out in panels, found so far.
+struct Plan<'p> {
+    program: &'p Program,
+    kernels: Vec<&'p Kernel>,
+    /// For each buffer the kernels and their parts that access it.
+    uses: FxHashMap<BufferId, Vec<(usize, usize)>>,
+    chosen: FxHashMap<BufferId, Panels>,
+    /// Variables of kernels that are to be split.
+    split: FxHashSet<(usize, LoopVar)>,
 }
 
-impl Group {
-    /// The buffer and all that share a kernel with it, unless one of the kernels minds.
-    fn around(program: &Program, first: BufferId, panels: Panels) -> Option<Group> {
-        let dtype = program.buffers[first.index()].dtype;
-        let mut group = Group { buffers: BTreeSet::from([first]), dtype, panels };
-        let mut known = 0;
-        while known < group.buffers.len() {
-            known = group.buffers.len();
-            for kernel in program.kernels() {
-                kernel.body.iter().try_for_each(|part| group.take_in(program, kernel, part))?;
+impl<'p> Plan<'p> {
+    fn of(program: &'p Program) -> Plan<'p> {
+        let kernels = program.kernels();
+        let mut uses: FxHashMap<BufferId, Vec<(usize, usize)>> = FxHashMap::default();
+        for (number, kernel) in kernels.iter().enumerate() {
+            for (at, part) in kernel.body.iter().enumerate() {
+                let buffers: FxHashSet<BufferId> = accesses(part).map(|access| access.buffer).collect();
+                buffers.into_iter().for_each(|buffer| uses.entry(buffer).or_default().push((number, at)));
+            }
+        }
+        let mut plan =
+            Plan { program, kernels, uses, chosen: FxHashMap::default(), split: FxHashSet::default() };
+        for kernel in plan.kernels.clone() {
+            for contraction in kernel.body.iter().flat_map(contractions) {
+                plan.choose(kernel, contraction);
+            }
+        }
+        plan
+    }
+
+    /// Chooses the right operand of a contraction with all that is to lie alike, if nothing minds.
+    fn choose(&mut self, kernel: &Kernel, contraction: &Contraction) {
+        let wanted = wanted(self.program, kernel, contraction);
+        let Some((first, panels)) = wanted.filter(|(first, _)| !self.chosen.contains_key(first)) else {
+            return;
+        };
+        let Some(Group { buffers, lanes, .. }) = Group::around(self, first, panels) else { return };
+        self.split.extend(lanes);
+        self.chosen.extend(buffers.into_iter().map(|buffer| (buffer, panels)));
+    }
+
+    fn parts(&self, buffer: BufferId) -> impl Iterator<Item = (usize, &'p Stmt)> {
+        let uses = self.uses.get(&buffer).into_iter().flatten();
+        uses.map(|&(number, at)| (number, &self.kernels[number].body[at]))
+    }
+}
+
+/// Buffers of one size that are to be laid out alike.
+struct Group<'g> {
+    plan: &'g Plan<'g>,
+    buffers: FxHashSet<BufferId>,
+    dtype: DType,
+    panels: Panels,
+    /// The variables of kernels that go along what is side by side in a panel.
+    lanes: Vec<(usize, LoopVar)>,
+}
+
+impl<'g> Group<'g> {
+    /// The buffer and all that share a part of a kernel with it, unless one of the parts minds.
+    fn around(plan: &'g Plan<'g>, first: BufferId, panels: Panels) -> Option<Group<'g>> {
+        let dtype = plan.program.buffers[first.index()].dtype;
+        let mut group = Group { plan, buffers: FxHashSet::from_iter([first]), dtype, panels, lanes: vec![] };
+        let mut next = vec![first];
+        while let Some(buffer) = next.pop() {
+            for (number, part) in plan.parts(buffer) {
+                match contractions(part).next() {
+                    Some(_) => group.go_along(number, part)?,
+                    None => next.extend(group.go_beside(number, part)?),
+                }
             }
         }
         Some(group)
@@ -98,111 +166,85 @@ impl Group {
         self.buffers.contains(&access.buffer)
     }
 
-    /// Adds the buffers that a part of a kernel reads and writes at the same elements as those of the group; none, if it
-    /// cannot go through them in another order.
-    fn take_in(&mut self, program: &Program, kernel: &Kernel, part: &Stmt) -> Option<()> {
-        if !accesses(part).any(|access| self.has(access)) {
-            return Some(());
-        }
-        if contractions(part).next().is_some() {
-            return self.goes_along(kernel, part).then_some(());
-        }
-        let (index, elements) = by_element(kernel, part)?;
+    /// Adds the buffers that a part of a kernel reads and writes at the same elements as those of the group, and returns
+    /// them; none, if it cannot go through them in another order.
+    fn go_beside(&mut self, number: usize, part: &Stmt) -> Option<Vec<BufferId>> {
+        let (index, elements) = by_element(self.plan.kernels[number], part)?;
+        let mut added = Vec::new();
         for access in accesses(part) {
-            let buffer = &program.buffers[access.buffer.index()];
+            let buffer = &self.plan.program.buffers[access.buffer.index()];
             let is_ours = matches!(buffer.place, Place::State { .. } | Place::Arena { .. });
             let is_alike =
                 access.index == *index && buffer.elements == elements && buffer.dtype == self.dtype;
             if is_ours && is_alike {
-                self.buffers.insert(access.buffer);
+                added.extend(self.buffers.insert(access.buffer).then_some(access.buffer));
             } else if self.has(access) || !access.index.terms().is_empty() {
                 return None;
             }
         }
-        Some(())
+        Some(added)
     }
 
-    /// Whether contractions read matrices of the group along panels, or write them, and nothing else does.
-    fn goes_along(&self, kernel: &Kernel, part: &Stmt) -> bool {
-        let all = accesses(part).filter(|access| self.has(access)).count();
-        let theirs: usize = contractions(part).map(|contraction| self.accesses(contraction).count()).sum();
-        all == theirs && contractions(part).all(|contraction| self.suits(kernel, contraction))
+    /// Notes what is to be split, if contractions read matrices of the group along panels, or write them, and nothing else
+    /// does.
+    fn go_along(&mut self, number: usize, part: &Stmt) -> Option<()> {
+        let mut others = accesses(part).filter(|access| self.has(access)).count();
+        for contraction in contractions(part) {
+            let Contraction { lhs, rhs, out, .. } = contraction;
+            let ours: Vec<&Access> = [lhs, rhs, out].into_iter().filter(|access| self.has(access)).collect();
+            match ours[..] {
+                [] => {}
+                [access] => self.lanes.push((number, self.lane(number, contraction, access)?)),
+                _ => return None,
+            }
+            others -= ours.len();
+        }
+        (others == 0).then_some(())
     }
 
-    fn accesses<'c>(&self, contraction: &'c Contraction) -> impl Iterator<Item = &'c Access> {
-        let Contraction { lhs, rhs, out, .. } = contraction;
-        [lhs, rhs, out].into_iter().filter(|access| self.has(access))
-    }
-
-    fn suits(&self, kernel: &Kernel, contraction: &Contraction) -> bool {
-        let mut accesses = self.accesses(contraction);
-        let Some(access) = accesses.next() else { return true };
-        let Some(vars @ [row, column]) = matrix(kernel, access) else { return false };
-        let is_ours = [kernel.extent(row), kernel.extent(column)] == [self.panels.rows, self.panels.columns];
+    /// The variable of what is side by side in a panel, if that suits the contraction.
+    fn lane(&self, number: usize, contraction: &Contraction, access: &Access) -> Option<LoopVar> {
+        let kernel = self.plan.kernels[number];
+        let vars = matrix(kernel, access)?;
+        let [lane, _] = self.panels.of.first(vars);
+        let is_ours = vars.map(|var| kernel.extent(var)) == [self.panels.rows, self.panels.columns];
         // What is summed up across panels would have to be packed.
-        let is_along = !contraction.depth.contains(&self.lane(vars));
+        let is_along = !contraction.depth.contains(&lane);
         let is_inside = vars.iter().all(|&var| contraction.vars().any(|inner| inner == var));
-        is_ours && is_along && is_inside && accesses.next().is_none()
+        let is_split = vars.iter().any(|&var| self.plan.split.contains(&(number, var)));
+        (is_ours && is_along && is_inside && !is_split).then_some(lane)
     }
+}
 
-    /// The variable of what is side by side in a panel.
-    fn lane(&self, [row, column]: [LoopVar; 2]) -> LoopVar {
-        match self.panels.of {
-            PanelsOf::Rows => row,
-            PanelsOf::Columns => column,
-        }
-    }
-
-    /// Lays the group's buffers out in panels, and has contractions find their elements there.
-    fn lay_out(&self, program: &mut Program) {
-        for id in &self.buffers {
-            let buffer = &mut program.buffers[id.index()];
-            buffer.panels = matches!(buffer.place, Place::State { .. }).then_some(self.panels);
-        }
-        program.each_kernel_mut(|kernel| {
-            let mut body = std::mem::take(&mut kernel.body);
-            for stmt in &mut body {
-                stmt.each_mut(&mut |stmt| {
-                    if let Stmt::Contract(contraction) = stmt {
-                        self.split(kernel, contraction);
-                    }
-                });
+/// Splits the variable of what is in panels into the panel and the place in it.
+fn split(kernel: &mut Kernel, contraction: &mut Contraction, id: BufferId, panels: Panels) {
+    let Contraction { lhs, rhs, out, rows, columns, .. } = contraction;
+    let accesses = [lhs, rhs, out];
+    let ours = accesses.iter().find(|access| access.buffer == id);
+    let Some(vars) = ours.and_then(|access| matrix(kernel, access)) else { return };
+    let [lane, along] = panels.of.first(vars);
+    let panel = new_loop(kernel, panels.count() / panels.width);
+    let within = new_loop(kernel, panels.width);
+    let sum = |terms: &[(LoopVar, i64)]| {
+        terms.iter().fold(Affine::default(), |sum, &(var, step)| sum.plus(&Affine::var(var).scaled(step)))
+    };
+    let [of_panels, of_along, of_lanes] = panels.steps();
+    for access in accesses {
+        let step = access.index.coefficient(lane);
+        access.index = match access.buffer == id {
+            true => sum(&[(panel, of_panels), (along, of_along), (within, of_lanes)]),
+            false => {
+                let by_panel = step * panels.width as i64;
+                access.index.without(lane).plus(&sum(&[(panel, by_panel), (within, step)]))
             }
-            kernel.body = body;
-        });
-    }
-
-    /// Splits the variable of what is in panels into the panel and the place in it.
-    fn split(&self, kernel: &mut Kernel, contraction: &mut Contraction) {
-        let Some(vars) = self.accesses(contraction).find_map(|access| matrix(kernel, access)) else { return };
-        let lane = self.lane(vars);
-        let along = if vars[0] == lane { vars[1] } else { vars[0] };
-        let panel = new_loop(kernel, self.panels.count() / self.panels.width);
-        let within = new_loop(kernel, self.panels.width);
-        let sum = |terms: &[(LoopVar, i64)]| {
-            terms.iter().fold(Affine::default(), |sum, &(var, step)| sum.plus(&Affine::var(var).scaled(step)))
         };
-        let [of_panels, of_along, of_lanes] = self.panels.steps();
-        let Contraction { lhs, rhs, out, .. } = contraction;
-        for access in [lhs, rhs, out] {
-            let step = access.index.coefficient(lane);
-            access.index = match self.has(access) {
-                true => sum(&[(panel, of_panels), (along, of_along), (within, of_lanes)]),
-                false => {
-                    let by_panel = step * self.panels.width as i64;
-                    access.index.without(lane).plus(&sum(&[(panel, by_panel), (within, step)]))
-                }
-            };
-        }
-        for vars in [&mut contraction.rows, &mut contraction.columns] {
-            if let Some(at) = vars.iter().position(|&var| var == lane) {
-                vars.splice(at..=at, [panel, within]);
-            }
-        }
-        if self.has(&contraction.out) && contraction.rows.contains(&within) {
-            contraction.swap(); // columns are to lie side by side in the result
+    }
+    for vars in [rows, columns] {
+        if let Some(at) = vars.iter().position(|&var| var == lane) {
+            vars.splice(at..=at, [panel, within]);
         }
     }
+    contraction.arrange();
 }
 
 /// The index at which a part of a kernel does the same for each of so many elements, in any order.

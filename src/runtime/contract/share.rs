@@ -22,12 +22,12 @@ const DEEPEST: usize = panel::depth(size_of::<f32>());
 /// So many strips pay for a copy of the rows that meet them, where vectors are narrow.
 const COPIED: usize = 6;
 
+/// So many do if the rows' depths lie side by side already.
+const COPIED_ALONG: usize = 80;
+
 /// Rows that are neighbours do not compete with strips of so few depths and bytes.
 const SHALLOW: usize = 64;
 const FIRST: usize = 32 << 10;
-
-/// So many do if the rows' depths lie side by side already.
-const COPIED_ALONG: usize = 80;
 
 /// Some rows and columns of the result.
 pub(super) struct Share {
@@ -61,12 +61,12 @@ const WINDOWS: [usize; 2] = [288, 1024];
 /// sums depend on them.
 #[inline(always)]
 fn at_once<T>(Operands { rows, columns, .. }: &Operands<'_, T>) -> [usize; 2] {
-    let bytes = columns.bytes();
     if columns.is_in_panels() {
         // Few enough for the second cache to hold them while all rows meet them.
         let panels = NEAR / 2 / (columns.depth.len() * columns.run * size_of::<T>());
         return [columns.depth.len(), panels.max(1) * columns.run];
     }
+    let bytes = columns.bytes();
     if columns.depth_step.is_none() && bytes > NEAR {
         return WINDOWS;
     }

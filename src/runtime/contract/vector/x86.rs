@@ -282,16 +282,21 @@ unsafe fn transpose_16(row: impl Fn(usize) -> *const f32, to: *mut f32, stride: 
     }
 }
 
+/// Two halves of a register.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn halves(low: *const f32, high: *const f32) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high)) }
+}
+
 /// Halves of rows are loaded where their registers' halves end up; then pairs, and pairs of pairs, change places.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn transpose_8(row: impl Fn(usize) -> *const f32, to: *mut f32, stride: usize) {
     for half in [0, 4] {
         // SAFETY: the rows are the caller's promise.
-        let load = |at: usize| unsafe {
-            let load = |at: usize| _mm_loadu_ps(row(at).add(half));
-            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(load(at)), load(at + 4))
-        };
+        let load = |at: usize| unsafe { halves(row(at).add(half), row(at + 4).add(half)) };
         let (a, b, c, d) = (load(0), load(1), load(2), load(3));
         let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
         let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
@@ -313,8 +318,7 @@ unsafe fn transpose_4(row: impl Fn(usize) -> *const f64, to: *mut f64, stride: u
     for half in [0, 2] {
         // SAFETY: the rows are the caller's promise.
         let load = |at: usize| unsafe {
-            let load = |at: usize| _mm_loadu_pd(row(at).add(half));
-            _mm256_insertf128_pd::<1>(_mm256_castpd128_pd256(load(at)), load(at + 2))
+            _mm256_castps_pd(halves(row(at).add(half).cast(), row(at + 2).add(half).cast()))
         };
         let (a, b) = (load(0), load(1));
         // SAFETY: the room is the caller's promise.
