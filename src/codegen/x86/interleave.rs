@@ -21,17 +21,16 @@ struct Life {
 }
 
 impl Straight {
-    /// How many copies are worth running at once: as many as find registers, but two at least of AVX-512's 32. What lies
-    /// on the stack then are mostly constants, and loading them costs less than waiting. Of half as many it costs more: the
-    /// GELU of a million elements takes 1.8 ms instead of 1.5.
+    /// How many copies are worth running at once: as many as find registers, but two at least. What lies in memory then are
+    /// mostly constants, and loading them costs less than waiting: on Zen 3, with 16 registers, rows of a softmax over 32
+    /// come down from 35 ns to 28, GELU from 9.2 ns a vector to 8.0.
     pub fn at_once(&self, isa: Isa) -> usize {
         if self.items.len() > LONG_TURN || self.latency() <= LATENCY {
             return 1;
         }
         let banks = [Class::Vector, Class::Mask].into_iter().filter(|&class| isa.bank(class) == class);
         let fitting = banks.map(|bank| self.fitting(bank, isa)).min();
-        let least = if isa == Isa::Avx512 { 2 } else { 1 };
-        fitting.unwrap_or(1).clamp(least, AT_ONCE)
+        fitting.unwrap_or(1).clamp(2, AT_ONCE)
     }
 
     /// Cycles until the last result is there.
