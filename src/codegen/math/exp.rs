@@ -10,14 +10,17 @@ struct Table {
     /// `(eʳ − 1 − r)/r²` for |r| ≤ 1.003·½·ln 2: minimax relative to r, by Remez' algorithm in 50 digits; the
     /// errors are 2⁻³² and 2⁻⁶².
     polynomial: &'static [f64],
-    /// Results beyond these are 0 and ∞.
-    range: [f64; 2],
+    /// −2·bias·ln 2: from here down both factors that make 2ⁿ are 0, as is the result from about half of it on. To find that by
+    /// multiplying other numbers takes Zen 3 several times as long, and masked elements of a softmax all come here.
+    vanishing: f64,
+    /// Results beyond this are ∞.
+    highest: f64,
     /// From here down `eˣ − 1` is −1.
     lowest_expm1: f64,
     /// Up to here `eˣ − 1` is x.
     tiny: f64,
-    /// From here on the logistic function is 1.
-    saturated: f64,
+    /// Below the first of these the logistic function is 0, from the second on it is 1.
+    saturated: [f64; 2],
     /// Minus the exponent of a power of two: with it as a factor, neither 1 nor any e⁻ˣ that counts is out of range.
     lowered: i64,
 }
@@ -33,10 +36,11 @@ const F32: Table = Table {
         0.001_394_130_988_046_527,
         0.000_199_147_107_196_040_45,
     ],
-    range: [-105.0, 89.5],
+    vanishing: -254.0 * std::f64::consts::LN_2,
+    highest: 89.5,
     lowest_expm1: -18.0,
     tiny: 1e-9,
-    saturated: 18.0,
+    saturated: [-105.0, 18.0],
     lowered: 64,
 };
 
@@ -55,10 +59,11 @@ const F64: Table = Table {
         2.510_937_570_715_590_5e-8,
         2.092_476_759_337_347e-9,
     ],
-    range: [-746.0, 710.6],
+    vanishing: -2046.0 * std::f64::consts::LN_2,
+    highest: 710.6,
     lowest_expm1: -38.0,
     tiny: 1e-18,
-    saturated: 38.0,
+    saturated: [-746.0, 38.0],
     lowered: 512,
 };
 
@@ -87,8 +92,8 @@ pub fn near_zero(r: Real<'_>) -> Real<'_> {
 
 /// `eˣ`: 2ⁿ in two factors, since it may be out of range where the result is not.
 pub fn exp(x: Real<'_>) -> Real<'_> {
-    let [lowest, highest] = table(x).range;
-    let (n, r) = reduce(x.at_least(lowest).at_most(highest), 2 * x.format().bias);
+    let Table { vanishing, highest, .. } = *table(x);
+    let (n, r) = reduce(x.at_least(vanishing).at_most(highest), 2 * x.format().bias);
     scaled(near_zero(r) + 1.0, n)
 }
 
@@ -120,13 +125,13 @@ pub fn exp_within(x: Real<'_>) -> Real<'_> {
 
 /// `eˣ/4`, up to a little beyond where `eˣ` overflows.
 pub fn quarter_of_exp(x: Real<'_>) -> Real<'_> {
-    let (q, scale) = factors(x.at_most(table(x).range[1]), -2);
+    let (q, scale) = factors(x.at_most(table(x).highest), -2);
     (q + 1.0) * scale
 }
 
 /// `(eˣ − 1)/4`, up to a little beyond where `eˣ` overflows.
 pub fn quarter_of_expm1(x: Real<'_>) -> Real<'_> {
-    let (q, scale) = factors(x.at_most(table(x).range[1]), -2);
+    let (q, scale) = factors(x.at_most(table(x).highest), -2);
     q.mul_add(scale, scale - 0.25)
 }
 
@@ -139,8 +144,8 @@ pub fn expm1(x: Real<'_>) -> Real<'_> {
 
 /// `1/(1 + e⁻ˣ)`, both parts of the fraction times a power of two.
 pub fn sigmoid(x: Real<'_>) -> Real<'_> {
-    let Table { range: [lowest, _], saturated, lowered, .. } = *table(x);
+    let Table { saturated: [lowest, highest], lowered, .. } = *table(x);
     let one = (-lowered as f64).exp2();
-    let (q, scale) = factors(-x.at_least(lowest).at_most(saturated), -lowered);
+    let (q, scale) = factors(-x.at_least(lowest).at_most(highest), -lowered);
     one / (scale + q.mul_add(scale, one))
 }
