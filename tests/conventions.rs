@@ -288,6 +288,33 @@ fn special_values_survive_compilation() {
     }
 }
 
+/// Extrema of rows and of columns of every length: zeros are ordered by their signs, and NaN wins wherever it stands.
+#[test]
+fn extrema_know_nan_and_the_signs_of_zeros() {
+    let special = [-0.0, 0.0, -0.0, -0.0, -INF, -1.0, -0.0, 0.0, INF, -0.0, 1.0];
+    for (dtype, width) in [F32, F64].into_iter().flat_map(|dtype| (1..=40).map(move |width| (dtype, width))) {
+        let g = Graph::new();
+        let x = g.input("x", [width + 3, width], dtype);
+        // All zeros in one row of four; NaN goes from place to place in one of three.
+        let element = |(row, column): (usize, usize)| match row % 4 {
+            _ if row % 3 == 0 && column == row => NAN,
+            0 => special[(row + column) % 4],
+            step => special[(step * column + row) % special.len()],
+        };
+        let leaves =
+            [("x", Value::from(ndarray::Array2::from_shape_fn([width + 3, width], element)).cast(dtype))];
+        let outputs = [
+            ("max", x.max(1)),
+            ("min", x.min(1)),
+            ("max of columns", x.max(0)),
+            ("min of columns", x.min(0)),
+            ("max of negated", (-x).max(1) + x.min(1)),
+        ];
+        assert_compiles_right(&g, &outputs, &leaves, 0.0);
+        assert_signs_of_zero_agree(&g, &outputs, &leaves);
+    }
+}
+
 /// Rewrites that lose NaN, ±∞ or −0 are made when they are asked for, and only then.
 #[test]
 fn fast_math_is_off_by_default() {

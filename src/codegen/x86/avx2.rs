@@ -3,7 +3,7 @@
 
 use super::build::Constants;
 use super::isa::Isa;
-use super::lanes::{EQUAL, LESS, LESS_OR_EQUAL, MINIMUM, NOT_EQUAL};
+use super::lanes::{EQUAL, LESS, LESS_OR_EQUAL, NOT_EQUAL};
 use super::machine::{Class, Code, Form, Inst, Item, Operand, Reg, Writes};
 
 /// The same on vectors of this size, unless something has no equal.
@@ -22,7 +22,7 @@ pub fn rewritten(items: Vec<Item>, constants: &mut Constants, isa: Isa) -> Optio
 }
 
 /// Instructions that are there under the same name, with the same number.
-const SAME: [&str; 37] = [
+const SAME: [&str; 39] = [
     "vadd",
     "vsub",
     "vmul",
@@ -30,6 +30,8 @@ const SAME: [&str; 37] = [
     "vsqrt",
     "vmin",
     "vmax",
+    "vor",
+    "vxor",
     "vcmp",
     "vmovu",
     "vmov",
@@ -230,7 +232,6 @@ impl Rewriting<'_> {
             }
             "vpcmp" => return self.compared(to, inst.immediate?, x, operand, is_wide),
             "vpcmpu" if inst.immediate == Some(LESS) => self.below(to, x, operand, is_wide),
-            "vrange" => self.extremum(inst, to, x),
             "vprolv" => self.rotated(to, x, operand, is_wide),
             "vpmull" => self.product(to, x, operand),
             "vpsrav" => self.shifted(to, x, operand),
@@ -279,17 +280,6 @@ impl Rewriting<'_> {
         let is_natural = self.computed(greater(is_wide), x, negative);
         let is_below = self.computed(greater(is_wide), bound, Operand::Reg(x));
         self.push(Inst::new(AND, to, is_natural, Operand::Reg(is_below)));
-    }
-
-    /// Of two numbers the lower or the larger, of zeros by their sign: the processor's takes the second, so that both ways
-    /// differ in the sign alone. What it gives for NaN nobody uses.
-    fn extremum(&mut self, inst: Inst, to: Reg, a: Reg) {
-        let is_minimum = inst.immediate == Some(MINIMUM);
-        let (name, byte, join) = if is_minimum { ("vmin", 0x5d, OR) } else { ("vmax", 0x5f, AND) };
-        let code = Code::float(name, 1, byte, if inst.code.is_wide { 8 } else { 4 });
-        let b = self.register(inst.operand);
-        let [one, other] = [(a, b), (b, a)].map(|(a, b)| self.computed(code, a, Operand::Reg(b)));
-        self.push(Inst::new(join, to, one, Operand::Reg(other)));
     }
 
     /// To the left, by the remainder of the width.

@@ -77,6 +77,11 @@ impl Builder {
     }
 
     /// The number of loops around.
+    pub fn loops(&self) -> usize {
+        self.levels.iter().filter(|level| level.counter.is_some()).count()
+    }
+
+    /// The number of loops and copies around.
     pub fn depth(&self) -> usize {
         self.levels.len() - 1
     }

@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::build::Builder;
+use super::extrema::{MAXIMUM, MINIMUM};
 use super::isa::Isa;
 use super::machine::{Address, Class, Code, Inst, Operand, Reg, Writes};
 use crate::codegen::math;
@@ -47,10 +48,6 @@ pub(super) const UNORDERED: i32 = 3;
 pub(super) const NOT_EQUAL: i32 = 4;
 const GREATER_OR_EQUAL: i32 = 13;
 const GREATER: i32 = 14;
-
-/// Which of two `vrange` takes; of zeros, by their sign.
-pub(super) const MINIMUM: i32 = 4;
-pub(super) const MAXIMUM: i32 = 5;
 
 /// Puts halves of two vectors of 256 bits together.
 pub(super) const HALVES: Code = Code { suffix: "128", ..Code::integer("vperm2f", 3, 0x06, 4) };
@@ -334,18 +331,6 @@ impl Lanes {
     /// Every bit the other way.
     pub(super) fn inverted(&mut self, x: Held) -> Held {
         self.arithmetic(Binary::Xor, x, Held::Constant(u64::MAX), false)
-    }
-
-    /// IEEE 754-2019's maximum or minimum. The processor's orders zeros, and leaves NaN to be put in.
-    fn extremum(&mut self, a: Held, b: Held, which: i32) -> Held {
-        let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
-        let range = self.float("vrange", 3, 0x50);
-        let (add, compare) = (self.float("vadd", 1, 0x58), self.comparison());
-        let (a, b) = (self.register(a), self.operand(b));
-        let unordered = self.build.pure(Class::Mask, |d| Inst::new(compare, d, a, b).with(UNORDERED));
-        let best = self.build.pure(Class::Vector, |d| Inst::new(range, d, a, b).with(which));
-        let sum = |d| Inst::new(add, d, a, b).masked(Some(unordered));
-        Held::Lanes(self.build.updated(Operand::Reg(best), Class::Vector, sum))
     }
 
     pub(super) fn comparison(&self) -> Code {

@@ -16,6 +16,7 @@ mod bools;
 mod build;
 mod call;
 mod encode;
+mod extrema;
 mod formula;
 mod integers;
 mod interleave;
@@ -58,6 +59,8 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
     let width =
         width(|dtype| kernel.dtypes.contains(&dtype)).filter(|_| kernel.repeats + 4 <= ARGUMENTS.len())?;
     let lanes = isa.bytes() / width;
+    let minima = if isa.has_masks() { None } else { extrema::as_minima(kernel) };
+    let kernel = minima.as_ref().unwrap_or(kernel);
     let mut loops = plan::plan(kernel, isa, lanes);
     let rows = short_rows::short_rows(program, kernel, &loops, (isa, lanes));
     let written = |(rows, loops)| assembly(program, &rows, loops, Lanes::new(isa, width));

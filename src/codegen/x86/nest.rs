@@ -198,7 +198,7 @@ impl<'n> Nest<'n> {
         let identity = self.lanes.register(identity);
         let sum = self.lanes.build.variable(Class::Vector);
         self.lanes.build.here(Inst::load(sum, Operand::Reg(identity)));
-        self.lanes.begun.insert(sum, self.lanes.build.depth());
+        self.lanes.begun.insert(sum, self.lanes.build.loops());
         sum
     }
 
