@@ -13,10 +13,18 @@ pub(super) struct Part<'p, T> {
     pub is_along: bool,
 }
 
+/// From one strip to the next, in elements: a line more where strips' lines would compete with each other.
+pub(super) const fn strip_elements<V: Vector>(vectors: usize, depth: usize) -> usize {
+    const LINE: usize = 64;
+    let elements = vectors * V::LANES * depth;
+    let is_period = (elements * size_of::<V::Element>()).is_multiple_of(PERIOD);
+    if is_period { elements + LINE / size_of::<V::Element>() } else { elements }
+}
+
 /// Copies a part in strips of `width` lanes, each in so many vectors. Lanes beyond those given hold anything that is there.
 ///
 /// # Safety
-/// The processor has the vector's instructions; the offsets are good; `to` has room for a row of whole strips a depth.
+/// The processor has the vector's instructions; the offsets are good; `to` has room for all strips.
 #[inline(always)]
 pub(super) unsafe fn pack<V: Vector>(
     part: Part<'_, V::Element>,
@@ -25,6 +33,7 @@ pub(super) unsafe fn pack<V: Vector>(
     width: usize,
 ) {
     let stride = vectors * V::LANES;
+    let strip_elements = strip_elements::<V>(vectors, part.depth.len());
     // Those whose vectors end within the part.
     let whole = match part.lanes.len().checked_sub(stride) {
         Some(rest) if is_run(part.lanes) => rest / width + 1,
@@ -39,7 +48,7 @@ pub(super) unsafe fn pack<V: Vector>(
             _ => row_by_row::<V, 4>(part, whole, to, width),
         }
         for (strip, lanes) in part.lanes.chunks(width).enumerate().skip(whole) {
-            let to = to.add(strip * stride * part.depth.len());
+            let to = to.add(strip * strip_elements);
             if vectors == 2 && is_across_at_once::<V>(Part { lanes, ..part }) {
                 across::<V, 2>(Part { lanes, ..part }, to, stride);
                 continue;
@@ -63,10 +72,9 @@ unsafe fn row_by_row<V: Vector, const VECTORS: usize>(
 ) {
     let start = part.lanes.first().map_or(0, |&start| start as isize);
     let stride = VECTORS * V::LANES;
-    let strip = stride * part.depth.len();
-    let most = if (strip * size_of::<V::Element>()).is_multiple_of(PERIOD) { FEWER } else { GROUP };
-    for group in (0..strips).step_by(most) {
-        let count = most.min(strips - group);
+    let strip = strip_elements::<V>(VECTORS, part.depth.len());
+    for group in (0..strips).step_by(GROUP) {
+        let count = GROUP.min(strips - group);
         let at = |offset: i32| part.from.wrapping_offset(start + offset as isize).wrapping_add(group * width);
         for (row, &offset) in part.depth.iter().enumerate() {
             // SAFETY: the caller's promise.
@@ -89,11 +97,8 @@ unsafe fn row_by_row<V: Vector, const VECTORS: usize>(
     }
 }
 
-/// So many strips are written at a time,
+/// So many strips are written at a time.
 const GROUP: usize = 8;
-
-/// or so many, if their lines compete with each other and with those that are read.
-const FEWER: usize = 4;
 
 /// So many rows are asked for ahead: each may begin in a page of its own, where the processor fetches nothing by itself.
 const AHEAD: usize = 8;
@@ -129,8 +134,12 @@ pub(super) fn is_run(offsets: &[i32]) -> bool {
     steps_by(offsets, 1)
 }
 
+/// Most that do not are told by their ends; the others are compared without a branch for each.
 fn steps_by(offsets: &[i32], step: i32) -> bool {
-    offsets.windows(2).all(|pair| pair[1] - pair[0] == step)
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return true };
+    let span = i64::from(step) * (offsets.len() as i64 - 1);
+    let is_step = |is_even: bool, (a, b): (&i32, &i32)| is_even & (b.wrapping_sub(*a) == step);
+    i64::from(*last) - i64::from(*first) == span && offsets.iter().zip(&offsets[1..]).fold(true, is_step)
 }
 
 /// Columns that lie side by side: vectors are copied.

@@ -12,8 +12,8 @@ pub(super) const MOST_BYTES: usize = 2 << 20;
 /// Bytes of a packed row or column: as deep as it goes.
 const DEEP: usize = 2 << 10;
 
-/// Bytes of all rows: the tallest tiles have as many elements a depth, rounded up to whole vectors.
-pub(super) const ROWS_BYTES: usize = MOST_TILES * 16 * DEEP;
+/// Bytes of all rows: the tallest tiles have as many elements a depth, rounded up to whole vectors, and a line in between.
+pub(super) const ROWS_BYTES: usize = MOST_TILES * (16 * DEEP + 64);
 
 thread_local! {
     static PANEL: Block = Block::new(MOST_BYTES);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::slice::from_ref;
 
 use super::cache::{PERIOD, is_crowded, steps_by_multiple};
-use super::pack::{Part, is_run};
+use super::pack::{Part, is_run, strip_elements};
 use super::panel::{self, MOST_TILES, Sizes};
 use super::plan::NEAR;
 use super::sums::Depths;
@@ -140,7 +140,7 @@ unsafe fn row_of_tiles<V: Kernels>(
                 None => (run_end.min(columns.end), width),
             };
             let times = (end - first) / width;
-            strip.repeat(times, step);
+            strip.repeat(times, step, width as isize);
             start = first + times * width;
         }
         // SAFETY: the caller's promise.
@@ -168,8 +168,9 @@ pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, sha
         let vectors = vectors_beside::<V>(tallest).min(columns.div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
+        let strips = (room / strip_elements::<V>(vectors, depth.len())).max(1);
         let ending = ending(operands.scale, number == 0);
-        for columns in parts(columns, room / depth.len() / width * width, width) {
+        for columns in parts(columns, strips * width, width) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
             let panel = Panel { depth: depth.clone(), columns, vectors, ending };
             // SAFETY: the caller's promise; there is room for so many columns.
@@ -191,11 +192,6 @@ struct Panel<T> {
 }
 
 impl<T: Real> Panel<T> {
-    /// Elements of a strip.
-    fn strip_elements<V: Vector>(&self) -> usize {
-        self.vectors * V::LANES * self.depth.len()
-    }
-
     #[inline(always)]
     unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
         let Side { operand: from, offsets, depth, .. } = operands.columns;
@@ -214,7 +210,7 @@ impl<T: Real> Panel<T> {
         let right_steps = Steps::of(width, depth.len());
         let columns = &columns.out[self.columns.clone()];
         let packed =
-            Packed { panel: self, columns, is_one_run: is_run(columns), depth: right_steps.offsets() };
+            Packed { panel: self, columns, step: step_of(columns, width), depth: right_steps.offsets() };
         let part = Part { from: left.operand, depth, lanes: left.offsets, is_along: is_run(depth) };
         let copies = self.copies::<V>(left, part.is_along).then(|| Copies::<V>::new(part));
         let left_step = if part.is_along { Some(1) } else { left.depth_step };
@@ -290,7 +286,7 @@ impl<'s, V: Kernels> Copies<'s, V> {
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, start, Self::VECTORS, height) };
         for (number, rows) in tiles.iter_mut().enumerate() {
-            let copy = start.wrapping_add(number * Self::LANES * part.depth.len());
+            let copy = start.wrapping_add(number * strip_elements::<V>(Self::VECTORS, part.depth.len()));
             *rows = rows.copied(copy, self.steps.offsets());
         }
     }
@@ -301,9 +297,18 @@ struct Packed<'p, T> {
     panel: &'p Panel<T>,
     /// The result's offsets.
     columns: &'p [i32],
-    is_one_run: bool,
+    /// From one strip to the next there, if all are evenly apart and the columns of each side by side.
+    step: Option<isize>,
     /// The panel's offsets at each depth.
     depth: &'p [i32],
+}
+
+/// How far apart strips of so many columns begin, if evenly, and if the columns of each are neighbours.
+fn step_of(columns: &[i32], width: usize) -> Option<isize> {
+    let step = columns.get(width).map_or(width as i32, |second| second - columns[0]);
+    let starts = columns.iter().step_by(width);
+    let is_even = starts.clone().zip(starts.skip(1)).all(|(start, next)| next - start == step);
+    (is_even && columns.chunks(width).all(is_run)).then_some(step as isize)
 }
 
 impl<T: Real> Packed<'_, T> {
@@ -315,18 +320,18 @@ impl<T: Real> Packed<'_, T> {
         depths: impl Fn(usize) -> Depths,
     ) {
         let Panel { vectors, ending, .. } = *self.panel;
-        let (width, strip_elements) = (vectors * V::LANES, self.panel.strip_elements::<V>());
+        let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.depth.len()));
         let mut number = 0;
         while number * width < self.columns.len() {
             let mut strip = Strip::default();
             let from = panel::start::<T>().wrapping_add(number * strip_elements);
             let columns = &self.columns[number * width..];
             for (vector, lanes) in columns[..width.min(columns.len())].chunks(V::LANES).enumerate() {
-                let is_contiguous = self.is_one_run || is_run(lanes);
+                let is_contiguous = self.step.is_some() || is_run(lanes);
                 strip.push(from.wrapping_add(vector * V::LANES), lanes, is_contiguous, true);
             }
-            let times = if self.is_one_run { (columns.len() / width).max(1) } else { 1 };
-            strip.repeat(times, strip_elements);
+            let times = self.step.map_or(1, |_| (columns.len() / width).max(1));
+            strip.repeat(times, strip_elements, self.step.unwrap_or_default());
             number += times;
             let depths = depths(strip.count);
             // SAFETY: the caller's promise.

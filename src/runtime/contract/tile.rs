@@ -84,10 +84,11 @@ pub(super) struct Strip<'a, T> {
     is_contiguous: bool,
     /// Whether all lanes of each vector can be read.
     pub is_whole: bool,
-    /// How many strips there are, the columns of each beside those of the one before it.
+    /// How many strips there are.
     times: usize,
-    /// From one to the next in the right operand.
+    /// From one to the next in the right operand, and in the result.
     right_step: usize,
+    out_step: isize,
 }
 
 impl<T> Default for Strip<'_, T> {
@@ -101,6 +102,7 @@ impl<T> Default for Strip<'_, T> {
             is_whole: true,
             times: 1,
             right_step: 0,
+            out_step: 0,
         }
     }
 }
@@ -115,10 +117,10 @@ impl<'a, T> Strip<'a, T> {
         self.count += 1;
     }
 
-    /// So many strips like this one, so far apart in the right operand.
+    /// So many strips like this one, so far apart in the right operand and in the result.
     #[inline(always)]
-    pub(super) fn repeat(&mut self, times: usize, right_step: usize) {
-        (self.times, self.right_step) = (times, right_step);
+    pub(super) fn repeat(&mut self, times: usize, right_step: usize, out_step: isize) {
+        (self.times, self.right_step, self.out_step) = (times, right_step, out_step);
     }
 }
 
@@ -290,10 +292,10 @@ impl<V: Vector, const VECTORS: usize> Places<V, VECTORS> {
 
     /// Goes to the next strip.
     #[inline(always)]
-    fn advance(&mut self, right_step: usize) {
+    fn advance(&mut self, strip: &Strip<'_, V::Element>) {
         for vector in 0..VECTORS {
-            self.rights[vector] = self.rights[vector].wrapping_add(right_step);
-            self.starts[vector] += (VECTORS * V::LANES) as isize;
+            self.rights[vector] = self.rights[vector].wrapping_add(strip.right_step);
+            self.starts[vector] += strip.out_step;
         }
     }
 
@@ -357,7 +359,7 @@ pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(
             for rows in tiles.rows {
                 tile::<V, ROWS, VECTORS>(tiles, rows, &places, buffer);
             }
-            places.advance(tiles.strip.right_step);
+            places.advance(tiles.strip);
         }
     }
 }
