@@ -43,12 +43,9 @@ const BODIES: &[(&str, Body)] = &[
         let chosen = i.less(j).select(i.maximum(3.0), !j & i);
         (chosen.cast(Bool) ^ j.sign().equal(-1.0)).select(chosen.cast(I32).cast(o.x.dtype()), o.x)
     }),
-    ("every third and every eighth", |o| {
-        let columns = o.x.shape().extents()[1];
-        let positions = |step| 1..(columns - 1) * step + 2;
-        let (x, y, i) = (o.x.tile(1, 8), o.y.tile(1, 8), o.i.tile(1, 8));
-        let product = x.slice_step(1, positions(3), 3) * y.slice_step(1, positions(8), 8);
-        product + i.slice_step(1, positions(5), 5).cast(x.dtype())
+    ("every third to every eighth", |o| {
+        let product = every(o.x, 3) * every(o.y, 8) - every(o.x, 4) * every(o.y, 6) * every(o.x, 7);
+        product + every(o.i, 5).cast(o.x.dtype())
     }),
     ("positions of extrema in columns", |o| o.x.argmax(0)),
     ("numbers that fit, stored", |o| {
@@ -122,6 +119,12 @@ const BODIES: &[(&str, Body)] = &[
     ("sums of the library", |o| o.x.atan().sum(1) + o.y.sin().sum(1)),
     ("largest of the library", |o| (o.x.atan() * o.row).max(0)),
 ];
+
+/// As many elements so far apart as rows are long.
+fn every(x: Tensor<'_>, step: usize) -> Tensor<'_> {
+    let columns = x.shape().extents()[1];
+    x.tile(1, 8).slice_step(1, 1..(columns - 1) * step + 2, step)
+}
 
 /// Floats from -2 to 2, integers from -20 to 20.
 fn spread(tensor: Tensor<'_>, seed: u64) -> Value {

@@ -22,7 +22,7 @@ pub fn rewritten(items: Vec<Item>, constants: &mut Constants, isa: Isa) -> Optio
 }
 
 /// Instructions that are there under the same name, with the same number.
-const SAME: [&str; 39] = [
+const SAME: [&str; 40] = [
     "vadd",
     "vsub",
     "vmul",
@@ -32,6 +32,7 @@ const SAME: [&str; 39] = [
     "vmax",
     "vor",
     "vxor",
+    "vblend",
     "vcmp",
     "vmovu",
     "vmov",

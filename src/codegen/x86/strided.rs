@@ -7,15 +7,16 @@ use super::nest::Nest;
 use crate::loops::{Access, Affine, Binary};
 use crate::types::DType;
 
-/// Lanes up to so many elements apart are read with all that lies between.
+/// Lanes up to so many elements apart are read with all that lies between, with AVX-512 and with AVX2.
 const NEARBY: i64 = 8;
+const NEARBY_AVX2: i64 = 3;
 
 /// Puts quarters of a vector of 256 bits in another order.
 const QUARTERS: Code = Code::float("vperm", 3, 0x01, 8);
 
 /// Whether lanes so far apart are read as neighbouring vectors.
 pub fn is_nearby(isa: Isa, step: i64) -> bool {
-    isa == Isa::Avx512 && (3..=NEARBY).contains(&step)
+    (3..=if isa.has_masks() { NEARBY } else { NEARBY_AVX2 }).contains(&step)
 }
 
 impl Nest<'_> {
@@ -91,6 +92,15 @@ impl Nest<'_> {
             let vector = self.load_by(code, self.vector_from(address, number as i32), mask);
             vectors.push(self.lanes.register(vector));
         }
+        Held::Lanes(match self.lanes.isa.has_masks() {
+            true => self.picked(&vectors, step),
+            false => self.blended(&vectors, step),
+        })
+    }
+
+    /// Every so many lanes of neighbouring vectors, one vector after the other.
+    fn picked(&mut self, vectors: &[Reg], step: usize) -> Reg {
+        let lanes = self.lanes.count();
         let mut found = vectors[0];
         for number in 1..vectors.len().max(2) {
             let next = vectors.get(number).copied().unwrap_or(found);
@@ -102,7 +112,29 @@ impl Nest<'_> {
             });
             found = self.permuted(order, found, next);
         }
-        Held::Lanes(found)
+        found
+    }
+
+    /// The same with AVX2, where lanes are an odd number of elements apart: no two vectors have one in the same lane.
+    fn blended(&mut self, vectors: &[Reg], step: usize) -> Reg {
+        let (lanes, is_narrow) = (self.lanes.count(), self.lanes.width == 4);
+        let blend = self.lanes.float("vblend", 3, if is_narrow { 0x0c } else { 0x0d });
+        let mut found = vectors[0];
+        for (number, &vector) in vectors.iter().enumerate().skip(1) {
+            let of_vector = (0..lanes).filter(|lane| lane * step / lanes == number);
+            let taken = of_vector.map(|lane| 1 << (lane * step % lanes)).sum();
+            let inst = |d| Inst::new(blend, d, found, Operand::Reg(vector)).with(taken);
+            found = self.lanes.build.pure(Class::Vector, inst);
+        }
+        if !is_narrow {
+            let order = (0..lanes).map(|lane| ((lane * step % lanes) << (2 * lane)) as i32).sum();
+            let inst = |d| Inst::new(QUARTERS, d, None, Operand::Reg(found)).with(order);
+            return self.lanes.build.pure(Class::Vector, inst);
+        }
+        let order = self.lanes.series(|lane| lane * step as u64 % lanes as u64);
+        let order = self.lanes.build.pure(Class::Vector, |d| Inst::load(d, order));
+        let permute = self.lanes.float("vperm", 2, 0x16);
+        self.lanes.build.pure(Class::Vector, |d| Inst::new(permute, d, order, Operand::Reg(found)))
     }
 
     /// Every second lane of two vectors.

@@ -33,6 +33,7 @@ fn programs() -> Vec<crate::loops::Program> {
             (x * y + x).tanh() / (y.abs() + 1.0).sqrt() - x.exp() * x.erf() + x.log(),
             x.maximum(y).softmax(1) + x.minimum(y).floor() + y.ceil() * x.round() + x.sign(),
             x.less(y).select(x, 2.0) - x.slice_step(1, 0..45, 2).pad(1, 11, 11) + x.reverse(1),
+            x.slice_step(1, 0..45, 3).exp().pad(1, 15, 15),
             x.max(1).reshape([7, 1]) + x.prod(0) + y.pad(1, 3, 0).slice(1, 0..45),
             x.transpose().exp().transpose() * (x.less(0.5) & !y.equal(1.0) | x.not_equal(y)).cast(dtype),
             g.iota([7, 45], 1, dtype) * g.iota([7, 45], 0, dtype) + x.take(0, g.iota([7], 0, I32))
