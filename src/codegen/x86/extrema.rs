@@ -54,6 +54,7 @@ fn with_minima(kernel: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
 }
 
 impl Lanes {
+    /// The larger or the smaller of two, in each lane.
     pub(super) fn extremum(&mut self, a: Held, b: Held, which: i32) -> Held {
         let (a, b) = if matches!(a, Held::Constant(_)) { (b, a) } else { (a, b) };
         let a = self.register(a);

@@ -1,10 +1,10 @@
 //! Kernels for x86-64 processors with vectors wider than the 128 bits of Cranelift: 512 bits with AVX-512, 256 with AVX2.
-//! Masks stand for remainders, guards and branches. Loops are chosen to run on vectors ([`plan`]) and cut where memory wants
-//! another order ([`side_by_side`], [`across`], [`blocks`]). Statements become instructions with virtual registers ([`nest`],
-//! [`access`], [`ahead`], [`lanes`], [`integers`], [`formula`], by way of [`build`]), those of several iterations in turn
-//! ([`turns`], [`interleave`]), and, where there is no AVX-512, those of AVX2 ([`avx2`]). They are given registers
-//! ([`lives`], [`allocate`]) and written as bytes ([`encode`]); functions of the library are called ([`call`]). Programs that
-//! are written out come by way of [`straight`]. What is not done here stays Cranelift's.
+//! Masks stand for remainders, guards and branches. Sums are of the cheapest kind ([`extrema`]), loops are chosen to run on
+//! vectors ([`plan`]) and cut where memory wants another order ([`side_by_side`], [`across`], [`blocks`]). Statements become
+//! instructions with virtual registers ([`nest`], [`access`], [`ahead`], [`lanes`], [`integers`], [`formula`], by way of
+//! [`build`]), those of several iterations in turn ([`turns`], [`interleave`]), and, where there is no AVX-512, those of AVX2
+//! ([`avx2`]). They are given registers ([`lives`], [`allocate`]) and written as bytes ([`encode`]); functions of the library
+//! are called ([`call`]). Programs that are written out come by way of [`straight`]. What is not done here stays Cranelift's.
 
 mod access;
 mod across;
