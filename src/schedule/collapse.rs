@@ -1,6 +1,6 @@
 //! Merges perfectly nested loops that walk memory as one: fewer loops, longer rows for vectors.
 
-use crate::loops::{Affine, LoopVar, Program, Stmt};
+use crate::loops::{Affine, LoopVar, Part, Program, Stmt};
 
 /// Merges every pair of mergeable nested loops.
 pub(super) fn collapse(program: &mut Program) {
@@ -30,15 +30,12 @@ fn collapse_stmt(extents: &mut [usize], stmt: Stmt) -> Stmt {
         Stmt::Reduce { var, body, parts } => {
             let mut body = collapse_body(extents, body);
             if let [Stmt::Reduce { var: inner, body: innermost, parts: inner_parts }] = &mut body[..]
-                && let ([outer], [only]) = (&parts[..], &inner_parts[..])
-                && outer.value == only.dst
-                && outer.combine == only.combine
+                && let Some(parts) = as_one(&parts, inner_parts)
                 && walks_as_one(innermost, var, *inner, extents)
             {
                 extents[inner.index()] *= extents[var.index()];
-                let part = crate::loops::Part { dst: outer.dst, ..only.clone() };
                 let body = drop_var(std::mem::take(innermost), var);
-                return Stmt::Reduce { var: *inner, body, parts: vec![part] };
+                return Stmt::Reduce { var: *inner, body, parts };
             }
             Stmt::Reduce { var, body, parts }
         }
@@ -47,6 +44,15 @@ fn collapse_stmt(extents: &mut [usize], stmt: Stmt) -> Stmt {
         }
         simple => simple,
     }
+}
+
+/// Sums of sums as single ones, if all are sums of the same kind and of nothing else.
+fn as_one(outer: &[Part], inner: &[Part]) -> Option<Vec<Part>> {
+    let merged = |outer: &Part| {
+        let inner = inner.iter().find(|inner| inner.dst == outer.value && inner.combine == outer.combine)?;
+        Some(Part { dst: outer.dst, ..inner.clone() })
+    };
+    (outer.len() == inner.len()).then(|| outer.iter().map(merged).collect())?
 }
 
 /// Whether one step of `outer` moves every access as far as all steps of `inner`.
