@@ -406,6 +406,34 @@ fn columns_are_summed_side_by_side() {
     }
 }
 
+/// Sums along rows, of four at a time: some left over, fewer, and enough of them for threads; products with a column that all
+/// rows share, what comes before and after, and parts of vectors at the ends. Whole numbers, so that nothing is rounded.
+#[test]
+fn rows_are_summed_some_at_a_time() {
+    let bodies: [for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>; 5] = [
+        |x, y| x.matmul(y.slice(0, 0..1).transpose()),
+        |x, y| (x.matmul(y.slice(0, 0..1).transpose()) + x.slice(1, 0..1)).maximum(3.0),
+        |x, _| x.sum(1) + 1.0,
+        |x, y| (x * y.slice(0, 0..1)).sum(1) * y.min(1),
+        |x, y| y.slice(0, 0..1).matmul(x.reverse(1).transpose()),
+    ];
+    let shapes = [(1, 300), (3, 130), (4, 64), (9, 128), (10, 200), (1024, 260), (1022, 260)];
+    for (dtype, (rows, columns)) in
+        [F32, F64].into_iter().flat_map(|dtype| shapes.map(|shape| (dtype, shape)))
+    {
+        for body in bodies {
+            let g = Graph::new();
+            let (x, y) = (g.input("x", [rows, columns], dtype), g.input("y", [rows, columns], dtype));
+            let z = body(x, y);
+            let given = |seed| {
+                let whole = values(seed, rows * columns).into_iter().map(|x| (x * 4.0).round());
+                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
+            };
+            assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
+        }
+    }
+}
+
 /// Columns of large arrays, which are summed in blocks of rows: eight, seven or two rows at once, or column by column where a
 /// block's rows have no divisor; several sums, and what comes before and after them.
 #[test]

@@ -68,14 +68,17 @@ pub fn kernel(program: &Program, kernel: &Kernel, isa: Isa) -> Option<Assembly> 
         return Some(assembly);
     }
     // What formulas there are for one element are written faster here, too.
-    let is_formula = |stmt: &Stmt| matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false));
     if loops.vectors.is_empty() && !kernel.body.iter().any(|stmt| stmt.any(&is_formula)) {
         return None;
     }
-    let cut = side_by_side::side_by_side(kernel, &mut loops.vectors, lanes);
+    let cut = side_by_side::side_by_side(kernel, &mut loops, lanes);
     let kernel = cut.as_ref().unwrap_or(kernel);
     let crossed = across::across(program, kernel, &mut loops, lanes);
     assembly(program, crossed.as_ref().unwrap_or(kernel), loops, Lanes::new(isa, width))
+}
+
+fn is_formula(stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::Let { instr, .. } if math::is_inline(instr, false))
 }
 
 /// The code of a kernel whose loops were cut, if all it does is done here.

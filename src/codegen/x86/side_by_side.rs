@@ -1,9 +1,12 @@
-//! Sums down long columns, several vectors of columns in one pass: a row gives some neighbouring lines of memory at a
-//! time instead of one that the next row is far from.
+//! Long sums, several in one pass. Down columns, for several vectors of them: a row gives some neighbouring lines of memory at
+//! a time instead of one that the next row is far from. Along rows, for several of them: what all are multiplied with is read
+//! once, and memory is asked for several lines at a time.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::loops::copy::{Copy, new_loop, renumber};
+use super::is_formula;
+use super::plan::Loops;
+use crate::loops::copy::{Copy, new_loop, renumber, rest_of};
 use crate::loops::{Affine, Instr, Kernel, LoopVar, Part, Stmt, Var, around_loop};
 
 /// The most sums at once: each with fewer chains, which are to be short then.
@@ -14,20 +17,28 @@ const SHORT: usize = 128;
 /// A pass down fewer rows leaves the lines it reads in the first cache, where the next one finds the rest of them.
 const LONG: usize = 64;
 
+/// Rows at once, along so many vectors at least, and the most statements of their sum.
+const ROWS: usize = 4;
+const LONG_ROW: usize = 8;
+const SIMPLE: usize = 4;
+
+/// Rows that have nothing in common are better read one after the other, if they are longer than so many vectors.
+const SHORT_ROW: usize = 32;
+
 /// The kernel with such loops cut, or nothing if it has none. The new loops are added to those that run on vectors.
-pub fn side_by_side(kernel: &Kernel, vectors: &mut FxHashSet<LoopVar>, lanes: usize) -> Option<Kernel> {
+pub fn side_by_side(kernel: &Kernel, loops: &mut Loops, lanes: usize) -> Option<Kernel> {
     let is_long_sum = |stmt: &Stmt| matches!(stmt, Stmt::Reduce { var, .. } if kernel.extent(*var) >= LONG);
     if !kernel.body.iter().any(|stmt| stmt.any(&is_long_sum)) {
         return None;
     }
-    let mut cutter = Cutter { kernel: kernel.clone(), vectors, lanes, is_any: false };
-    let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt)).collect();
+    let mut cutter = Cutter { kernel: kernel.clone(), loops, lanes, is_any: false };
+    let body = kernel.body.iter().flat_map(|stmt| cutter.stmt(stmt, kernel.is_parallel)).collect();
     cutter.is_any.then_some(Kernel { body, ..cutter.kernel })
 }
 
 struct Cutter<'v> {
     kernel: Kernel,
-    vectors: &'v mut FxHashSet<LoopVar>,
+    loops: &'v mut Loops,
     lanes: usize,
     is_any: bool,
 }
@@ -49,16 +60,54 @@ impl<'s> Column<'s> {
 }
 
 impl Cutter<'_> {
-    fn stmt(&mut self, stmt: &Stmt) -> Vec<Stmt> {
+    fn stmt(&mut self, stmt: &Stmt, is_shared: bool) -> Vec<Stmt> {
         let Stmt::For { var, body } = stmt else { return vec![stmt.clone()] };
-        let column = Column::of(body).filter(|_| self.vectors.contains(var));
-        let count = column.as_ref().map_or(1, |column| self.count(*var, column));
-        match column.filter(|_| count > 1) {
-            Some(column) => self.cut(*var, body, &column, count),
-            None => {
-                vec![Stmt::For { var: *var, body: body.iter().flat_map(|stmt| self.stmt(stmt)).collect() }]
+        if let Some(column) = Column::of(body) {
+            let count = if self.loops.vectors.contains(var) { self.count(*var, &column) } else { 1 };
+            if count > 1 {
+                return self.cut(*var, body, &column, count);
+            }
+            if self.are_rows(*var, body, &column, is_shared) {
+                return self.cut_rows(*var, body, &column, is_shared);
             }
         }
+        vec![Stmt::For { var: *var, body: body.iter().flat_map(|stmt| self.stmt(stmt, false)).collect() }]
+    }
+
+    /// Whether the sums go along rows that are long, and take several at once. No thread is to begin between these.
+    fn are_rows(&self, var: LoopVar, body: &[Stmt], row: &Column<'_>, is_shared: bool) -> bool {
+        let (extent, length) = (self.kernel.extent(var), self.kernel.extent(row.var) / self.lanes);
+        let is_common =
+            |stmt: &Stmt| stmt.read().is_some_and(|(access, _)| access.index.coefficient(var) == 0);
+        !self.loops.vectors.contains(&var)
+            && self.loops.vectors.contains(&row.var)
+            && length >= LONG_ROW
+            && (length <= SHORT_ROW || row.body.iter().any(is_common))
+            && extent >= ROWS
+            && (!is_shared || extent.is_multiple_of(ROWS))
+            && row.parts.len() == 1
+            && row.body.len() <= SIMPLE
+            && !row.body.iter().any(is_formula)
+            && self.kernel.is_independent(&[], var, body)
+    }
+
+    /// The loop for some rows at a time, and that for what is left.
+    fn cut_rows(&mut self, var: LoopVar, body: &[Stmt], row: &Column<'_>, is_shared: bool) -> Vec<Stmt> {
+        self.is_any = true;
+        let extent = self.kernel.extent(var);
+        let block = new_loop(&mut self.kernel, extent / ROWS);
+        let at =
+            |number: usize| Affine::var(block).scaled(ROWS as i64).plus(&Affine::constant(number as i64));
+        let places: Vec<Affine> = (0..ROWS).map(at).collect();
+        let mut loops = vec![Stmt::For { var: block, body: self.merged(var, body, row, &places) }];
+        if is_shared {
+            self.loops.group = ROWS;
+        }
+        if !extent.is_multiple_of(ROWS) {
+            let (rest, body) = rest_of(&mut self.kernel, var, body, extent / ROWS * ROWS);
+            loops.push(Stmt::For { var: rest, body });
+        }
+        loops
     }
 
     /// How many vectors of columns go side by side.
@@ -84,12 +133,12 @@ impl Cutter<'_> {
         let places: Vec<Affine> = (0..count).map(at).collect();
         let merged = self.merged(var, body, column, &places);
         let mut loops = vec![Stmt::For { var: block, body: vec![Stmt::For { var: own, body: merged }] }];
-        self.vectors.insert(own);
+        self.loops.vectors.insert(own);
         if !extent.is_multiple_of(width) {
             let rest = new_loop(&mut self.kernel, extent % width);
             let start = Affine::constant((extent - extent % width) as i64).plus(&Affine::var(rest));
             loops.push(Stmt::For { var: rest, body: Copy::of(&mut self.kernel, body, var, &start).body });
-            self.vectors.insert(rest);
+            self.loops.vectors.insert(rest);
         }
         loops
     }
