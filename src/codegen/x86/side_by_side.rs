@@ -44,38 +44,38 @@ struct Cutter<'v> {
 }
 
 /// A loop's body: what comes before its only sum, and the sum.
-struct Column<'s> {
+struct Sum<'s> {
     before: &'s [Stmt],
     var: LoopVar,
     body: &'s [Stmt],
     parts: &'s [Part],
 }
 
-impl<'s> Column<'s> {
-    fn of(body: &'s [Stmt]) -> Option<Column<'s>> {
+impl<'s> Sum<'s> {
+    fn of(body: &'s [Stmt]) -> Option<Sum<'s>> {
         let Some((before, Stmt::Reduce { var, body, parts }, _)) = around_loop(body) else { return None };
         let is_innermost = !body.iter().any(Stmt::is_loop);
-        is_innermost.then_some(Column { before, var: *var, body, parts })
+        is_innermost.then_some(Sum { before, var: *var, body, parts })
     }
 }
 
 impl Cutter<'_> {
     fn stmt(&mut self, stmt: &Stmt, is_shared: bool) -> Vec<Stmt> {
         let Stmt::For { var, body } = stmt else { return vec![stmt.clone()] };
-        if let Some(column) = Column::of(body) {
-            let count = if self.loops.vectors.contains(var) { self.count(*var, &column) } else { 1 };
+        if let Some(sum) = Sum::of(body) {
+            let count = if self.loops.vectors.contains(var) { self.count(*var, &sum) } else { 1 };
             if count > 1 {
-                return self.cut(*var, body, &column, count);
+                return self.cut(*var, body, &sum, count);
             }
-            if self.are_rows(*var, body, &column, is_shared) {
-                return self.cut_rows(*var, body, &column, is_shared);
+            if self.are_rows(*var, body, &sum, is_shared) {
+                return self.cut_rows(*var, body, &sum, is_shared);
             }
         }
         vec![Stmt::For { var: *var, body: body.iter().flat_map(|stmt| self.stmt(stmt, false)).collect() }]
     }
 
     /// Whether the sums go along rows that are long, and take several at once. No thread is to begin between these.
-    fn are_rows(&self, var: LoopVar, body: &[Stmt], row: &Column<'_>, is_shared: bool) -> bool {
+    fn are_rows(&self, var: LoopVar, body: &[Stmt], row: &Sum<'_>, is_shared: bool) -> bool {
         let (extent, length) = (self.kernel.extent(var), self.kernel.extent(row.var) / self.lanes);
         let is_common =
             |stmt: &Stmt| stmt.read().is_some_and(|(access, _)| access.index.coefficient(var) == 0);
@@ -92,7 +92,7 @@ impl Cutter<'_> {
     }
 
     /// The loop for some rows at a time, and that for what is left.
-    fn cut_rows(&mut self, var: LoopVar, body: &[Stmt], row: &Column<'_>, is_shared: bool) -> Vec<Stmt> {
+    fn cut_rows(&mut self, var: LoopVar, body: &[Stmt], row: &Sum<'_>, is_shared: bool) -> Vec<Stmt> {
         self.is_any = true;
         let extent = self.kernel.extent(var);
         let block = new_loop(&mut self.kernel, extent / ROWS);
@@ -111,7 +111,7 @@ impl Cutter<'_> {
     }
 
     /// How many vectors of columns go side by side.
-    fn count(&self, var: LoopVar, column: &Column<'_>) -> usize {
+    fn count(&self, var: LoopVar, column: &Sum<'_>) -> usize {
         let rows = self.kernel.extent(column.var);
         let most = if rows <= SHORT { SHORT_SUMS } else { SUMS };
         let count = (most / column.parts.len().max(1)).min(self.kernel.extent(var) / self.lanes);
@@ -123,7 +123,7 @@ impl Cutter<'_> {
     }
 
     /// The loop for so many vectors at a time, and that for what is left.
-    fn cut(&mut self, var: LoopVar, body: &[Stmt], column: &Column<'_>, count: usize) -> Vec<Stmt> {
+    fn cut(&mut self, var: LoopVar, body: &[Stmt], column: &Sum<'_>, count: usize) -> Vec<Stmt> {
         self.is_any = true;
         let (extent, width) = (self.kernel.extent(var), count * self.lanes);
         let (block, own) =
@@ -143,36 +143,36 @@ impl Cutter<'_> {
         loops
     }
 
-    /// The body for several columns, their sums as one.
-    fn merged(&mut self, var: LoopVar, body: &[Stmt], column: &Column<'_>, places: &[Affine]) -> Vec<Stmt> {
+    /// The body for several columns or rows, their sums as one.
+    fn merged(&mut self, var: LoopVar, body: &[Stmt], sum: &Sum<'_>, places: &[Affine]) -> Vec<Stmt> {
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let (mut rows, mut parts) = (Rows::new(column.var), Vec::new());
+        let (mut together, mut parts) = (Together::new(sum.var), Vec::new());
         for place in places {
             let mut copy = Copy::of(&mut self.kernel, body, var, place).body;
-            after.push(copy.split_off(column.before.len() + 1));
+            after.push(copy.split_off(sum.before.len() + 1));
             if let Some(Stmt::Reduce { var, body, parts: sums }) = copy.pop() {
-                body.into_iter().for_each(|stmt| rows.push(stmt, var));
-                parts.extend(sums.into_iter().map(|part| Part { value: rows.value(part.value), ..part }));
+                body.into_iter().for_each(|stmt| together.push(stmt, var));
+                parts.extend(sums.into_iter().map(|part| Part { value: together.value(part.value), ..part }));
             }
             before.extend(copy);
         }
-        before.push(Stmt::Reduce { var: column.var, body: rows.body, parts });
+        before.push(Stmt::Reduce { var: sum.var, body: together.body, parts });
         before.extend(after.into_iter().flatten());
         before
     }
 }
 
-/// What several columns take from a row, each value once.
-struct Rows {
+/// What several sums take from a turn, each value once.
+struct Together {
     var: LoopVar,
     body: Vec<Stmt>,
     known: FxHashMap<Instr, Var>,
     same: FxHashMap<Var, Var>,
 }
 
-impl Rows {
-    fn new(var: LoopVar) -> Rows {
-        Rows { var, body: Vec::new(), known: FxHashMap::default(), same: FxHashMap::default() }
+impl Together {
+    fn new(var: LoopVar) -> Together {
+        Together { var, body: Vec::new(), known: FxHashMap::default(), same: FxHashMap::default() }
     }
 
     fn value(&self, var: Var) -> Var {
@@ -182,12 +182,16 @@ impl Rows {
     /// Adds a statement of a sum over another variable.
     fn push(&mut self, mut stmt: Stmt, of: LoopVar) {
         renumber(&mut stmt, &|value| self.value(value), &|var| if var == of { self.var } else { var });
-        if let Stmt::Let { dst, instr } = &stmt {
-            let known = *self.known.entry(instr.clone()).or_insert(*dst);
-            if known != *dst {
-                self.same.insert(*dst, known);
-                return;
+        match &stmt {
+            Stmt::Let { dst, instr } => {
+                let known = *self.known.entry(instr.clone()).or_insert(*dst);
+                if known != *dst {
+                    self.same.insert(*dst, known);
+                    return;
+                }
             }
+            // What was loaded may have changed.
+            _ => self.known.clear(),
         }
         self.body.push(stmt);
     }
