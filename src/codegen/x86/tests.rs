@@ -11,7 +11,7 @@ use super::{Assembly, Isa, kernel, steps};
 use crate::codegen::tape::Tape;
 use crate::codegen::{Cpu, Listing};
 use crate::loops::{
-    Access, Affine, Binary, Buffer, BufferId, Instr, Kernel, LoopVar, Place, Stmt, Task, Var,
+    Access, Affine, Binary, Buffer, BufferId, Combine, Instr, Kernel, LoopVar, Part, Place, Stmt, Task, Var,
 };
 use crate::prelude::*;
 use crate::{Options, Scalar};
@@ -325,6 +325,41 @@ fn spreading(dtype: DType, extent: usize, step: i64, is_paired: bool) -> crate::
         buffer("y", ROWS * extent * step as usize, Place::Output { offset: 0 }),
     ];
     crate::loops::Program { buffers, tasks: vec![Task::Run(kernel)], arena_bytes: 0 }
+}
+
+/// Rows that are summed some at a time, each element after it was read and written: the sum is of what was written.
+#[test]
+fn sums_share_nothing_across_a_store() {
+    let extent = 128;
+    let mut program = spreading(DType::F32, extent, 1, false);
+    program.buffers.push(Buffer {
+        name: "sums".into(),
+        elements: ROWS,
+        place: Place::Output { offset: ROWS * extent * 4 },
+        ..program.buffers[1].clone()
+    });
+    program.each_kernel_mut(|kernel| {
+        let (row, [old, two, new, sum]) = (Affine::var(LoopVar(0)), [0, 1, 2, 3].map(Var));
+        let index = row.scaled(extent as i64).plus(&Affine::var(LoopVar(1)));
+        let at = Access { buffer: BufferId(1), index };
+        let body = vec![
+            Stmt::Let { dst: old, instr: Instr::Load(at.clone()) },
+            Stmt::Store { access: at.clone(), value: two },
+            Stmt::Let { dst: new, instr: Instr::Load(at) },
+        ];
+        let parts = vec![Part { dst: sum, value: new, combine: Combine::Sum }];
+        let body = vec![
+            Stmt::Reduce { var: LoopVar(1), body, parts },
+            Stmt::Store { access: Access { buffer: BufferId(2), index: row }, value: sum },
+        ];
+        let constant = Stmt::Let { dst: two, instr: Instr::Constant(Scalar::F32(2.0)) };
+        kernel.dtypes = vec![DType::F32; 4];
+        kernel.body = vec![constant, Stmt::For { var: LoopVar(0), body }];
+    });
+    let mut y = vec![-1.0f32; ROWS * extent + ROWS];
+    run(&program, &vec![0.0; ROWS * extent], &mut y);
+    let (elements, sums) = y.split_at(ROWS * extent);
+    assert!(elements.iter().all(|&y| y == 2.0) && sums.iter().all(|&sum| sum == 2.0 * extent as f32));
 }
 
 /// A guard that promises more elements than the buffer has: those that it lacks are zero, and not read. One row is
