@@ -126,6 +126,13 @@ fn every(x: Tensor<'_>, step: usize) -> Tensor<'_> {
     x.tile(1, 8).slice_step(1, 1..(columns - 1) * step + 2, step)
 }
 
+/// Whole numbers, of noise so many times as large.
+fn whole_numbers(x: Tensor<'_>, scale: f64, seed: u64) -> Value {
+    let ty = x.ty();
+    let whole = values(seed, ty.shape.elements()).into_iter().map(|x| (x * scale).round());
+    Value::from_elements(ty, whole.map(|x| Scalar::from_f64(x, ty.dtype)))
+}
+
 /// Floats from -2 to 2, integers from -20 to 20.
 fn spread(tensor: Tensor<'_>, seed: u64) -> Value {
     let ty = tensor.ty();
@@ -397,10 +404,7 @@ fn columns_are_summed_side_by_side() {
             let shape = [260, columns];
             let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
             let z = body(x, y);
-            let given = |seed| {
-                let whole = values(seed, 260 * columns).into_iter().map(|x| (x * 4.0).round());
-                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
-            };
+            let given = |seed| whole_numbers(x, 4.0, seed);
             assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
         }
     }
@@ -425,10 +429,7 @@ fn rows_are_summed_some_at_a_time() {
             let g = Graph::new();
             let (x, y) = (g.input("x", [rows, columns], dtype), g.input("y", [rows, columns], dtype));
             let z = body(x, y);
-            let given = |seed| {
-                let whole = values(seed, rows * columns).into_iter().map(|x| (x * 4.0).round());
-                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
-            };
+            let given = |seed| whole_numbers(x, 4.0, seed);
             assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
         }
     }
@@ -452,10 +453,7 @@ fn large_columns_are_summed_in_blocks() {
             let z = body(x, y);
             let schedule = g.function().output("z", z).schedule(&Options::default()).unwrap();
             assert!(schedule.program.to_string().contains(": blocks {"), "{shape:?} {}", schedule.program);
-            let given = |seed| {
-                let whole = values(seed, shape.iter().product()).into_iter().map(|x| (x * 4.0).round());
-                Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
-            };
+            let given = |seed| whole_numbers(x, 4.0, seed);
             assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
         }
     }
@@ -496,10 +494,7 @@ fn transposes_are_read_in_blocks() {
                 let g = Graph::new();
                 let (x, y) = (g.input("x", shape, dtype), g.input("y", shape, dtype));
                 let z = body(x, y);
-                let given = |seed| {
-                    let whole = values(seed, shape.iter().product()).into_iter().map(|x| (x * 9.0).round());
-                    Value::from_elements(x.ty(), whole.map(|x| Scalar::from_f64(x, dtype)))
-                };
+                let given = |seed| whole_numbers(x, 9.0, seed);
                 assert_compiles_right(&g, &[("z", z)], &[("x", given(1)), ("y", given(2))], 0.0);
             }
         }

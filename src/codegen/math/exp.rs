@@ -10,9 +10,6 @@ struct Table {
     /// `(eʳ − 1 − r)/r²` for |r| ≤ 1.003·½·ln 2: minimax relative to r, by Remez' algorithm in 50 digits; the
     /// errors are 2⁻³² and 2⁻⁶².
     polynomial: &'static [f64],
-    /// −2·bias·ln 2: from here down both factors that make 2ⁿ are 0, as is the result from about half of it on. To find that by
-    /// multiplying other numbers takes Zen 3 several times as long, and masked elements of a softmax all come here.
-    vanishing: f64,
     /// Results beyond this are ∞.
     highest: f64,
     /// From here down `eˣ − 1` is −1.
@@ -36,7 +33,6 @@ const F32: Table = Table {
         0.001_394_130_988_046_527,
         0.000_199_147_107_196_040_45,
     ],
-    vanishing: -254.0 * std::f64::consts::LN_2,
     highest: 89.5,
     lowest_expm1: -18.0,
     tiny: 1e-9,
@@ -59,7 +55,6 @@ const F64: Table = Table {
         2.510_937_570_715_590_5e-8,
         2.092_476_759_337_347e-9,
     ],
-    vanishing: -2046.0 * std::f64::consts::LN_2,
     highest: 710.6,
     lowest_expm1: -38.0,
     tiny: 1e-18,
@@ -90,10 +85,13 @@ pub fn near_zero(r: Real<'_>) -> Real<'_> {
     (r * r).mul_add(r.polynomial(table(r).polynomial), r)
 }
 
-/// `eˣ`: 2ⁿ in two factors, since it may be out of range where the result is not.
+/// `eˣ`: 2ⁿ in two factors, since it may be out of range where the result is not. From `vanishing` down both are 0, and the
+/// result is from about half of that on. To find so by multiplying other numbers takes Zen 3 several times as long, and masked
+/// elements of a softmax all lie there.
 pub fn exp(x: Real<'_>) -> Real<'_> {
-    let Table { vanishing, highest, .. } = *table(x);
-    let (n, r) = reduce(x.at_least(vanishing).at_most(highest), 2 * x.format().bias);
+    let raised = 2 * x.format().bias;
+    let vanishing = -(raised as f64) * std::f64::consts::LN_2;
+    let (n, r) = reduce(x.at_least(vanishing).at_most(table(x).highest), raised);
     scaled(near_zero(r) + 1.0, n)
 }
 

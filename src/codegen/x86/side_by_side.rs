@@ -135,9 +135,8 @@ impl Cutter<'_> {
         let mut loops = vec![Stmt::For { var: block, body: vec![Stmt::For { var: own, body: merged }] }];
         self.loops.vectors.insert(own);
         if !extent.is_multiple_of(width) {
-            let rest = new_loop(&mut self.kernel, extent % width);
-            let start = Affine::constant((extent - extent % width) as i64).plus(&Affine::var(rest));
-            loops.push(Stmt::For { var: rest, body: Copy::of(&mut self.kernel, body, var, &start).body });
+            let (rest, body) = rest_of(&mut self.kernel, var, body, extent / width * width);
+            loops.push(Stmt::For { var: rest, body });
             self.loops.vectors.insert(rest);
         }
         loops

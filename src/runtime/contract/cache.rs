@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use super::TALLEST;
 
+/// Bytes of a line.
+pub(super) const LINE: usize = 64;
+
 /// The distance of lines that compete with each other.
 pub(super) const PERIOD: usize = 4096;
 

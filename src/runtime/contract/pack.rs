@@ -1,6 +1,6 @@
 //! Packing: parts of an operand copied into strips, each a few vectors wide, depth after depth.
 
-use super::cache::{PERIOD, steps_by_multiple};
+use super::cache::{LINE, PERIOD, steps_by_multiple};
 use super::vector::Vector;
 
 /// A part of an operand: its offsets for each depth and each lane.
@@ -15,7 +15,6 @@ pub(super) struct Part<'p, T> {
 
 /// From one strip to the next, in elements: a line more where strips' lines would compete with each other.
 pub(super) const fn strip_elements<V: Vector>(vectors: usize, depth: usize) -> usize {
-    const LINE: usize = 64;
     let elements = vectors * V::LANES * depth;
     let is_period = (elements * size_of::<V::Element>()).is_multiple_of(PERIOD);
     if is_period { elements + LINE / size_of::<V::Element>() } else { elements }

@@ -1,5 +1,6 @@
 //! The memory that parts of operands are packed in, and how large the parts are: every thread has its own.
 
+use super::cache::LINE;
 use super::vector::Vector;
 use crate::runtime::memory::Block;
 
@@ -13,7 +14,7 @@ pub(super) const MOST_BYTES: usize = 2 << 20;
 const DEEP: usize = 2 << 10;
 
 /// Bytes of all rows: the tallest tiles have as many elements a depth, rounded up to whole vectors, and a line in between.
-pub(super) const ROWS_BYTES: usize = MOST_TILES * (16 * DEEP + 64);
+pub(super) const ROWS_BYTES: usize = MOST_TILES * (16 * DEEP + LINE);
 
 thread_local! {
     static PANEL: Block = Block::new(MOST_BYTES);

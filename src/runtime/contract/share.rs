@@ -168,7 +168,7 @@ pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, sha
         let vectors = vectors_beside::<V>(tallest).min(columns.div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
-        let strips = (room / strip_elements::<V>(vectors, depth.len())).max(1);
+        let strips = room / strip_elements::<V>(vectors, depth.len());
         let ending = ending(operands.scale, number == 0);
         for columns in parts(columns, strips * width, width) {
             let columns = share.columns.start + columns.start..share.columns.start + columns.end;
@@ -285,9 +285,9 @@ impl<'s, V: Kernels> Copies<'s, V> {
         let part = Part { lanes: &self.part.lanes[rows], ..self.part };
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, start, Self::VECTORS, height) };
+        let step = strip_elements::<V>(Self::VECTORS, part.depth.len());
         for (number, rows) in tiles.iter_mut().enumerate() {
-            let copy = start.wrapping_add(number * strip_elements::<V>(Self::VECTORS, part.depth.len()));
-            *rows = rows.copied(copy, self.steps.offsets());
+            *rows = rows.copied(start.wrapping_add(number * step), self.steps.offsets());
         }
     }
 }
@@ -305,6 +305,9 @@ struct Packed<'p, T> {
 
 /// How far apart strips of so many columns begin, if evenly, and if the columns of each are neighbours.
 fn step_of(columns: &[i32], width: usize) -> Option<isize> {
+    if is_run(columns) {
+        return Some(width as isize);
+    }
     let step = columns.get(width).map_or(width as i32, |second| second - columns[0]);
     let starts = columns.iter().step_by(width);
     let is_even = starts.clone().zip(starts.skip(1)).all(|(start, next)| next - start == step);
