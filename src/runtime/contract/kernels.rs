@@ -15,8 +15,8 @@ use crate::loops::Tables;
 /// A tile's kernels, by rows and by vectors or columns: those whose sums fit in registers.
 type TileKernels<F> = [[Option<F>; 4]; TALLEST];
 
-/// Computes tiles; sums go to the buffer if columns lie apart.
-type TilesFn<V> = unsafe fn(&Tiles<'_, <V as Vector>::Element>, *mut V);
+/// Computes tiles.
+type TilesFn<V> = unsafe fn(&Tiles<'_, <V as Vector>::Element>);
 
 /// Computes tiles from this row on, for these columns.
 type DotsFn<V> = unsafe fn(&Operands<'_, <V as Vector>::Element>, usize, Range<usize>);
@@ -62,10 +62,7 @@ pub(super) trait Kernels: Vector {
     unsafe fn dots(operands: &Operands<'_, Self::Element>, share: &Share);
     unsafe fn pack(part: Part<'_, Self::Element>, to: *mut Self::Element, vectors: usize, width: usize);
     unsafe fn scattered(tiles: &Tiles<'_, Self::Element>);
-    unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
-        tiles: &Tiles<'_, Self::Element>,
-        buffer: *mut Self,
-    );
+    unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(tiles: &Tiles<'_, Self::Element>);
     unsafe fn tiles_of_dots<const ROWS: usize, const COLUMNS: usize>(
         operands: &Operands<'_, Self::Element>,
         row: usize,
@@ -118,11 +115,8 @@ macro_rules! kernels {
             }
 
             $(#[$feature])*
-            unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(
-                tiles: &Tiles<'_, $element>,
-                buffer: *mut Self,
-            ) {
-                unsafe { tile::tiles::<Self, ROWS, VECTORS>(tiles, buffer) }
+            unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(tiles: &Tiles<'_, $element>) {
+                unsafe { tile::tiles::<Self, ROWS, VECTORS>(tiles) }
             }
 
             $(#[$feature])*

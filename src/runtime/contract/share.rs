@@ -116,8 +116,8 @@ unsafe fn row_of_tiles<V: Kernels>(
 ) {
     let Operands { rows: left, columns: right, out, .. } = operands;
     let depths = Depths::of(left.depth_step, right.depth_step);
-    let rows = Rows::new(left, rows, *out, &left.depth[depth.clone()]);
-    let depth = &right.depth[depth];
+    let rows = Rows::new(left, rows, *out);
+    let [left, depth] = [&left.depth[depth.clone()], &right.depth[depth]];
     let most = vectors_beside::<V>(rows.count());
     let mut start = columns.start;
     let mut run_end = start / right.run * right.run;
@@ -145,7 +145,7 @@ unsafe fn row_of_tiles<V: Kernels>(
         }
         // SAFETY: the caller's promise.
         unsafe {
-            Tiles { rows: from_ref(&rows), strip: &strip, right: depth, depths, ending }.compute::<V>()
+            Tiles { rows: from_ref(&rows), strip: &strip, left, right: depth, depths, ending }.compute::<V>()
         };
     }
 }
@@ -207,12 +207,18 @@ impl<T: Real> Panel<T> {
         let Operands { rows: left, columns, out, .. } = operands;
         let depth = &left.depth[self.depth.clone()];
         let width = self.vectors * V::LANES;
-        let right_steps = Steps::of(width, depth.len());
         let columns = &columns.out[self.columns.clone()];
-        let packed =
-            Packed { panel: self, columns, step: step_of(columns, width), depth: right_steps.offsets() };
         let part = Part { from: left.operand, depth, lanes: left.offsets, is_along: is_run(depth) };
-        let copies = self.copies::<V>(left, part.is_along).then(|| Copies::<V>::new(part));
+        let copies = self.copies::<V>(left, part.is_along).then_some(Copies::<V> { part });
+        let mut rooms = [[MaybeUninit::uninit(); DEEPEST]; 2];
+        let [left_steps, right_steps] = &mut rooms;
+        let packed = Packed {
+            panel: self,
+            columns,
+            step: step_of(columns, width),
+            left: if copies.is_some() { steps(left_steps, Copies::<V>::LANES, depth.len()) } else { depth },
+            right: steps(right_steps, width, depth.len()),
+        };
         let left_step = if part.is_along { Some(1) } else { left.depth_step };
         let depths = |vectors| match copies {
             Some(_) if vectors == self.vectors => Depths::Packed,
@@ -221,11 +227,11 @@ impl<T: Real> Panel<T> {
         };
         let mut tiles = tiles_of::<V>(rows).peekable();
         while let Some(first) = tiles.peek().cloned() {
-            let mut block = [Rows::new(left, 0..0, *out, depth); MOST_TILES];
+            let mut block = [Rows::new(left, 0..0, *out); MOST_TILES];
             let (mut count, mut end) = (0, first.start);
             for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
                 end = part.end;
-                *rows = Rows::new(left, part, *out, depth);
+                *rows = Rows::new(left, part, *out);
                 count += 1;
             }
             if let Some(copies) = &copies {
@@ -259,35 +265,29 @@ impl<T: Real> Panel<T> {
 }
 
 /// Copies of rows of the left operand, those of a tile side by side.
-struct Copies<'s, V: Vector> {
+struct Copies<'p, V: Vector> {
     /// All rows.
-    part: Part<'s, V::Element>,
-    steps: Steps,
+    part: Part<'p, V::Element>,
 }
 
-impl<'s, V: Kernels> Copies<'s, V> {
+impl<V: Kernels> Copies<'_, V> {
     /// Vectors of a tile's rows: no tile has more rows than they have lanes.
     const VECTORS: usize = V::ROWS.div_ceil(V::LANES);
     const LANES: usize = Self::VECTORS * V::LANES;
-
-    #[inline(always)]
-    fn new(part: Part<'s, V::Element>) -> Self {
-        Copies { part, steps: Steps::of(Self::LANES, part.depth.len()) }
-    }
 
     /// Copies the rows of some tiles, all as tall but for the last, and has them read there.
     ///
     /// # Safety
     /// The processor has the vector's instructions; the operand is good; there is room for so many tiles.
     #[inline(always)]
-    unsafe fn fill(&'s self, rows: Range<usize>, tiles: &mut [Rows<'s, V::Element>]) {
+    unsafe fn fill(&self, rows: Range<usize>, tiles: &mut [Rows<'_, V::Element>]) {
         let (start, height) = (panel::rows::<V::Element>(), tiles[0].count());
         let part = Part { lanes: &self.part.lanes[rows], ..self.part };
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, start, Self::VECTORS, height) };
         let step = strip_elements::<V>(Self::VECTORS, part.depth.len());
         for (number, rows) in tiles.iter_mut().enumerate() {
-            *rows = rows.copied(start.wrapping_add(number * step), self.steps.offsets());
+            *rows = rows.copied(start.wrapping_add(number * step));
         }
     }
 }
@@ -299,8 +299,9 @@ struct Packed<'p, T> {
     columns: &'p [i32],
     /// From one strip to the next there, if all are evenly apart and the columns of each side by side.
     step: Option<isize>,
-    /// The panel's offsets at each depth.
-    depth: &'p [i32],
+    /// The rows' offsets at each depth, and the panel's.
+    left: &'p [i32],
+    right: &'p [i32],
 }
 
 /// How far apart strips of so many columns begin, if evenly, and if the columns of each are neighbours.
@@ -323,7 +324,7 @@ impl<T: Real> Packed<'_, T> {
         depths: impl Fn(usize) -> Depths,
     ) {
         let Panel { vectors, ending, .. } = *self.panel;
-        let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.depth.len()));
+        let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.right.len()));
         let mut number = 0;
         while number * width < self.columns.len() {
             let mut strip = Strip::default();
@@ -339,31 +340,20 @@ impl<T: Real> Packed<'_, T> {
             let depths = depths(strip.count);
             // SAFETY: the caller's promise.
             unsafe {
-                Tiles { rows, strip: &strip, right: self.depth, depths, ending }.compute::<V>();
+                Tiles { rows, strip: &strip, left: self.left, right: self.right, depths, ending }
+                    .compute::<V>();
             }
         }
     }
 }
 
-/// The offsets of packed depths.
-struct Steps {
-    offsets: [MaybeUninit<i32>; DEEPEST],
-    count: usize,
-}
-
-impl Steps {
-    #[inline(always)]
-    fn of(step: usize, count: usize) -> Steps {
-        let mut offsets = [MaybeUninit::uninit(); DEEPEST];
-        for (at, offset) in offsets[..count].iter_mut().enumerate() {
-            offset.write((at * step) as i32);
-        }
-        Steps { offsets, count }
+/// The offsets of packed depths, so far apart.
+#[inline(always)]
+fn steps(room: &mut [MaybeUninit<i32>; DEEPEST], step: usize, count: usize) -> &[i32] {
+    let room = &mut room[..count];
+    for (at, offset) in room.iter_mut().enumerate() {
+        offset.write((at * step) as i32);
     }
-
-    #[inline(always)]
-    fn offsets(&self) -> &[i32] {
-        // SAFETY: so many were written.
-        unsafe { self.offsets[..self.count].assume_init_ref() }
-    }
+    // SAFETY: all were written.
+    unsafe { room.assume_init_ref() }
 }

@@ -34,7 +34,7 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
-    let (left, right) = (&rows.depth[..tiles.right.len()], tiles.right);
+    let (left, right) = (&tiles.left[..tiles.right.len()], tiles.right);
     let mut listed = (0..right.len()).map(|depth| (left[depth] as isize, right[depth] as isize));
     // SAFETY: the caller's promise.
     unsafe {

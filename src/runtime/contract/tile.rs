@@ -12,14 +12,23 @@ use super::{Kernels, Side, TALLEST};
 /// Vectors of sums in the largest tile.
 const MOST_SUMS: usize = 24;
 
+/// Offsets of neighbours: as many as the widest strip has columns.
+const NEIGHBOURS: [i32; 64] = {
+    let mut offsets = [0; 64];
+    let mut number = 0;
+    while number < offsets.len() {
+        offsets[number] = number as i32;
+        number += 1;
+    }
+    offsets
+};
+
 /// The rows of a tile.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, T> {
     left: *const T,
     /// The rows' offsets in the left operand.
     offsets: &'a [i32],
-    /// The left operand's offset at each depth.
-    pub depth: &'a [i32],
     out: *mut T,
     /// The rows' offsets in the result.
     out_offsets: &'a [i32],
@@ -28,16 +37,15 @@ pub(super) struct Rows<'a, T> {
 impl<'a, T> Rows<'a, T> {
     /// Rows where they lie.
     #[inline(always)]
-    pub(super) fn new(side: &Side<'a, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
+    pub(super) fn new(side: &Side<'a, T>, rows: Range<usize>, out: *mut T) -> Self {
         let offsets = &side.offsets[rows.clone()];
-        Rows { left: side.operand, offsets, depth, out, out_offsets: &side.out[rows] }
+        Rows { left: side.operand, offsets, out, out_offsets: &side.out[rows] }
     }
 
     /// The rows are in a copy, side by side.
     #[inline(always)]
-    pub(super) fn copied(self, copy: *const T, depth: &'a [i32]) -> Self {
-        const SIDE_BY_SIDE: [i32; TALLEST] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
-        Rows { left: copy, offsets: &SIDE_BY_SIDE[..self.count()], depth, ..self }
+    pub(super) fn copied(self, copy: *const T) -> Self {
+        Rows { left: copy, offsets: &NEIGHBOURS[..self.count()], ..self }
     }
 
     #[inline(always)]
@@ -117,6 +125,13 @@ impl<'a, T> Strip<'a, T> {
         self.count += 1;
     }
 
+    /// The same strip, with all lanes of its vectors side by side in the result.
+    #[inline(always)]
+    fn side_by_side(&self, lanes: usize) -> Self {
+        let columns = std::array::from_fn(|vector| &NEIGHBOURS[vector * lanes..(vector + 1) * lanes]);
+        Strip { columns, is_contiguous: true, ..*self }
+    }
+
     /// So many strips like this one, so far apart in the right operand and in the result.
     #[inline(always)]
     pub(super) fn repeat(&mut self, times: usize, right_step: usize, out_step: isize) {
@@ -137,7 +152,8 @@ pub(super) enum Ending<T> {
 pub(super) struct Tiles<'a, T> {
     pub rows: &'a [Rows<'a, T>],
     pub strip: &'a Strip<'a, T>,
-    /// The right operand's offset at each depth.
+    /// The left operand's offset at each depth, and the right one's.
+    pub left: &'a [i32],
     pub right: &'a [i32],
     pub depths: Depths,
     pub ending: Ending<T>,
@@ -152,7 +168,7 @@ impl<T: Real> Tiles<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             match self.strip.is_contiguous {
-                true => self.compute_to::<V>(std::ptr::null_mut()),
+                true => self.compute_side_by_side::<V>(),
                 false => V::scattered(self),
             }
         }
@@ -160,14 +176,14 @@ impl<T: Real> Tiles<'_, T> {
 
     /// Calls the kernel for as many rows and vectors as there are.
     #[inline(always)]
-    unsafe fn compute_to<V: Kernels<Element = T>>(&self, buffer: *mut V) {
+    unsafe fn compute_side_by_side<V: Kernels<Element = T>>(&self) {
         if let Some(kernel) = V::TILES[self.rows[0].count() - 1][self.strip.count - 1] {
             // SAFETY: the caller's promise.
-            unsafe { kernel(self, buffer) }
+            unsafe { kernel(self) }
         }
     }
 
-    /// Computes tiles whose columns lie apart, one after the other: that many sums fit in the buffer.
+    /// Computes tiles whose columns lie apart, one after the other, by way of a buffer.
     ///
     /// # Safety
     /// As above.
@@ -175,12 +191,17 @@ impl<T: Real> Tiles<'_, T> {
     pub(super) unsafe fn scattered<V: Kernels<Element = T>>(&self) {
         const { assert!(V::SUMS <= MOST_SUMS, "the buffer is too small") };
         let mut sums = MaybeUninit::<[V; MOST_SUMS]>::uninit();
-        let buffer = sums.as_mut_ptr().cast::<V>();
+        let buffer = sums.as_mut_ptr().cast::<T>();
+        let width = self.strip.count * V::LANES;
+        let offsets: [i32; TALLEST] = std::array::from_fn(|row| (row * width) as i32);
+        let strip = self.strip.side_by_side(V::LANES);
         for rows in self.rows {
-            // SAFETY: the caller's promise.
+            let in_buffer = Rows { out: buffer, out_offsets: &offsets[..rows.count()], ..*rows };
+            let tiles = Tiles { rows: from_ref(&in_buffer), strip: &strip, ending: Ending::Store, ..*self };
+            // SAFETY: the caller's promise; the buffer has room for a tile's sums.
             unsafe {
-                Tiles { rows: from_ref(rows), ..*self }.compute_to(buffer);
-                self.scatter::<V>(rows, buffer.cast());
+                tiles.compute_side_by_side::<V>();
+                self.scatter::<V>(rows, buffer);
             }
         }
     }
@@ -343,21 +364,20 @@ pub(super) const fn is_tile<V: Vector>(rows: usize, vectors: usize) -> bool {
     rows <= V::ROWS && rows * vectors <= V::SUMS
 }
 
-/// The kernel: writes the result, or sums to the buffer if the columns lie apart.
+/// The kernel, for columns that lie side by side.
 ///
 /// # Safety
-/// As above; the buffer has room for a tile's sums.
+/// As above.
 #[inline(always)]
 pub(super) unsafe fn tiles<V: Vector, const ROWS: usize, const VECTORS: usize>(
     tiles: &Tiles<'_, V::Element>,
-    buffer: *mut V,
 ) {
-    // SAFETY: the caller's promise; the buffer has room for all sums.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut places = Places::<V, VECTORS>::of(tiles.strip);
         for _ in 0..tiles.strip.times {
             for rows in tiles.rows {
-                tile::<V, ROWS, VECTORS>(tiles, rows, &places, buffer);
+                tile::<V, ROWS, VECTORS>(tiles, rows, &places);
             }
             places.advance(tiles.strip);
         }
@@ -369,24 +389,18 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
     tiles: &Tiles<'_, V::Element>,
     rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
-    buffer: *mut V,
 ) {
-    let is_contiguous = tiles.strip.is_contiguous;
-    let out = rows.outs::<ROWS>();
-    // SAFETY: the caller's promise; the buffer has room for all sums.
+    // SAFETY: the caller's promise.
     unsafe {
-        if is_contiguous && tiles.right.len() >= DEEP {
-            places.each(out, |_, _, to| V::prefetch(to));
+        if tiles.right.len() >= DEEP {
+            // Found anew at the end: registers do not hold so many pointers.
+            places.each((&raw const *rows).read_volatile().outs::<ROWS>(), |_, _, to| V::prefetch(to));
         }
         let sums = sums::<V, ROWS, VECTORS>(tiles, rows, places);
-        if !is_contiguous {
-            return places
-                .each(out, |row, vector, _| buffer.add(row * VECTORS + vector).write(sums[row][vector]));
-        }
         // Asked once for all vectors of a tile.
         match places.lanes.iter().all(Lanes::are_all) {
-            true => places.end(out, sums, tiles.ending, |_| Lanes::first(V::LANES)),
-            false => places.end(out, sums, tiles.ending, |vector| places.lanes[vector]),
+            true => places.end(rows.outs::<ROWS>(), sums, tiles.ending, |_| Lanes::first(V::LANES)),
+            false => places.end(rows.outs::<ROWS>(), sums, tiles.ending, |vector| places.lanes[vector]),
         }
     }
 }
