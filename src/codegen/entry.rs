@@ -1,5 +1,8 @@
 //! The entry functions: their signatures, and the base addresses generated code works from.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use cranelift::codegen::isa::CallConv;
 use cranelift::prelude::{AbiParam, FunctionBuilder, InstBuilder, MemFlagsData, Signature, Value, types};
 use rustc_hash::FxHashMap;
@@ -19,8 +22,18 @@ pub type PieceFn = unsafe extern "C" fn(*mut u8, *const *const u8, *mut u8, *mut
 /// Runs all iterations, so many, of a kernel given its memory, on as many threads as there are.
 pub type ParallelFn = unsafe extern "C" fn(PieceFn, *mut u8, *const *const u8, *mut u8, *mut u8, u64);
 
-/// Computes a contraction of this element type: (tables, left operand, right operand, result, scale).
-pub type ContractFn<T> = unsafe extern "C" fn(*const Tables, *const T, *const T, *mut T, T);
+/// Computes a contraction of this element type: (what it was prepared as, left operand, right operand, result, scale).
+pub type ContractFn<T> = unsafe extern "C" fn(*const u8, *const T, *const T, *mut T, T);
+
+/// How the library computes a contraction: what follows from its tables alone is decided once. It lives as long as the code.
+pub type Prepared = Arc<dyn Any + Send + Sync>;
+
+/// The library's contractions of an element type.
+#[derive(Clone, Copy, Debug)]
+pub struct Contract<T> {
+    pub prepare: fn(Tables) -> Prepared,
+    pub call: ContractFn<T>,
+}
 
 /// Writes the positions of the first keys of a row in order: (keys, positions, keys, positions wanted).
 pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize, usize);
@@ -28,8 +41,8 @@ pub type SortFn = unsafe extern "C" fn(*const u8, *mut i64, usize, usize);
 /// Functions that generated code calls, for the processors it is generated for.
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
-    pub contract_f32: ContractFn<f32>,
-    pub contract_f64: ContractFn<f64>,
+    pub contract_f32: Contract<f32>,
+    pub contract_f64: Contract<f64>,
     pub parallel: ParallelFn,
     /// For keys of a type.
     pub sort: fn(DType, Order) -> SortFn,

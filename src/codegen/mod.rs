@@ -16,7 +16,6 @@ mod tape;
 mod vectorise;
 mod x86;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift::codegen::CodegenError;
@@ -28,13 +27,13 @@ use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Module, ModuleError};
 use memmap2::Mmap;
 
-pub use entry::{Library, PieceFn, SortFn, StepFn, StepsFn};
+pub use entry::{Contract, Library, PieceFn, Prepared, SortFn, StepFn, StepsFn};
 pub use host::Cpu;
 use parts::TaskEntry;
 pub use parts::{Memory, Part, TaskCode, Turns};
 
 use crate::error::{Error, Result};
-use crate::loops::{BufferId, Kernel, Program, Repeat, Stmt, Tables, Task};
+use crate::loops::{BufferId, Kernel, Program, Repeat, Stmt, Task};
 use constants::Constants;
 use entry::Bases;
 use host::Features;
@@ -58,7 +57,7 @@ pub struct Code {
     /// Where code lies that is not in a module.
     _mapping: Option<Mmap>,
     /// What the code refers to by address.
-    _tables: Vec<Arc<Tables>>,
+    _contractions: Vec<Prepared>,
     /// Runs steps.
     pub steps: StepsFn,
     /// Runs one task each: together, in order, they are a step. Straight-line code has none.
@@ -115,7 +114,7 @@ pub fn compile(program: &Program, cpu: Cpu, library: Library, listing: Listing) 
         // SAFETY: the code has the signature of this type.
         steps: unsafe { std::mem::transmute::<*const u8, StepsFn>(mapping.as_ptr()) },
         _mapping: Some(mapping),
-        _tables: vec![],
+        _contractions: vec![],
         tasks: vec![],
         clif,
         asm,
@@ -150,7 +149,7 @@ fn is_tiny(program: &Program) -> bool {
 struct Compiler<'p> {
     program: &'p Program,
     library: Library,
-    tables: Vec<Arc<Tables>>,
+    contractions: Vec<Prepared>,
     constants: Constants,
     module: JITModule,
     tape: Option<&'p Tape>,
@@ -193,7 +192,7 @@ impl<'p> Compiler<'p> {
             tape,
             program,
             library,
-            tables: Vec::new(),
+            contractions: Vec::new(),
             constants: Constants::default(),
             context: None,
             scratch: FunctionBuilderContext::new(),
@@ -224,7 +223,7 @@ impl<'p> Compiler<'p> {
             tasks,
             module: Some(self.module),
             _mapping: None,
-            _tables: self.tables,
+            _contractions: self.contractions,
             clif: self.clif,
             asm: self.asm,
             bytes: self.bytes,
@@ -414,7 +413,7 @@ impl<'p> Compiler<'p> {
             features: self.features,
             library: self.library,
             is_straight: self.tape.is_some(),
-            tables: &mut self.tables,
+            contractions: &mut self.contractions,
             error: None,
         };
         body(&mut emit, &params, self.program);

@@ -12,7 +12,7 @@ use cranelift::prelude::{InstBuilder, IntCC, MemFlagsData, Type, Value, types};
 use rustc_hash::FxHashMap;
 
 use super::cost::{CHAINS, UNROLL_BODY};
-use super::entry::Bases;
+use super::entry::{Bases, Library};
 use super::scalar::{Emit, clif_type};
 use super::vectorise::{self, Mode};
 use crate::loops::{
@@ -496,19 +496,20 @@ impl Nest<'_, '_, '_> {
         self.emit.store(value, dtype, address, offset);
     }
 
-    /// A call of the library's kernel. The tables stay where they are for as long as the code.
+    /// A call of the library's kernel.
     fn contract(&mut self, contraction: &Contraction) {
         let Contraction { lhs, rhs, out, dtype, .. } = contraction;
-        let tables = Arc::new(contraction.tables(self.kernel));
-        let tables_address = self.emit.builder.ins().iconst(types::I64, &raw const *tables as i64);
-        self.emit.tables.push(tables);
-        let library = self.emit.library;
-        let function = match dtype {
-            DType::F32 => library.contract_f32 as *const u8,
-            _ => library.contract_f64 as *const u8,
+        let Library { contract_f32, contract_f64, .. } = self.emit.library;
+        let (prepare, function) = match dtype {
+            DType::F32 => (contract_f32.prepare, contract_f32.call as *const u8),
+            _ => (contract_f64.prepare, contract_f64.call as *const u8),
         };
+        let prepared = prepare(contraction.tables(self.kernel));
+        let address = Arc::as_ptr(&prepared).cast::<u8>();
+        let prepared_address = self.emit.builder.ins().iconst(types::I64, address as i64);
+        self.emit.contractions.push(prepared);
         let own: Vec<LoopVar> = contraction.vars().collect();
-        let mut arguments = vec![tables_address];
+        let mut arguments = vec![prepared_address];
         for access in [lhs, rhs, out] {
             let index = own.iter().fold(access.index.clone(), |index, &var| index.without(var));
             let (address, offset) = self.address(&Access { buffer: access.buffer, index });

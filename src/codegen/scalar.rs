@@ -1,7 +1,5 @@
 //! One scalar instruction of the loop IR as CLIF: on scalars, or on all lanes of 128-bit vectors.
 
-use std::sync::Arc;
-
 use cranelift::codegen::ir::{Endianness, InstructionData, Opcode};
 use cranelift::prelude::{
     AbiParam, FloatCC, FunctionBuilder, InstBuilder, IntCC, MemFlagsData, Signature, Type, Value, types,
@@ -10,10 +8,10 @@ use cranelift_jit::JITModule;
 use cranelift_module::{Module, ModuleError};
 
 use super::constants::Constants;
-use super::entry::Library;
+use super::entry::{Library, Prepared};
 use super::host::Features;
 use super::math;
-use crate::loops::{Binary, Compare, Tables, Unary};
+use crate::loops::{Binary, Compare, Unary};
 use crate::types::{DType, Scalar};
 
 /// What emitting instructions takes.
@@ -28,7 +26,7 @@ pub(super) struct Emit<'e, 'f> {
     /// Whether all code is of single numbers, without loops over elements.
     pub is_straight: bool,
     /// What calls of library kernels refer to by address: each behind a pointer of its own, so that it stays there.
-    pub tables: &'e mut Vec<Arc<Tables>>,
+    pub contractions: &'e mut Vec<Prepared>,
     /// The first failure; code emitted after it is not used.
     pub error: Option<ModuleError>,
 }

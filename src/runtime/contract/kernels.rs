@@ -9,8 +9,7 @@ use super::pack::{self, Part};
 use super::share::{self, Share};
 use super::tile::{self, Tiles, is_tile};
 use super::vector::{Portable, Vector};
-use super::{Operands, contract};
-use crate::loops::Tables;
+use super::{Operands, Prepared, contract};
 
 /// A tile's kernels, by rows and by vectors or columns: those whose sums fit in registers.
 type TileKernels<F> = [[Option<F>; 4]; TALLEST];
@@ -51,7 +50,7 @@ pub(super) trait Kernels: Vector {
 
     /// The function to call from generated code.
     unsafe extern "C" fn contract(
-        tables: *const Tables,
+        prepared: *const u8,
         lhs: *const Self::Element,
         rhs: *const Self::Element,
         out: *mut Self::Element,
@@ -75,16 +74,17 @@ macro_rules! kernels {
         impl Kernels for $vector {
             $(#[$feature])*
             unsafe extern "C" fn contract(
-                tables: *const Tables,
+                prepared: *const u8,
                 lhs: *const $element,
                 rhs: *const $element,
                 out: *mut $element,
                 scale: $element,
             ) {
-                // SAFETY: generated code passes tables that live as long as it, and memory that the loop IR's verifier
-                // found large enough; the library was chosen for this processor.
+                // SAFETY: generated code passes what was prepared for it and lives as long as it, and memory that the loop
+                // IR's verifier found large enough; the library was chosen for this processor.
                 unsafe {
-                    contract::<Self>(&Operands::new::<Self>(&*tables, lhs, rhs, out, scale));
+                    let prepared = &*prepared.cast::<Prepared>();
+                    contract::<Self>(&Operands::new(prepared, lhs, rhs, out, scale));
                 }
             }
 

@@ -21,9 +21,11 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
+use std::ptr::null;
+use std::sync::Arc;
 
 use super::team;
-use crate::codegen::{Cpu, Library};
+use crate::codegen::{self, Contract, Cpu, Library};
 use crate::loops::{LARGE, PANEL, Tables};
 use kernels::{Kernels, TALLEST};
 use plan::{Plan, Way};
@@ -47,10 +49,24 @@ pub(crate) fn library(cpu: Cpu) -> Library {
 
 fn library_of<F32: Kernels<Element = f32>, F64: Kernels<Element = f64>>() -> Library {
     Library {
-        contract_f32: F32::contract,
-        contract_f64: F64::contract,
+        contract_f32: Contract { prepare: Prepared::of::<F32>, call: F32::contract },
+        contract_f64: Contract { prepare: Prepared::of::<F64>, call: F64::contract },
         parallel: super::parallel::parallel,
         sort: super::sort::function,
+    }
+}
+
+/// A contraction for vectors of some kind: what follows from its tables alone.
+struct Prepared {
+    tables: Tables,
+    plan: Plan,
+}
+
+impl Prepared {
+    fn of<V: Vector>(tables: Tables) -> codegen::Prepared {
+        let (left, right) = Side::of(&tables, null::<V::Element>(), null());
+        let plan = Plan::of::<V, V::Element>(&left, &right, tables.depth_run);
+        Arc::new(Prepared { tables, plan })
     }
 }
 
@@ -60,6 +76,8 @@ struct Side<'t, T> {
     operand: *const T,
     offsets: &'t [i32],
     out: &'t [i32],
+    /// How far apart they lie in the result, if evenly.
+    out_step: Option<i32>,
     /// So many offsets at a time step by one, here and in the result.
     run: usize,
     /// How far apart such runs begin here, if all are evenly and the result has them side by side.
@@ -74,14 +92,14 @@ impl<'t, T> Side<'t, T> {
     #[inline(always)]
     fn of(tables: &'t Tables, lhs: *const T, rhs: *const T) -> (Self, Self) {
         let Tables { row_lhs, row_out, row_run, row_run_step, depth_lhs, .. } = tables;
-        let Tables { column_rhs, column_out, column_run, column_run_step, depth_rhs, depth_steps, .. } =
-            tables;
-        let [left, right] = *depth_steps;
+        let Tables { column_rhs, column_out, column_run, column_run_step, depth_rhs, .. } = tables;
+        let ([left, right], [row_step, column_step]) = (tables.depth_steps, tables.out_steps);
         (
             Side {
                 operand: lhs,
                 offsets: row_lhs,
                 out: row_out,
+                out_step: row_step,
                 run: *row_run,
                 run_step: *row_run_step,
                 depth: depth_lhs,
@@ -91,6 +109,7 @@ impl<'t, T> Side<'t, T> {
                 operand: rhs,
                 offsets: column_rhs,
                 out: column_out,
+                out_step: column_step,
                 run: *column_run,
                 run_step: *column_run_step,
                 depth: depth_rhs,
@@ -135,15 +154,9 @@ unsafe impl<T: Sync> Sync for Operands<'_, T> {}
 
 impl<'t, T> Operands<'t, T> {
     #[inline(always)]
-    fn new<V: Vector>(
-        tables: &'t Tables,
-        lhs: *const T,
-        rhs: *const T,
-        out: *mut T,
-        scale: T,
-    ) -> Operands<'t, T> {
+    fn new(prepared: &'t Prepared, lhs: *const T, rhs: *const T, out: *mut T, scale: T) -> Operands<'t, T> {
+        let Prepared { tables, plan } = prepared;
         let (left, right) = Side::of(tables, lhs, rhs);
-        let plan = Plan::of::<V, T>(&left, &right, tables.depth_run);
         let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
         let scale = tables.is_scaled.then_some(scale);
         Operands { rows, columns, out, scale, depth_run: tables.depth_run, way: plan.way }

@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::slice::from_ref;
 
 use super::cache::{PERIOD, is_crowded, steps_by_multiple};
 use super::pack::{Part, is_run, strip_elements};
@@ -44,6 +43,36 @@ fn vectors_beside<V: Vector>(rows: usize) -> usize {
 fn tiles_of<V: Vector>(rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<V> {
     let start = rows.start;
     parts(rows.len(), V::ROWS, 1).map(move |part| start + part.start..start + part.end)
+}
+
+/// Does something with the share's rows, those of so many tiles at a time, and their offsets for some depths. All tiles are
+/// as tall but for the last.
+#[inline(always)]
+fn blocks_of<'t, V: Kernels>(
+    operands: &Operands<'t, V::Element>,
+    rows: &Range<usize>,
+    depth: &'t [i32],
+    at_once: usize,
+    mut f: impl FnMut(&mut [Rows<'t, V::Element>], Range<usize>),
+) {
+    let Operands { rows: left, out, .. } = operands;
+    let mut tiles = tiles_of::<V>(rows).peekable();
+    while let Some(first) = tiles.peek().cloned() {
+        let mut block = [const { MaybeUninit::uninit() }; MOST_TILES];
+        let (mut count, mut end) = (0, first.start);
+        for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(at_once)) {
+            end = part.end;
+            rows.write(Rows::new(left, part, *out, depth));
+            count += 1;
+        }
+        // SAFETY: so many were written.
+        f(unsafe { block[..count].assume_init_mut() }, first.start..end);
+    }
+}
+
+/// Tiles with as many rows as one another.
+fn of_one_height<'b, 't, T>(block: &'b [Rows<'t, T>]) -> impl Iterator<Item = &'b [Rows<'t, T>]> {
+    block.chunk_by(|a, b| a.count() == b.count())
 }
 
 /// A right operand of so many bytes is fetched from memory, or from a third cache by way of many pages.
@@ -92,48 +121,53 @@ fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
 #[inline(always)]
 pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
     let [depths, columns] = at_once(operands);
-    let unit = if operands.columns.is_in_panels() { operands.columns.run } else { V::LANES };
+    let is_in_panels = operands.columns.is_in_panels();
+    let unit = if is_in_panels { operands.columns.run } else { V::LANES };
+    // Columns in panels, and as wide as the widest vectors are, go by while the first cache holds a tile's rows.
+    let tiles = if is_in_panels || V::MASKS { 1 } else { MOST_TILES };
     for (number, depth) in parts(operands.rows.depth.len(), depths, 1).enumerate() {
         let ending = ending(operands.scale, number == 0);
         for part in parts(share.columns.len(), columns, unit) {
             let columns = share.columns.start + part.start..share.columns.start + part.end;
-            for rows in tiles_of::<V>(&share.rows) {
-                // SAFETY: the caller's promise.
-                unsafe { row_of_tiles::<V>(operands, rows, &columns, depth.clone(), ending) };
-            }
+            let [left, right] = [&operands.rows.depth[depth.clone()], &operands.columns.depth[depth.clone()]];
+            blocks_of::<V>(operands, &share.rows, left, tiles, |block, _| {
+                for rows in of_one_height(block) {
+                    // SAFETY: the caller's promise.
+                    unsafe { rows_of_tiles::<V>(operands, rows, &columns, right, ending) };
+                }
+            });
         }
     }
 }
 
-/// A tile's rows times some columns, over some depths.
+/// The rows of some tiles, as many in each, times some columns, over some depths.
 #[inline(always)]
-unsafe fn row_of_tiles<V: Kernels>(
+unsafe fn rows_of_tiles<V: Kernels>(
     operands: &Operands<'_, V::Element>,
-    rows: Range<usize>,
+    rows: &[Rows<'_, V::Element>],
     columns: &Range<usize>,
-    depth: Range<usize>,
+    depth: &[i32],
     ending: Ending<V::Element>,
 ) {
-    let Operands { rows: left, columns: right, out, .. } = operands;
+    let Operands { rows: left, columns: right, .. } = operands;
     let depths = Depths::of(left.depth_step, right.depth_step);
-    let rows = Rows::new(left, rows, *out);
-    let [left, depth] = [&left.depth[depth.clone()], &right.depth[depth]];
-    let most = vectors_beside::<V>(rows.count());
+    let most = vectors_beside::<V>(rows[0].count());
     let mut start = columns.start;
-    let mut run_end = start / right.run * right.run;
+    let mut run_end = start.next_multiple_of(right.run);
     while start < columns.end {
         let mut strip = Strip::default();
         let (first, width) = (start, most * V::LANES);
+        let rest = if first == run_end { right.run } else { run_end - first };
         while strip.count < most && start < columns.end {
-            if start >= run_end {
-                run_end = start / right.run * right.run + right.run;
+            if start == run_end {
+                run_end += right.run;
             }
             let end = (start + V::LANES).min(run_end).min(columns.end);
             let from = right.operand.wrapping_offset(right.offsets[start] as isize);
             strip.push(from, &right.out[start..end], true, end == start + V::LANES);
             start = end;
         }
-        if start == first + width && (start - 1) / right.run == first / right.run {
+        if width <= rest.min(columns.end - first) {
             // More of the same run, or more runs like it.
             let (end, step) = match right.run_step.filter(|_| width == right.run) {
                 Some(step) => (columns.end, step),
@@ -142,11 +176,10 @@ unsafe fn row_of_tiles<V: Kernels>(
             let times = (end - first) / width;
             strip.repeat(times, step, width as isize);
             start = first + times * width;
+            run_end = run_end.max(start);
         }
         // SAFETY: the caller's promise.
-        unsafe {
-            Tiles { rows: from_ref(&rows), strip: &strip, left, right: depth, depths, ending }.compute::<V>()
-        };
+        unsafe { Tiles { rows, strip: &strip, right: depth, depths, ending }.compute::<V>() };
     }
 }
 
@@ -194,9 +227,9 @@ struct Panel<T> {
 impl<T: Real> Panel<T> {
     #[inline(always)]
     unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
-        let Side { operand: from, offsets, depth, .. } = operands.columns;
+        let Side { operand: from, offsets, depth, depth_step, .. } = operands.columns;
         let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
-        let part = Part { from, depth, lanes, is_along: is_run(depth) };
+        let part = Part { from, depth, lanes, is_along: depth_step == Some(1) || is_run(depth) };
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, panel::start(), self.vectors, self.vectors * V::LANES) };
     }
@@ -204,45 +237,38 @@ impl<T: Real> Panel<T> {
     /// Multiplies rows with every strip, those of some tiles at a time; they are copied first where that pays.
     #[inline(always)]
     unsafe fn multiply<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>, rows: &Range<usize>) {
-        let Operands { rows: left, columns, out, .. } = operands;
+        let Operands { rows: left, columns, .. } = operands;
         let depth = &left.depth[self.depth.clone()];
         let width = self.vectors * V::LANES;
-        let columns = &columns.out[self.columns.clone()];
-        let part = Part { from: left.operand, depth, lanes: left.offsets, is_along: is_run(depth) };
+        let is_along = left.depth_step == Some(1) || is_run(depth);
+        let part = Part { from: left.operand, depth, lanes: left.offsets, is_along };
         let copies = self.copies::<V>(left, part.is_along).then_some(Copies::<V> { part });
         let mut rooms = [[MaybeUninit::uninit(); DEEPEST]; 2];
         let [left_steps, right_steps] = &mut rooms;
         let packed = Packed {
             panel: self,
-            columns,
-            step: step_of(columns, width),
-            left: if copies.is_some() { steps(left_steps, Copies::<V>::LANES, depth.len()) } else { depth },
-            right: steps(right_steps, width, depth.len()),
+            columns: &columns.out[self.columns.clone()],
+            step: step_of(columns, &self.columns, width),
+            depth: steps(right_steps, width, depth.len()),
         };
-        let left_step = if part.is_along { Some(1) } else { left.depth_step };
+        let left_depth =
+            if copies.is_some() { steps(left_steps, Copies::<V>::LANES, depth.len()) } else { depth };
+        let left_step = if is_along { Some(1) } else { left.depth_step };
         let depths = |vectors| match copies {
             Some(_) if vectors == self.vectors => Depths::Packed,
             Some(_) => Depths::Even(Copies::<V>::LANES as isize, width as isize),
             None => Depths::of(left_step, Some(width as i32)),
         };
-        let mut tiles = tiles_of::<V>(rows).peekable();
-        while let Some(first) = tiles.peek().cloned() {
-            let mut block = [Rows::new(left, 0..0, *out); MOST_TILES];
-            let (mut count, mut end) = (0, first.start);
-            for (rows, part) in block.iter_mut().zip(tiles.by_ref().take(Sizes::of::<V>().tiles)) {
-                end = part.end;
-                *rows = Rows::new(left, part, *out);
-                count += 1;
-            }
+        blocks_of::<V>(operands, rows, left_depth, Sizes::of::<V>().tiles, |block, rows| {
             if let Some(copies) = &copies {
                 // SAFETY: the caller's promise; there is room for so many tiles.
-                unsafe { copies.fill(first.start..end, &mut block[..count]) };
+                unsafe { copies.fill(rows, block) };
             }
-            for rows in block[..count].chunk_by(|a, b| a.count() == b.count()) {
+            for rows in of_one_height(block) {
                 // SAFETY: the caller's promise.
                 unsafe { packed.multiply::<V>(rows, depths) };
             }
-        }
+        });
     }
 
     /// Whether rows are copied before they meet the strips.
@@ -299,16 +325,17 @@ struct Packed<'p, T> {
     columns: &'p [i32],
     /// From one strip to the next there, if all are evenly apart and the columns of each side by side.
     step: Option<isize>,
-    /// The rows' offsets at each depth, and the panel's.
-    left: &'p [i32],
-    right: &'p [i32],
+    /// The panel's offsets at each depth.
+    depth: &'p [i32],
 }
 
-/// How far apart strips of so many columns begin, if evenly, and if the columns of each are neighbours.
-fn step_of(columns: &[i32], width: usize) -> Option<isize> {
-    if is_run(columns) {
+/// How far apart strips of so many of these columns begin in the result, if evenly, and if the columns of each are
+/// neighbours.
+fn step_of<T>(side: &Side<'_, T>, columns: &Range<usize>, width: usize) -> Option<isize> {
+    if side.out_step == Some(1) {
         return Some(width as isize);
     }
+    let columns = &side.out[columns.clone()];
     let step = columns.get(width).map_or(width as i32, |second| second - columns[0]);
     let starts = columns.iter().step_by(width);
     let is_even = starts.clone().zip(starts.skip(1)).all(|(start, next)| next - start == step);
@@ -324,7 +351,7 @@ impl<T: Real> Packed<'_, T> {
         depths: impl Fn(usize) -> Depths,
     ) {
         let Panel { vectors, ending, .. } = *self.panel;
-        let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.right.len()));
+        let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.depth.len()));
         let mut number = 0;
         while number * width < self.columns.len() {
             let mut strip = Strip::default();
@@ -340,8 +367,7 @@ impl<T: Real> Packed<'_, T> {
             let depths = depths(strip.count);
             // SAFETY: the caller's promise.
             unsafe {
-                Tiles { rows, strip: &strip, left: self.left, right: self.right, depths, ending }
-                    .compute::<V>();
+                Tiles { rows, strip: &strip, right: self.depth, depths, ending }.compute::<V>();
             }
         }
     }

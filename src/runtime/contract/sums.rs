@@ -34,8 +34,13 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     rows: &Rows<'_, V::Element>,
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
-    let (left, right) = (&tiles.left[..tiles.right.len()], tiles.right);
-    let mut listed = (0..right.len()).map(|depth| (left[depth] as isize, right[depth] as isize));
+    let (left, right) = (&rows.depth[..tiles.right.len()], tiles.right);
+    // Counted up to zero: that takes a register less.
+    let (left_end, right_end) = (left.as_ptr_range().end, right.as_ptr_range().end);
+    let depths = right.len() as isize;
+    // SAFETY: both lists have so many offsets before their ends.
+    let mut listed =
+        (-depths..0).map(|at| unsafe { (*left_end.offset(at) as isize, *right_end.offset(at) as isize) });
     // SAFETY: the caller's promise.
     unsafe {
         match tiles.depths {
@@ -44,8 +49,7 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
             // The multipliers of wide vectors are busy all the same.
             Depths::Even(left_step, right_step) if !V::MASKS => {
                 let (left, right) = listed.next().unwrap_or_default();
-                let even = (0..tiles.right.len() as isize)
-                    .map(|depth| (left + depth * left_step, right + depth * right_step));
+                let even = (0..depths).map(|depth| (left + depth * left_step, right + depth * right_step));
                 sums_at::<V, ROWS, VECTORS, false>(rows, places, even)
             }
             Depths::Packed if !V::MASKS => {

@@ -32,6 +32,23 @@ fn expected(tables: &Tables, lhs: &[f64], rhs: &[f64], out: &mut [f64], scale: f
     }
 }
 
+/// Computes a contraction once.
+///
+/// # Safety
+/// The tables are made for vectors of the lengths there are.
+unsafe fn run<T>(
+    contract: Contract<T>,
+    tables: &Tables,
+    lhs: *const T,
+    rhs: *const T,
+    out: *mut T,
+    scale: T,
+) {
+    let prepared = (contract.prepare)(tables.clone());
+    // SAFETY: the caller's promise.
+    unsafe { (contract.call)(Arc::as_ptr(&prepared).cast(), lhs, rhs, out, scale) };
+}
+
 /// Runs both element types of every library; lengths are those of the operands and of the result.
 fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
     let (lhs, rhs, start) = (numbers(1, lhs), numbers(2, rhs), numbers(3, out));
@@ -43,8 +60,8 @@ fn check(tables: &Tables, [lhs, rhs, out]: [usize; 3]) {
         let (l, r, mut short) = (narrow(&lhs), narrow(&rhs), narrow(&start));
         // SAFETY: the tables are made for vectors of these lengths.
         unsafe {
-            (library.contract_f64)(tables, lhs.as_ptr(), rhs.as_ptr(), wide.as_mut_ptr(), 3.0);
-            (library.contract_f32)(tables, l.as_ptr(), r.as_ptr(), short.as_mut_ptr(), 3.0);
+            run(library.contract_f64, tables, lhs.as_ptr(), rhs.as_ptr(), wide.as_mut_ptr(), 3.0);
+            run(library.contract_f32, tables, l.as_ptr(), r.as_ptr(), short.as_mut_ptr(), 3.0);
         }
         let (m, n, k) = (tables.row_out.len(), tables.column_out.len(), tables.depth_lhs.len());
         assert_eq!(wide, wanted, "f64 {m}×{n}×{k}");
@@ -306,7 +323,7 @@ fn what_is_not_finite_stays_where_it_belongs() {
         unsafe {
             std::slice::from_raw_parts_mut(panel::start(), panel::MOST_BYTES / 4).fill(f32::NAN);
             std::slice::from_raw_parts_mut(panel::rows(), panel::ROWS_BYTES / 4).fill(f32::NAN);
-            (library.contract_f32)(&tables, left.as_ptr(), right.as_ptr(), found.as_mut_ptr(), 1.0);
+            run(library.contract_f32, &tables, left.as_ptr(), right.as_ptr(), found.as_mut_ptr(), 1.0);
         }
         for (at, x) in found.iter().enumerate() {
             assert_eq!(x.is_nan(), at % 100 == 0 && at < 1600, "{at}");
@@ -345,7 +362,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 let address = out.as_mut_ptr() as usize;
                 // SAFETY: the tables are made for vectors of these lengths.
                 pool.install(|| unsafe {
-                    (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), address as *mut f32, 1.0);
+                    run(library.contract_f32, &tables, lhs.as_ptr(), rhs.as_ptr(), address as *mut f32, 1.0);
                 });
                 out
             };
@@ -384,7 +401,7 @@ fn upper_halves_of_registers_are_clean_after_a_call() {
             asm!("vpcmpeqd xmm0, xmm0, xmm0", "vinsertf128 ymm0, ymm0, xmm0, 1", out("xmm0") _);
             assert!(in_use(), "the test could not fail");
             asm!("vzeroupper", clobber_abi("C"));
-            (library.contract_f32)(&tables, lhs.as_ptr(), rhs.as_ptr(), out.as_mut_ptr(), 1.0);
+            run(library.contract_f32, &tables, lhs.as_ptr(), rhs.as_ptr(), out.as_mut_ptr(), 1.0);
             assert!(!in_use());
         }
     }

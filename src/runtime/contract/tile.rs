@@ -29,6 +29,8 @@ pub(super) struct Rows<'a, T> {
     left: *const T,
     /// The rows' offsets in the left operand.
     offsets: &'a [i32],
+    /// The left operand's offset at each depth.
+    pub depth: &'a [i32],
     out: *mut T,
     /// The rows' offsets in the result.
     out_offsets: &'a [i32],
@@ -37,9 +39,9 @@ pub(super) struct Rows<'a, T> {
 impl<'a, T> Rows<'a, T> {
     /// Rows where they lie.
     #[inline(always)]
-    pub(super) fn new(side: &Side<'a, T>, rows: Range<usize>, out: *mut T) -> Self {
+    pub(super) fn new(side: &Side<'a, T>, rows: Range<usize>, out: *mut T, depth: &'a [i32]) -> Self {
         let offsets = &side.offsets[rows.clone()];
-        Rows { left: side.operand, offsets, out, out_offsets: &side.out[rows] }
+        Rows { left: side.operand, offsets, depth, out, out_offsets: &side.out[rows] }
     }
 
     /// The rows are in a copy, side by side.
@@ -152,8 +154,7 @@ pub(super) enum Ending<T> {
 pub(super) struct Tiles<'a, T> {
     pub rows: &'a [Rows<'a, T>],
     pub strip: &'a Strip<'a, T>,
-    /// The left operand's offset at each depth, and the right one's.
-    pub left: &'a [i32],
+    /// The right operand's offset at each depth.
     pub right: &'a [i32],
     pub depths: Depths,
     pub ending: Ending<T>,
@@ -392,15 +393,15 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
+        let outs = rows.outs::<ROWS>();
         if tiles.right.len() >= DEEP {
-            // Found anew at the end: registers do not hold so many pointers.
-            places.each((&raw const *rows).read_volatile().outs::<ROWS>(), |_, _, to| V::prefetch(to));
+            places.each(outs, |_, _, to| V::prefetch(to));
         }
         let sums = sums::<V, ROWS, VECTORS>(tiles, rows, places);
         // Asked once for all vectors of a tile.
         match places.lanes.iter().all(Lanes::are_all) {
-            true => places.end(rows.outs::<ROWS>(), sums, tiles.ending, |_| Lanes::first(V::LANES)),
-            false => places.end(rows.outs::<ROWS>(), sums, tiles.ending, |vector| places.lanes[vector]),
+            true => places.end(outs, sums, tiles.ending, |_| Lanes::first(V::LANES)),
+            false => places.end(outs, sums, tiles.ending, |vector| places.lanes[vector]),
         }
     }
 }
