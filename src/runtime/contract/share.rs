@@ -123,8 +123,8 @@ pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, s
     let [depths, columns] = at_once(operands);
     let is_in_panels = operands.columns.is_in_panels();
     let unit = if is_in_panels { operands.columns.run } else { V::LANES };
-    // Columns in panels, and as wide as the widest vectors are, go by while the first cache holds a tile's rows.
-    let tiles = if is_in_panels || V::MASKS { 1 } else { MOST_TILES };
+    // Columns in panels go by while the first cache holds a tile's rows.
+    let tiles = if is_in_panels { 1 } else { Sizes::of::<V>().tiles };
     for (number, depth) in parts(operands.rows.depth.len(), depths, 1).enumerate() {
         let ending = ending(operands.scale, number == 0);
         for part in parts(share.columns.len(), columns, unit) {
