@@ -153,30 +153,32 @@ unsafe fn rows_of_tiles<V: Kernels>(
     let depths = Depths::of(left.depth_step, right.depth_step);
     let most = vectors_beside::<V>(rows[0].count());
     let mut start = columns.start;
-    let mut run_end = start.next_multiple_of(right.run);
+    // Of the run that the next column is in.
+    let mut run_end = start - start % right.run + right.run;
     while start < columns.end {
         let mut strip = Strip::default();
-        let (first, width) = (start, most * V::LANES);
-        let rest = if first == run_end { right.run } else { run_end - first };
+        let (first, width, end_of_run) = (start, most * V::LANES, run_end.min(columns.end));
         while strip.count < most && start < columns.end {
-            if start == run_end {
-                run_end += right.run;
-            }
             let end = (start + V::LANES).min(run_end).min(columns.end);
             let from = right.operand.wrapping_offset(right.offsets[start] as isize);
             strip.push(from, &right.out[start..end], true, end == start + V::LANES);
             start = end;
+            if start == run_end {
+                run_end += right.run;
+            }
         }
-        if width <= rest.min(columns.end - first) {
+        if first + width <= end_of_run {
             // More of the same run, or more runs like it.
             let (end, step) = match right.run_step.filter(|_| width == right.run) {
                 Some(step) => (columns.end, step),
-                None => (run_end.min(columns.end), width),
+                None => (end_of_run, width),
             };
             let times = (end - first) / width;
             strip.repeat(times, step, width as isize);
             start = first + times * width;
-            run_end = run_end.max(start);
+            if start >= run_end {
+                run_end = start + right.run;
+            }
         }
         // SAFETY: the caller's promise.
         unsafe { Tiles { rows, strip: &strip, right: depth, depths, ending }.compute::<V>() };
@@ -227,9 +229,9 @@ struct Panel<T> {
 impl<T: Real> Panel<T> {
     #[inline(always)]
     unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
-        let Side { operand: from, offsets, depth, depth_step, .. } = operands.columns;
-        let (depth, lanes) = (&depth[self.depth.clone()], &offsets[self.columns.clone()]);
-        let part = Part { from, depth, lanes, is_along: depth_step == Some(1) || is_run(depth) };
+        let side = &operands.columns;
+        let (depth, lanes) = (&side.depth[self.depth.clone()], &side.offsets[self.columns.clone()]);
+        let part = Part { from: side.operand, depth, lanes, is_along: are_along(side, depth) };
         // SAFETY: the caller's promise.
         unsafe { V::pack(part, panel::start(), self.vectors, self.vectors * V::LANES) };
     }
@@ -240,9 +242,9 @@ impl<T: Real> Panel<T> {
         let Operands { rows: left, columns, .. } = operands;
         let depth = &left.depth[self.depth.clone()];
         let width = self.vectors * V::LANES;
-        let is_along = left.depth_step == Some(1) || is_run(depth);
+        let is_along = are_along(left, depth);
         let part = Part { from: left.operand, depth, lanes: left.offsets, is_along };
-        let copies = self.copies::<V>(left, part.is_along).then_some(Copies::<V> { part });
+        let copies = self.copies::<V>(left, is_along).then_some(Copies::<V> { part });
         let mut rooms = [[MaybeUninit::uninit(); DEEPEST]; 2];
         let [left_steps, right_steps] = &mut rooms;
         let packed = Packed {
@@ -316,6 +318,11 @@ impl<V: Kernels> Copies<'_, V> {
             *rows = rows.copied(start.wrapping_add(number * step));
         }
     }
+}
+
+/// Whether some of an operand's depths are neighbours: most often all are, or none.
+fn are_along<T>(side: &Side<'_, T>, depth: &[i32]) -> bool {
+    side.depth_step == Some(1) || is_run(depth)
 }
 
 /// A packed panel.
