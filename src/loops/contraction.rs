@@ -47,6 +47,8 @@ pub struct Tables {
     pub depth_run: usize,
     /// How far apart depths lie in the left operand and in the right one, if all are evenly apart.
     pub depth_steps: [Option<i32>; 2],
+    /// How far apart rows lie in the left operand, and how far columns in the right one, if all are evenly apart.
+    pub steps: [Option<i32>; 2],
     /// How far apart rows lie in the result, and how far columns, if all are evenly apart.
     pub out_steps: [Option<i32>; 2],
 }
@@ -105,6 +107,7 @@ impl Tables {
         let row_run_step = run_step(&rows, row_run);
         let column_run_step = run_step(&columns, column_run);
         let depth_steps = [&depth[0], &depth[1]].map(|offsets| step(offsets));
+        let steps = [&rows[0], &columns[0]].map(|offsets| step(offsets));
         let out_steps = [&rows[1], &columns[1]].map(|offsets| step(offsets));
         let ([row_lhs, row_out], [column_rhs, column_out]) = (rows, columns);
         let [depth_lhs, depth_rhs] = depth;
@@ -122,6 +125,7 @@ impl Tables {
             column_run_step,
             depth_run,
             depth_steps,
+            steps,
             out_steps,
         }
     }

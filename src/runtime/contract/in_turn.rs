@@ -11,8 +11,6 @@ macro_rules! in_turn {
             use std::arch::asm;
             use std::arch::x86_64::*;
 
-            use super::super::vector::Vector;
-
             #[inline]
             #[target_feature(enable = $features)]
             pub unsafe fn broadcast(from: *const $element, offset: isize) -> $register {
@@ -33,18 +31,19 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(
+            pub unsafe fn broadcast_beyond<const TIMES: usize>(
                 from: *const $element,
+                step: isize,
             ) -> $register {
                 let all;
                 // SAFETY: reads one element, which is there by the caller's promise.
                 unsafe {
                     asm!(
-                        concat!($broadcast, " {all}, [{from} + {at}]"),
+                        concat!($broadcast, " {all}, [{from} + {step} * {times}]"),
                         all = out($class) all,
                         from = in(reg) from,
-                        at = const size_of::<$element>()
-                            * (DEPTH * <$register>::ROWS.next_multiple_of(<$register>::LANES) + ROW),
+                        step = in(reg) step,
+                        times = const TIMES,
                         options(nostack, readonly, preserves_flags),
                     );
                 }
@@ -53,9 +52,23 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
-                from: *const $element,
-            ) -> $register {
+            pub unsafe fn broadcast_first(from: *const $element) -> $register {
+                let all;
+                // SAFETY: reads one element, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($broadcast, " {all}, [{from}]"),
+                        all = out($class) all,
+                        from = in(reg) from,
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                all
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub unsafe fn load_beside<const VECTOR: usize>(from: *const $element) -> $register {
                 let vector;
                 // SAFETY: reads a vector, which is there by the caller's promise.
                 unsafe {
@@ -63,11 +76,32 @@ macro_rules! in_turn {
                         concat!($load, " {vector}, [{from} + {at}]"),
                         vector = out($class) vector,
                         from = in(reg) from,
-                        at = const (DEPTH * VECTORS + VECTOR) * size_of::<$register>(),
+                        at = const VECTOR * size_of::<$register>(),
                         options(nostack, readonly, preserves_flags),
                     );
                 }
                 vector
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            pub unsafe fn add_product_beside<const VECTOR: usize>(
+                mut sum: $register,
+                a: $register,
+                from: *const $element,
+            ) -> $register {
+                // SAFETY: reads a vector, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($fma, " {sum}, {a}, [{from} + {at}]"),
+                        sum = inout($class) sum,
+                        a = in($class) a,
+                        from = in(reg) from,
+                        at = const VECTOR * size_of::<$register>(),
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                sum
             }
 
             #[inline]

@@ -5,9 +5,10 @@ use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
 
 use super::dot::{self, is_tile_of_dots};
+use super::grid::{self, Grid, Start, is_grid};
 use super::pack::{self, Part};
 use super::share::{self, Share};
-use super::tile::{self, Tiles, is_tile};
+use super::tile::{self, Ending, Tiles, is_tile};
 use super::vector::{Portable, Vector};
 use super::{Operands, Prepared, contract};
 
@@ -16,6 +17,9 @@ type TileKernels<F> = [[Option<F>; 4]; TALLEST];
 
 /// Computes tiles.
 type TilesFn<V> = unsafe fn(&Tiles<'_, <V as Vector>::Element>);
+
+/// Computes tiles that lie evenly.
+pub(super) type GridFn<V> = unsafe fn(&Grid, &Start<<V as Vector>::Element>, &Ending<<V as Vector>::Element>);
 
 /// Computes tiles from this row on, for these columns.
 type DotsFn<V> = unsafe fn(&Operands<'_, <V as Vector>::Element>, usize, Range<usize>);
@@ -45,6 +49,7 @@ macro_rules! tile_kernels {
 /// The processor has the instructions; operands, shares and parts are good.
 pub(super) trait Kernels: Vector {
     const TILES: TileKernels<TilesFn<Self>> = tile_kernels!(tiles if is_tile, 1 2 3 4 5 6 7 8 9 10 11 12);
+    const GRIDS: TileKernels<GridFn<Self>> = tile_kernels!(grid if is_grid, 1 2 3 4 5 6 7 8 9 10 11 12);
     const DOTS: TileKernels<DotsFn<Self>> =
         tile_kernels!(tiles_of_dots if is_tile_of_dots, 1 2 3 4 5 6 7 8 9 10 11 12);
 
@@ -62,6 +67,11 @@ pub(super) trait Kernels: Vector {
     unsafe fn pack(part: Part<'_, Self::Element>, to: *mut Self::Element, vectors: usize, width: usize);
     unsafe fn scattered(tiles: &Tiles<'_, Self::Element>);
     unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(tiles: &Tiles<'_, Self::Element>);
+    unsafe fn grid<const ROWS: usize, const VECTORS: usize>(
+        grid: &Grid,
+        start: &Start<Self::Element>,
+        ending: &Ending<Self::Element>,
+    );
     unsafe fn tiles_of_dots<const ROWS: usize, const COLUMNS: usize>(
         operands: &Operands<'_, Self::Element>,
         row: usize,
@@ -83,15 +93,15 @@ macro_rules! kernels {
                 // SAFETY: generated code passes what was prepared for it and lives as long as it, and memory that the loop
                 // IR's verifier found large enough; the library was chosen for this processor.
                 unsafe {
-                    let prepared = &*prepared.cast::<Prepared>();
-                    contract::<Self>(&Operands::new(prepared, lhs, rhs, out, scale));
+                    let prepared = &*prepared.cast::<Prepared<Self>>();
+                    contract::<Self>(prepared, &Operands::new(prepared, lhs, rhs, out, scale));
                 }
             }
 
             $(#[$feature])*
             unsafe fn in_place(operands: &Operands<'_, $element>, share: &Share) {
                 // SAFETY: the caller's promise, here and below.
-                unsafe { share::in_place::<Self>(operands, share) }
+                unsafe { share::in_place::<Self>(operands, share, &mut |tiles| tiles.compute::<Self>()) }
             }
 
             $(#[$feature])*
@@ -117,6 +127,15 @@ macro_rules! kernels {
             $(#[$feature])*
             unsafe fn tiles<const ROWS: usize, const VECTORS: usize>(tiles: &Tiles<'_, $element>) {
                 unsafe { tile::tiles::<Self, ROWS, VECTORS>(tiles) }
+            }
+
+            $(#[$feature])*
+            unsafe fn grid<const ROWS: usize, const VECTORS: usize>(
+                grid: &Grid,
+                start: &Start<$element>,
+                ending: &Ending<$element>,
+            ) {
+                unsafe { grid::compute::<Self, ROWS, VECTORS>(grid, start, ending) }
             }
 
             $(#[$feature])*

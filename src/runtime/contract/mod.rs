@@ -7,12 +7,14 @@
 
 mod cache;
 mod dot;
+mod grid;
 #[cfg(target_arch = "x86_64")]
 mod in_turn;
 mod kernels;
 mod pack;
 mod panel;
 mod plan;
+mod sequence;
 mod share;
 mod sums;
 mod tile;
@@ -21,7 +23,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use super::team;
@@ -29,8 +31,9 @@ use crate::codegen::{self, Contract, Cpu, Library};
 use crate::loops::{LARGE, PANEL, Tables};
 use kernels::{Kernels, TALLEST};
 use plan::{Plan, Way};
+use sequence::Sequence;
 use share::Share;
-use vector::{Portable, Vector};
+use vector::{Portable, Real};
 
 /// The functions to call for the processors that code is generated for.
 pub(crate) fn library(cpu: Cpu) -> Library {
@@ -47,26 +50,31 @@ pub(crate) fn library(cpu: Cpu) -> Library {
     library_of::<Portable<f32>, Portable<f64>>()
 }
 
-fn library_of<F32: Kernels<Element = f32>, F64: Kernels<Element = f64>>() -> Library {
+fn library_of<F32: Kernels<Element = f32> + 'static, F64: Kernels<Element = f64> + 'static>() -> Library {
     Library {
-        contract_f32: Contract { prepare: Prepared::of::<F32>, call: F32::contract },
-        contract_f64: Contract { prepare: Prepared::of::<F64>, call: F64::contract },
+        contract_f32: Contract { prepare: Prepared::<F32>::of, call: F32::contract },
+        contract_f64: Contract { prepare: Prepared::<F64>::of, call: F64::contract },
         parallel: super::parallel::parallel,
         sort: super::sort::function,
     }
 }
 
 /// A contraction for vectors of some kind: what follows from its tables alone.
-struct Prepared {
+struct Prepared<V: Kernels> {
     tables: Tables,
     plan: Plan,
+    /// All of it, if it is small.
+    sequence: Option<Sequence<V>>,
 }
 
-impl Prepared {
-    fn of<V: Vector>(tables: Tables) -> codegen::Prepared {
+impl<V: Kernels + 'static> Prepared<V> {
+    fn of(tables: Tables) -> codegen::Prepared {
         let (left, right) = Side::of(&tables, null::<V::Element>(), null());
         let plan = Plan::of::<V, V::Element>(&left, &right, tables.depth_run);
-        Arc::new(Prepared { tables, plan })
+        let mut prepared = Prepared::<V> { tables, plan, sequence: None };
+        let operands = Operands::new(&prepared, null(), null(), null_mut(), V::Element::ONE);
+        prepared.sequence = Sequence::of(&operands);
+        Arc::new(prepared)
     }
 }
 
@@ -76,7 +84,8 @@ struct Side<'t, T> {
     operand: *const T,
     offsets: &'t [i32],
     out: &'t [i32],
-    /// How far apart they lie in the result, if evenly.
+    /// How far apart they lie here, and in the result, if evenly.
+    step: Option<i32>,
     out_step: Option<i32>,
     /// So many offsets at a time step by one, here and in the result.
     run: usize,
@@ -94,11 +103,13 @@ impl<'t, T> Side<'t, T> {
         let Tables { row_lhs, row_out, row_run, row_run_step, depth_lhs, .. } = tables;
         let Tables { column_rhs, column_out, column_run, column_run_step, depth_rhs, .. } = tables;
         let ([left, right], [row_step, column_step]) = (tables.depth_steps, tables.out_steps);
+        let [row_own_step, column_own_step] = tables.steps;
         (
             Side {
                 operand: lhs,
                 offsets: row_lhs,
                 out: row_out,
+                step: row_own_step,
                 out_step: row_step,
                 run: *row_run,
                 run_step: *row_run_step,
@@ -109,6 +120,7 @@ impl<'t, T> Side<'t, T> {
                 operand: rhs,
                 offsets: column_rhs,
                 out: column_out,
+                step: column_own_step,
                 out_step: column_step,
                 run: *column_run,
                 run_step: *column_run_step,
@@ -154,12 +166,26 @@ unsafe impl<T: Sync> Sync for Operands<'_, T> {}
 
 impl<'t, T> Operands<'t, T> {
     #[inline(always)]
-    fn new(prepared: &'t Prepared, lhs: *const T, rhs: *const T, out: *mut T, scale: T) -> Operands<'t, T> {
-        let Prepared { tables, plan } = prepared;
+    fn new<V: Kernels<Element = T>>(
+        prepared: &'t Prepared<V>,
+        lhs: *const T,
+        rhs: *const T,
+        out: *mut T,
+        scale: T,
+    ) -> Operands<'t, T> {
+        let Prepared { tables, plan, .. } = prepared;
         let (left, right) = Side::of(tables, lhs, rhs);
         let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
         let scale = tables.is_scaled.then_some(scale);
         Operands { rows, columns, out, scale, depth_run: tables.depth_run, way: plan.way }
+    }
+}
+
+impl<T> Operands<'_, T> {
+    /// How many threads the work is worth.
+    #[inline(always)]
+    fn worth(&self) -> usize {
+        self.rows.offsets.len() * self.columns.offsets.len() * self.rows.depth.len() / WORTH_A_THREAD
     }
 }
 
@@ -172,14 +198,18 @@ const WORTH_A_THREAD: usize = LARGE / 2;
 /// # Safety
 /// The operands are good; the processor has the vector's instructions.
 #[inline(always)]
-unsafe fn contract<V: Kernels>(operands: &Operands<'_, V::Element>) {
+unsafe fn contract<V: Kernels>(prepared: &Prepared<V>, operands: &Operands<'_, V::Element>) {
+    if let Some(sequence) = &prepared.sequence {
+        // SAFETY: the caller's promise.
+        return unsafe { sequence.run(operands) };
+    }
     let compute = match operands.way {
         Way::InPlace => V::in_place,
         Way::Packed => V::packed,
         Way::Dots => V::dots,
     };
-    let (rows, columns) = (operands.rows.offsets.len(), operands.columns.offsets.len());
-    let worth = rows * columns * operands.rows.depth.len() / WORTH_A_THREAD;
+    let (rows, columns, worth) =
+        (operands.rows.offsets.len(), operands.columns.offsets.len(), operands.worth());
     if worth < 2 {
         // SAFETY: the caller's promise.
         return unsafe { compute(operands, &Share { rows: 0..rows, columns: 0..columns }) };

@@ -7,8 +7,7 @@ use super::cache::{PERIOD, is_crowded, steps_by_multiple};
 use super::pack::{Part, is_run, strip_elements};
 use super::panel::{self, MOST_TILES, Sizes};
 use super::plan::NEAR;
-use super::sums::Depths;
-use super::tile::{Ending, Rows, Strip, Tiles};
+use super::tile::{Ending, Rows, Steps, Strip, Tiles};
 use super::vector::{Real, Vector};
 use super::{Kernels, Operands, Side, parts};
 
@@ -24,9 +23,11 @@ const COPIED: usize = 6;
 /// So many do if the rows' depths lie side by side already.
 const COPIED_ALONG: usize = 80;
 
-/// Rows that are neighbours do not compete with strips of so few depths and bytes.
+/// Rows that are neighbours are read in place by strips of so few depths: the first cache holds a line of rows a depth.
 const SHALLOW: usize = 64;
-const FIRST: usize = 32 << 10;
+
+/// Or if all strips together fetch so few bytes from the second cache.
+const FETCHED: usize = 2 << 20;
 
 /// Some rows and columns of the result.
 pub(super) struct Share {
@@ -106,7 +107,7 @@ fn at_once<T>(Operands { rows, columns, .. }: &Operands<'_, T>) -> [usize; 2] {
 }
 
 /// What becomes of the sums over some depths.
-fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
+pub(super) fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
     match scale {
         Some(scale) => Ending::AddScaled(scale),
         None if is_first => Ending::Store,
@@ -114,12 +115,13 @@ fn ending<T: Real>(scale: Option<T>, is_first: bool) -> Ending<T> {
     }
 }
 
-/// Computes a share with vectors of columns that are read where they lie.
-///
-/// # Safety
-/// The processor has the vector's instructions; the operands are good.
+/// Does something with the tiles of a share, vectors of whose columns are read where they lie.
 #[inline(always)]
-pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
+pub(super) fn in_place<V: Kernels>(
+    operands: &Operands<'_, V::Element>,
+    share: &Share,
+    f: &mut impl FnMut(&Tiles<'_, V::Element>),
+) {
     let [depths, columns] = at_once(operands);
     let is_in_panels = operands.columns.is_in_panels();
     let unit = if is_in_panels { operands.columns.run } else { V::LANES };
@@ -132,8 +134,7 @@ pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, s
             let [left, right] = [&operands.rows.depth[depth.clone()], &operands.columns.depth[depth.clone()]];
             blocks_of::<V>(operands, &share.rows, left, tiles, |block, _| {
                 for rows in of_one_height(block) {
-                    // SAFETY: the caller's promise.
-                    unsafe { rows_of_tiles::<V>(operands, rows, &columns, right, ending) };
+                    rows_of_tiles::<V>(operands, rows, &columns, right, ending, f);
                 }
             });
         }
@@ -142,15 +143,16 @@ pub(super) unsafe fn in_place<V: Kernels>(operands: &Operands<'_, V::Element>, s
 
 /// The rows of some tiles, as many in each, times some columns, over some depths.
 #[inline(always)]
-unsafe fn rows_of_tiles<V: Kernels>(
+fn rows_of_tiles<V: Kernels>(
     operands: &Operands<'_, V::Element>,
     rows: &[Rows<'_, V::Element>],
     columns: &Range<usize>,
     depth: &[i32],
     ending: Ending<V::Element>,
+    f: &mut impl FnMut(&Tiles<'_, V::Element>),
 ) {
     let Operands { rows: left, columns: right, .. } = operands;
-    let depths = Depths::of(left.depth_step, right.depth_step);
+    let steps = Steps { rows: [left.step, left.out_step], depths: [left.depth_step, right.depth_step] };
     let most = vectors_beside::<V>(rows[0].count());
     let mut start = columns.start;
     // Of the run that the next column is in.
@@ -180,8 +182,7 @@ unsafe fn rows_of_tiles<V: Kernels>(
                 run_end = start + right.run;
             }
         }
-        // SAFETY: the caller's promise.
-        unsafe { Tiles { rows, strip: &strip, right: depth, depths, ending }.compute::<V>() };
+        f(&Tiles { rows, strip: &strip, right: depth, steps, ending });
     }
 }
 
@@ -190,35 +191,45 @@ pub(super) fn depths<V: Vector>(count: usize) -> impl Iterator<Item = Range<usiz
     parts(count, panel::depth(size_of::<V::Element>()), V::LANES)
 }
 
-/// Computes a share with vectors of columns that are packed first.
-///
-/// # Safety
-/// As above.
+/// The panels of a share, vectors of whose columns are packed first.
 #[inline(always)]
-pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
+pub(super) fn panels<V: Kernels>(
+    operands: &Operands<'_, V::Element>,
+    share: &Share,
+) -> impl Iterator<Item = Panel<V::Element>> {
     let tallest = tiles_of::<V>(&share.rows).next().map_or(1, |rows| rows.len());
-    let columns = share.columns.len();
+    let (columns, scale) = (share.columns.clone(), operands.scale);
     let room = Sizes::of::<V>().panel;
-    for (number, depth) in depths::<V>(operands.rows.depth.len()).enumerate() {
-        let vectors = vectors_beside::<V>(tallest).min(columns.div_ceil(V::LANES));
+    depths::<V>(operands.rows.depth.len()).enumerate().flat_map(move |(number, depth)| {
+        let vectors = vectors_beside::<V>(tallest).min(columns.len().div_ceil(V::LANES));
         let vectors = vectors.min(room / depth.len() / V::LANES).max(1);
         let width = vectors * V::LANES;
         let strips = room / strip_elements::<V>(vectors, depth.len());
-        let ending = ending(operands.scale, number == 0);
-        for columns in parts(columns, strips * width, width) {
-            let columns = share.columns.start + columns.start..share.columns.start + columns.end;
-            let panel = Panel { depth: depth.clone(), columns, vectors, ending };
-            // SAFETY: the caller's promise; there is room for so many columns.
-            unsafe {
-                panel.pack::<V>(operands);
-                panel.multiply::<V>(operands, &share.rows);
-            }
+        let (start, ending) = (columns.start, ending(scale, number == 0));
+        parts(columns.len(), strips * width, width).map(move |part| {
+            let columns = start + part.start..start + part.end;
+            Panel { depth: depth.clone(), columns, vectors, ending }
+        })
+    })
+}
+
+/// Computes a share with vectors of columns that are packed first.
+///
+/// # Safety
+/// The processor has the vector's instructions; the operands are good.
+#[inline(always)]
+pub(super) unsafe fn packed<V: Kernels>(operands: &Operands<'_, V::Element>, share: &Share) {
+    for panel in panels::<V>(operands, share) {
+        // SAFETY: the caller's promise; there is room for so many columns.
+        unsafe {
+            panel.pack::<V>(operands);
+            panel.multiply::<V>(operands, &share.rows, &mut |tiles| tiles.compute::<V>());
         }
     }
 }
 
 /// A block of the right operand that is packed at once, in strips.
-struct Panel<T> {
+pub(super) struct Panel<T> {
     depth: Range<usize>,
     columns: Range<usize>,
     /// Vectors in a strip.
@@ -227,8 +238,10 @@ struct Panel<T> {
 }
 
 impl<T: Real> Panel<T> {
+    /// # Safety
+    /// As above.
     #[inline(always)]
-    unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
+    pub(super) unsafe fn pack<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>) {
         let side = &operands.columns;
         let (depth, lanes) = (&side.depth[self.depth.clone()], &side.offsets[self.columns.clone()]);
         let part = Part { from: side.operand, depth, lanes, is_along: are_along(side, depth) };
@@ -236,58 +249,67 @@ impl<T: Real> Panel<T> {
         unsafe { V::pack(part, panel::start(), self.vectors, self.vectors * V::LANES) };
     }
 
-    /// Multiplies rows with every strip, those of some tiles at a time; they are copied first where that pays.
+    /// Does something with the tiles of rows and every strip, those of some tiles at a time; rows are copied first where that
+    /// pays.
+    ///
+    /// # Safety
+    /// As above.
     #[inline(always)]
-    unsafe fn multiply<V: Kernels<Element = T>>(&self, operands: &Operands<'_, T>, rows: &Range<usize>) {
+    pub(super) unsafe fn multiply<V: Kernels<Element = T>>(
+        &self,
+        operands: &Operands<'_, T>,
+        rows: &Range<usize>,
+        f: &mut impl FnMut(&Tiles<'_, T>),
+    ) {
         let Operands { rows: left, columns, .. } = operands;
         let depth = &left.depth[self.depth.clone()];
         let width = self.vectors * V::LANES;
         let is_along = are_along(left, depth);
         let part = Part { from: left.operand, depth, lanes: left.offsets, is_along };
-        let copies = self.copies::<V>(left, is_along).then_some(Copies::<V> { part });
+        let copies = self.copies::<V>(left).then_some(Copies::<V> { part });
         let mut rooms = [[MaybeUninit::uninit(); DEEPEST]; 2];
         let [left_steps, right_steps] = &mut rooms;
+        let (row_step, depth_step) = match copies {
+            Some(_) => (Some(1), Some(Copies::<V>::LANES as i32)),
+            None => (left.step, if is_along { Some(1) } else { left.depth_step }),
+        };
         let packed = Packed {
             panel: self,
             columns: &columns.out[self.columns.clone()],
             step: step_of(columns, &self.columns, width),
             depth: steps(right_steps, width, depth.len()),
+            steps: Steps { rows: [row_step, left.out_step], depths: [depth_step, Some(width as i32)] },
         };
         let left_depth =
             if copies.is_some() { steps(left_steps, Copies::<V>::LANES, depth.len()) } else { depth };
-        let left_step = if is_along { Some(1) } else { left.depth_step };
-        let depths = |vectors| match copies {
-            Some(_) if vectors == self.vectors => Depths::Packed,
-            Some(_) => Depths::Even(Copies::<V>::LANES as isize, width as isize),
-            None => Depths::of(left_step, Some(width as i32)),
-        };
         blocks_of::<V>(operands, rows, left_depth, Sizes::of::<V>().tiles, |block, rows| {
             if let Some(copies) = &copies {
                 // SAFETY: the caller's promise; there is room for so many tiles.
                 unsafe { copies.fill(rows, block) };
             }
             for rows in of_one_height(block) {
-                // SAFETY: the caller's promise.
-                unsafe { packed.multiply::<V>(rows, depths) };
+                packed.multiply::<V>(rows, f);
             }
         });
     }
 
     /// Whether rows are copied before they meet the strips.
-    fn copies<V: Vector>(&self, left: &Side<'_, T>, is_along: bool) -> bool {
+    pub(super) fn copies<V: Vector>(&self, left: &Side<'_, T>) -> bool {
+        let is_along = are_along(left, &left.depth[self.depth.clone()]);
         let strips = self.columns.len() / (self.vectors * V::LANES);
         let is_crowded = || is_crowded::<T>(left.offsets, left.depth);
         // Neighbours are copied in less time than others.
         let are_neighbours = || is_run(left.offsets);
-        // The first cache holds all strips, and a line of rows a depth.
-        let is_small =
-            self.depth.len() <= SHALLOW && self.columns.len() * self.depth.len() * size_of::<T>() <= FIRST;
+        // The second cache holds all else.
+        let bytes = || left.bytes() + self.columns.len() * self.depth.len() * size_of::<T>();
+        let is_small = || self.depth.len() <= SHALLOW && bytes() <= NEAR / 2;
+        let are_few = || strips * left.bytes() <= FETCHED && left.bytes() <= NEAR / 2;
         match strips {
             0..3 => false,
             _ if V::MASKS || strips < COPIED_ALONG && is_along => strips >= 4 && is_crowded(),
             3 => is_crowded() && are_neighbours(),
-            4..COPIED => is_crowded() || left.bytes() >= NEAR / 2 && are_neighbours(),
-            _ => is_crowded() || !(are_neighbours() && is_small),
+            4..COPIED => is_crowded() || left.bytes() > NEAR && are_neighbours(),
+            _ => is_crowded() || !(are_neighbours() && (is_small() || are_few())),
         }
     }
 }
@@ -334,6 +356,7 @@ struct Packed<'p, T> {
     step: Option<isize>,
     /// The panel's offsets at each depth.
     depth: &'p [i32],
+    steps: Steps,
 }
 
 /// How far apart strips of so many of these columns begin in the result, if evenly, and if the columns of each are
@@ -350,13 +373,9 @@ fn step_of<T>(side: &Side<'_, T>, columns: &Range<usize>, width: usize) -> Optio
 }
 
 impl<T: Real> Packed<'_, T> {
-    /// Multiplies as many rows each of some tiles with every strip; how depths follow one another depends on its vectors.
+    /// Does something with the tiles of as many rows each and every strip.
     #[inline(always)]
-    unsafe fn multiply<V: Kernels<Element = T>>(
-        &self,
-        rows: &[Rows<'_, T>],
-        depths: impl Fn(usize) -> Depths,
-    ) {
+    fn multiply<V: Kernels<Element = T>>(&self, rows: &[Rows<'_, T>], f: &mut impl FnMut(&Tiles<'_, T>)) {
         let Panel { vectors, ending, .. } = *self.panel;
         let (width, strip_elements) = (vectors * V::LANES, strip_elements::<V>(vectors, self.depth.len()));
         let mut number = 0;
@@ -371,11 +390,7 @@ impl<T: Real> Packed<'_, T> {
             let times = self.step.map_or(1, |_| (columns.len() / width).max(1));
             strip.repeat(times, strip_elements, self.step.unwrap_or_default());
             number += times;
-            let depths = depths(strip.count);
-            // SAFETY: the caller's promise.
-            unsafe {
-                Tiles { rows, strip: &strip, right: self.depth, depths, ending }.compute::<V>();
-            }
+            f(&Tiles { rows, strip: &strip, right: self.depth, steps: self.steps, ending });
         }
     }
 }

@@ -3,27 +3,6 @@
 use super::tile::{Places, Rows, Tiles};
 use super::vector::Vector;
 
-/// How depths follow one another.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Depths {
-    /// At the offsets that are given.
-    Listed,
-    /// So many elements apart, in the left operand and the right one.
-    Even(isize, isize),
-    /// Rows are copied, and strips packed with no other vectors between theirs.
-    Packed,
-}
-
-impl Depths {
-    #[inline(always)]
-    pub(super) fn of(left: Option<i32>, right: Option<i32>) -> Depths {
-        match (left, right) {
-            (Some(left), Some(right)) => Depths::Even(left as isize, right as isize),
-            _ => Depths::Listed,
-        }
-    }
-}
-
 /// The sums of a tile.
 ///
 /// # Safety
@@ -35,27 +14,37 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
     places: &Places<V, VECTORS>,
 ) -> [[V; VECTORS]; ROWS] {
     let (left, right) = (&rows.depth[..tiles.right.len()], tiles.right);
-    // Counted up to zero: that takes a register less.
-    let (left_end, right_end) = (left.as_ptr_range().end, right.as_ptr_range().end);
     let depths = right.len() as isize;
-    // SAFETY: both lists have so many offsets before their ends.
-    let mut listed =
-        (-depths..0).map(|at| unsafe { (*left_end.offset(at) as isize, *right_end.offset(at) as isize) });
+    let first = |offsets: &[i32]| offsets.first().map_or(0, |&first| first as isize);
+    let (left_first, right_first) = (first(left), first(right));
+    let (left_end, right_end) = (left.as_ptr_range().end, right.as_ptr_range().end);
+    // Counted up to zero: that takes a register less. SAFETY: both lists have so many offsets before their ends.
+    let left_at = |at: isize| unsafe { *left_end.offset(at) as isize };
+    let right_at = |at: isize| unsafe { *right_end.offset(at) as isize };
+    let listed = (-depths..0).map(|at| (left_at(at), right_at(at)));
     // SAFETY: the caller's promise.
     unsafe {
-        match tiles.depths {
+        match tiles.steps.depths {
             // The processor does not fetch ahead what is read under masks.
             _ if V::MASKS && !tiles.strip.is_whole => sums_at::<V, ROWS, VECTORS, true>(rows, places, listed),
             // The multipliers of wide vectors are busy all the same.
-            Depths::Even(left_step, right_step) if !V::MASKS => {
-                let (left, right) = listed.next().unwrap_or_default();
-                let even = (0..depths).map(|depth| (left + depth * left_step, right + depth * right_step));
+            _ if V::MASKS => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
+            [None, None] => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
+            [Some(left), Some(right)] => {
+                let (left, right) = (left as isize, right as isize);
+                let even = (0..depths).map(|at| (left_first + at * left, right_first + at * right));
                 sums_at::<V, ROWS, VECTORS, false>(rows, places, even)
             }
-            Depths::Packed if !V::MASKS => {
-                packed_sums::<V, ROWS, VECTORS>(rows.lefts::<1>()[0], places.rights[0], tiles.right.len())
+            [Some(left), None] => {
+                let left = |at: isize| left_first + (at + depths) * left as isize;
+                let half = (-depths..0).map(|at| (left(at), right_at(at)));
+                sums_at::<V, ROWS, VECTORS, false>(rows, places, half)
             }
-            _ => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
+            [None, Some(right)] => {
+                let right = |at: isize| right_first + (at + depths) * right as isize;
+                let half = (-depths..0).map(|at| (left_at(at), right(at)));
+                sums_at::<V, ROWS, VECTORS, false>(rows, places, half)
+            }
         }
     }
 }
@@ -107,64 +96,5 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const MA
                 }
             }
         }
-    }
-}
-
-/// The same for packed operands, whose steps are known: fewer instructions.
-#[inline(always)]
-unsafe fn packed_sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    mut left: *const V::Element,
-    mut right: *const V::Element,
-    depth: usize,
-) -> [[V; VECTORS]; ROWS] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
-        for _ in 0..depth / 4 {
-            add_packed_depth::<V, ROWS, VECTORS, 0>(&mut sums, left, right);
-            add_packed_depth::<V, ROWS, VECTORS, 1>(&mut sums, left, right);
-            add_packed_depth::<V, ROWS, VECTORS, 2>(&mut sums, left, right);
-            add_packed_depth::<V, ROWS, VECTORS, 3>(&mut sums, left, right);
-            left = left.add(4 * V::ROWS.next_multiple_of(V::LANES));
-            right = right.add(4 * VECTORS * V::LANES);
-        }
-        for _ in 0..depth % 4 {
-            add_packed_depth::<V, ROWS, VECTORS, 0>(&mut sums, left, right);
-            left = left.add(V::ROWS.next_multiple_of(V::LANES));
-            right = right.add(VECTORS * V::LANES);
-        }
-        sums
-    }
-}
-
-/// Adds the products of so many depths on.
-#[inline(always)]
-unsafe fn add_packed_depth<V: Vector, const ROWS: usize, const VECTORS: usize, const DEPTH: usize>(
-    sums: &mut [[V; VECTORS]; ROWS],
-    left: *const V::Element,
-    right: *const V::Element,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut vectors = [V::splat(V::Element::default()); VECTORS];
-        macro_rules! load {
-            ($($vector:literal)*) => {
-                $(if $vector < VECTORS {
-                    vectors[$vector] = V::load_packed::<DEPTH, VECTORS, $vector>(right);
-                })*
-            };
-        }
-        macro_rules! multiply {
-            ($($row:literal)*) => {
-                $(if $row < ROWS {
-                    let left = V::broadcast_packed::<DEPTH, $row>(left);
-                    for vector in 0..VECTORS {
-                        sums[$row][vector] = sums[$row][vector].add_product(left, vectors[vector]);
-                    }
-                })*
-            };
-        }
-        load!(0 1 2 3);
-        multiply!(0 1 2 3 4 5 6 7 8 9 10 11);
     }
 }

@@ -1,5 +1,6 @@
 //! Every library against sums written out, over shapes around the sizes of tiles, strips and panels.
 
+use super::vector::Vector;
 use super::*;
 use crate::loops::Tables;
 
@@ -112,6 +113,18 @@ fn tiles_of_all_shapes() {
         // One to four vectors of each width, and some that are not full.
         for n in [1, 3, 4, 8, 11, 12, 16, 24, 32, 37, 48, 64, 70] {
             check_matrices(m, n, 9);
+        }
+    }
+}
+
+/// One to three depths are all added row by row, and further ones are not.
+#[test]
+fn tiles_of_few_depths() {
+    for depth in 1..=5 {
+        for m in 1..=TALLEST + 1 {
+            for n in [8, 16, 32, 64] {
+                check_matrices(m, n, depth);
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::slice::from_ref;
 
-use super::sums::{Depths, sums};
+use super::grid::Grid;
+use super::kernels::GridFn;
+use super::sums::sums;
 use super::vector::{Real, Vector};
 use super::{Kernels, Side, TALLEST};
 
@@ -55,6 +57,18 @@ impl<'a, T> Rows<'a, T> {
         self.offsets.len()
     }
 
+    /// Where the first row begins in the left operand.
+    #[inline(always)]
+    pub(super) fn left(&self) -> *const T {
+        self.left.wrapping_offset(self.offsets[0] as isize)
+    }
+
+    /// Where it begins in the result.
+    #[inline(always)]
+    pub(super) fn out(&self) -> *mut T {
+        self.out.wrapping_offset(self.out_offsets[0] as isize)
+    }
+
     /// Where the rows begin in the left operand.
     #[inline(always)]
     pub(super) fn lefts<const ROWS: usize>(&self) -> [*const T; ROWS] {
@@ -86,19 +100,19 @@ pub(super) fn at_offsets<P: Copy, const COUNT: usize>(
 
 /// The columns of a tile, as vectors.
 pub(super) struct Strip<'a, T> {
-    right: [*const T; 4],
+    pub right: [*const T; 4],
     /// The result's offsets.
-    columns: [&'a [i32]; 4],
+    pub columns: [&'a [i32]; 4],
     pub count: usize,
     /// Whether each vector's columns lie side by side in the result.
     is_contiguous: bool,
     /// Whether all lanes of each vector can be read.
     pub is_whole: bool,
     /// How many strips there are.
-    times: usize,
+    pub times: usize,
     /// From one to the next in the right operand, and in the result.
-    right_step: usize,
-    out_step: isize,
+    pub right_step: usize,
+    pub out_step: isize,
 }
 
 impl<T> Default for Strip<'_, T> {
@@ -127,6 +141,18 @@ impl<'a, T> Strip<'a, T> {
         self.count += 1;
     }
 
+    /// Whether its vectors are whole and follow one another, in the right operand and in the result.
+    #[inline(always)]
+    pub(super) fn is_even(&self, lanes: usize) -> bool {
+        let follows = |vector: usize| {
+            let (columns, beyond) = (self.columns[vector], vector * lanes);
+            columns.len() == lanes
+                && columns[0] == self.columns[0][0] + beyond as i32
+                && self.right[vector] == self.right[0].wrapping_add(beyond)
+        };
+        self.is_contiguous && self.is_whole && (0..self.count).all(follows)
+    }
+
     /// The same strip, with all lanes of its vectors side by side in the result.
     #[inline(always)]
     fn side_by_side(&self, lanes: usize) -> Self {
@@ -149,6 +175,15 @@ pub(super) enum Ending<T> {
     AddScaled(T),
 }
 
+/// How far apart a tile's parts lie, where evenly.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    /// Rows, in the left operand and in the result.
+    pub rows: [Option<i32>; 2],
+    /// Depths, in the left operand and in the right one.
+    pub depths: [Option<i32>; 2],
+}
+
 /// Tiles of the result: some, with as many rows each, one below the other, for every strip.
 #[derive(Clone, Copy)]
 pub(super) struct Tiles<'a, T> {
@@ -156,7 +191,7 @@ pub(super) struct Tiles<'a, T> {
     pub strip: &'a Strip<'a, T>,
     /// The right operand's offset at each depth.
     pub right: &'a [i32],
-    pub depths: Depths,
+    pub steps: Steps,
     pub ending: Ending<T>,
 }
 
@@ -175,9 +210,22 @@ impl<T: Real> Tiles<'_, T> {
         }
     }
 
+    /// The kernel for as many rows and vectors as there are, all evenly.
+    #[inline(always)]
+    pub(super) fn grid_kernel<V: Kernels<Element = T>>(&self) -> Option<GridFn<V>> {
+        V::GRIDS[self.rows[0].count() - 1][self.strip.count - 1]
+    }
+
     /// Calls the kernel for as many rows and vectors as there are.
     #[inline(always)]
     unsafe fn compute_side_by_side<V: Kernels<Element = T>>(&self) {
+        if let Some((grid, start)) = Grid::of::<V>(self)
+            && let Some(kernel) = self.grid_kernel::<V>()
+        {
+            // SAFETY: the caller's promise.
+            unsafe { kernel(&grid, &start, &self.ending) };
+            return;
+        }
         if let Some(kernel) = V::TILES[self.rows[0].count() - 1][self.strip.count - 1] {
             // SAFETY: the caller's promise.
             unsafe { kernel(self) }
@@ -196,13 +244,15 @@ impl<T: Real> Tiles<'_, T> {
         let width = self.strip.count * V::LANES;
         let offsets: [i32; TALLEST] = std::array::from_fn(|row| (row * width) as i32);
         let strip = self.strip.side_by_side(V::LANES);
-        for rows in self.rows {
-            let in_buffer = Rows { out: buffer, out_offsets: &offsets[..rows.count()], ..*rows };
-            let tiles = Tiles { rows: from_ref(&in_buffer), strip: &strip, ending: Ending::Store, ..*self };
+        for tall in self.rows {
+            let in_buffer = Rows { out: buffer, out_offsets: &offsets[..tall.count()], ..*tall };
+            let steps = Steps { rows: [self.steps.rows[0], Some(width as i32)], ..self.steps };
+            let (rows, ending) = (from_ref(&in_buffer), Ending::Store);
+            let tiles = Tiles { rows, strip: &strip, steps, ending, ..*self };
             // SAFETY: the caller's promise; the buffer has room for a tile's sums.
             unsafe {
                 tiles.compute_side_by_side::<V>();
-                self.scatter::<V>(rows, buffer);
+                self.scatter::<V>(tall, buffer);
             }
         }
     }

@@ -72,20 +72,25 @@ pub(super) trait Vector: Copy {
         unsafe { Self::splat(*from.offset(offset)) }
     }
 
-    /// One element in all lanes, in turn: of packed rows, so many depths on.
+    /// One element in all lanes, in turn: of a row below the first; the steps are one row, three and five, in bytes.
     #[inline(always)]
-    unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(from: *const Self::Element) -> Self {
+    unsafe fn broadcast_row<const ROW: usize>(from: *const Self::Element, steps: [isize; 3]) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::splat(*from.add(DEPTH * Self::ROWS.next_multiple_of(Self::LANES) + ROW)) }
+        unsafe { Self::splat(*from.byte_offset(ROW as isize * steps[0])) }
     }
 
-    /// A vector, in turn: of a packed strip of `VECTORS`, so many depths on.
+    /// A vector, in turn: so many beyond another one.
     #[inline(always)]
-    unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
-        from: *const Self::Element,
-    ) -> Self {
+    unsafe fn load_beside<const VECTOR: usize>(from: *const Self::Element) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { Self::load(from.add((DEPTH * VECTORS + VECTOR) * Self::LANES)) }
+        unsafe { Self::load(from.add(VECTOR * Self::LANES)) }
+    }
+
+    /// `self + a · b` with a vector so many beyond another one.
+    #[inline(always)]
+    unsafe fn add_product_beside<const VECTOR: usize>(self, a: Self, from: *const Self::Element) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.add_product(a, Self::load_beside::<VECTOR>(from)) }
     }
 
     /// `self + a · b`: a step of a long sum.

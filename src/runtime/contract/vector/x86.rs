@@ -79,15 +79,27 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            unsafe fn broadcast_packed<const DEPTH: usize, const ROW: usize>(from: *const $element) -> Self {
-                unsafe { $in_turn::broadcast_packed::<DEPTH, ROW>(from) }
+            unsafe fn broadcast_row<const ROW: usize>(from: *const $element, steps: [isize; 3]) -> Self {
+                unsafe {
+                    match ROW {
+                        0 => $in_turn::broadcast_first(from),
+                        1 => $in_turn::broadcast_beyond::<1>(from, steps[0]),
+                        2 => $in_turn::broadcast_beyond::<2>(from, steps[0]),
+                        3 => $in_turn::broadcast_beyond::<1>(from, steps[1]),
+                        4 => $in_turn::broadcast_beyond::<4>(from, steps[0]),
+                        _ => $in_turn::broadcast_beyond::<1>(from, steps[2]),
+                    }
+                }
             }
 
             #[inline(always)]
-            unsafe fn load_packed<const DEPTH: usize, const VECTORS: usize, const VECTOR: usize>(
-                from: *const $element,
-            ) -> Self {
-                unsafe { $in_turn::load_packed::<DEPTH, VECTORS, VECTOR>(from) }
+            unsafe fn load_beside<const VECTOR: usize>(from: *const $element) -> Self {
+                unsafe { $in_turn::load_beside::<VECTOR>(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_product_beside<const VECTOR: usize>(self, a: Self, from: *const $element) -> Self {
+                unsafe { $in_turn::add_product_beside::<VECTOR>(self, a, from) }
             }
 
             #[inline(always)]
