@@ -11,8 +11,11 @@ use crate::types::{DType, Element, Value};
 /// A zeroed, 64-byte aligned block that never moves.
 #[derive(Debug)]
 pub(super) struct Block {
-    start: NonNull<u8>,
+    allocated: NonNull<u8>,
     layout: Layout,
+    /// The first aligned byte in there, and the number of bytes from there on.
+    start: NonNull<u8>,
+    size: usize,
 }
 
 // SAFETY: the block owns its memory, like a Box<[u8]>.
@@ -24,15 +27,17 @@ impl Block {
     pub fn new(bytes: usize) -> Block {
         // One more line than asked for: 128-bit loads of the last few bytes stay inside.
         let size = (bytes + ALIGNMENT).next_multiple_of(ALIGNMENT);
-        let Ok(layout) = Layout::from_size_align(size, ALIGNMENT) else {
+        // Aligned by hand: an allocator that is asked to writes all zeros itself, where fresh pages need none.
+        let Ok(layout) = Layout::from_size_align(size + ALIGNMENT, align_of::<u64>()) else {
             handle_alloc_error(Layout::new::<u8>());
         };
         // SAFETY: the size is not zero.
-        let start = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(start) {
-            Some(start) => Block { start, layout },
-            None => handle_alloc_error(layout),
-        }
+        let Some(allocated) = NonNull::new(unsafe { alloc_zeroed(layout) }) else {
+            handle_alloc_error(layout);
+        };
+        // SAFETY: there is so much more room than needed.
+        let start = unsafe { allocated.add(allocated.align_offset(ALIGNMENT)) };
+        Block { allocated, layout, start, size }
     }
 
     /// The first byte, for generated code.
@@ -41,13 +46,13 @@ impl Block {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the block is as long as its layout says, and initialised since it was allocated.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
+        // SAFETY: so many bytes are there, and initialised since they were allocated.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.size) }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `bytes`, and `&mut self` makes the access unique.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.size) }
     }
 
     /// Copies a value of the entry's type to its place.
@@ -109,7 +114,7 @@ impl Block {
 
 impl Clone for Block {
     fn clone(&self) -> Block {
-        let mut copy = Block::new(self.layout.size() - ALIGNMENT);
+        let mut copy = Block::new(self.size - ALIGNMENT);
         copy.bytes_mut().copy_from_slice(self.bytes());
         copy
     }
@@ -118,6 +123,6 @@ impl Clone for Block {
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        unsafe { dealloc(self.allocated.as_ptr(), self.layout) };
     }
 }
