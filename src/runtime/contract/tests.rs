@@ -1,6 +1,5 @@
 //! Every library against sums written out, over shapes around the sizes of tiles, strips and panels.
 
-use super::vector::Vector;
 use super::*;
 use crate::loops::Tables;
 
@@ -264,10 +263,30 @@ fn convolutions_are_computed_in_every_way() {
 
 /// How a contraction is computed, and whether its operands change places.
 #[cfg(target_arch = "x86_64")]
-fn plan<V: Vector>(tables: &Tables) -> (Way, bool) {
+fn plan<V: Kernels>(tables: &Tables) -> (Way, bool) {
     let (left, right) = Side::of(tables, std::ptr::null::<f32>(), std::ptr::null());
     let plan = Plan::of::<V, f32>(&left, &right, tables.depth_run);
     (plan.way, plan.is_swapped)
+}
+
+#[test]
+fn small_contractions_of_even_tiles_are_sequences() {
+    for (m, n, k, is_rhs_across, expected) in [
+        (16, 16, 16, false, true),
+        (64, 32, 16, true, true),
+        // Lanes of a vector are left over.
+        (16, 18, 16, false, false),
+        // Worth two threads.
+        (256, 256, 16, true, false),
+    ] {
+        let (row_lhs, depth_lhs) = matrix(m, k, false);
+        let (depth_rhs, column_rhs) = matrix(k, n, is_rhs_across);
+        let (row_out, column_out) = matrix(m, n, false);
+        let tables = Tables::new([row_lhs, row_out], [column_rhs, column_out], [depth_lhs, depth_rhs], false);
+        let prepared = Prepared::<Portable<f32>>::of(tables);
+        let prepared: &Prepared<Portable<f32>> = prepared.downcast_ref().unwrap();
+        assert_eq!(prepared.sequence.is_some(), expected, "{m} {n} {k}");
+    }
 }
 
 /// Many rows of a few columns: the large operand is not packed for a shallow sum, unless that fills vectors for longer.
