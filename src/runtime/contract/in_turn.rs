@@ -13,24 +13,6 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
-            pub unsafe fn broadcast(from: *const $element, offset: isize) -> $register {
-                let all;
-                // SAFETY: reads one element, which is there by the caller's promise.
-                unsafe {
-                    asm!(
-                        concat!($broadcast, " {all}, [{from} + {offset} * {size}]"),
-                        all = out($class) all,
-                        from = in(reg) from,
-                        offset = in(reg) offset,
-                        size = const size_of::<$element>(),
-                        options(nostack, readonly, preserves_flags),
-                    );
-                }
-                all
-            }
-
-            #[inline]
-            #[target_feature(enable = $features)]
             pub unsafe fn broadcast_beyond<const TIMES: usize>(
                 from: *const $element,
                 step: isize,

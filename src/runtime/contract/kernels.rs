@@ -47,7 +47,7 @@ macro_rules! tile_kernels {
 ///
 /// # Safety
 /// The processor has the instructions; operands, shares and parts are good.
-pub(super) trait Kernels: Vector {
+pub(super) trait Kernels: Vector + 'static {
     const TILES: TileKernels<TilesFn<Self>> = tile_kernels!(tiles if is_tile, 1 2 3 4 5 6 7 8 9 10 11 12);
     const GRIDS: TileKernels<GridFn<Self>> = tile_kernels!(grid if is_grid, 1 2 3 4 5 6 7 8 9 10 11 12);
     const DOTS: TileKernels<DotsFn<Self>> =

@@ -50,7 +50,7 @@ pub(crate) fn library(cpu: Cpu) -> Library {
     library_of::<Portable<f32>, Portable<f64>>()
 }
 
-fn library_of<F32: Kernels<Element = f32> + 'static, F64: Kernels<Element = f64> + 'static>() -> Library {
+fn library_of<F32: Kernels<Element = f32>, F64: Kernels<Element = f64>>() -> Library {
     Library {
         contract_f32: Contract { prepare: Prepared::<F32>::of, call: F32::contract },
         contract_f64: Contract { prepare: Prepared::<F64>::of, call: F64::contract },
@@ -67,7 +67,7 @@ struct Prepared<V: Kernels> {
     sequence: Option<Sequence<V>>,
 }
 
-impl<V: Kernels + 'static> Prepared<V> {
+impl<V: Kernels> Prepared<V> {
     fn of(tables: Tables) -> codegen::Prepared {
         let (left, right) = Side::of(&tables, null::<V::Element>(), null());
         let plan = Plan::of::<V, V::Element>(&left, &right, tables.depth_run);

@@ -75,7 +75,7 @@ macro_rules! vector {
 
             #[inline(always)]
             unsafe fn broadcast_in_turn(from: *const $element, offset: isize) -> Self {
-                unsafe { $in_turn::broadcast(from, offset) }
+                unsafe { $in_turn::broadcast_beyond::<{ size_of::<$element>() }>(from, offset) }
             }
 
             #[inline(always)]
