@@ -1,11 +1,11 @@
 //! Tiles whose rows, columns and depths all lie evenly: nothing is looked up between one tile and the next.
 
 use super::Kernels;
-use super::tile::{Ending, Tiles, is_tile};
+use super::tile::{Ending, Tiles};
 use super::vector::{Real, Vector};
 
 /// Depths that are added row by row, each row being written before the next one: writing all of a tile at once holds up the
-/// products of the next tile, on Zen 3 for 25 cycles.
+/// products of the next tile, on Zen 3 for 25 cycles. Of wide vectors no processor loads as many as that takes.
 const LAST: usize = 3;
 
 /// Tiles below one another, for strips beside one another. Steps are in bytes.
@@ -18,6 +18,9 @@ pub(super) struct Grid {
     strip: isize,
     out_row: isize,
     out_strip: isize,
+    /// From a strip's first vector to its last one, in elements, if too few columns are left for that one: it ends where the
+    /// strip does and begins with columns of the vector before, for which it has the same sums.
+    last: Option<isize>,
     depth: usize,
     tiles: usize,
     strips: usize,
@@ -41,7 +44,10 @@ impl Grid {
             return None;
         };
         let (strip, rows, depth) = (tiles.strip, &tiles.rows[0], tiles.right.len());
-        if V::MASKS || depth == 0 || !strip.is_even(V::LANES) {
+        let last = strip.last(V::LANES).filter(|_| depth > 0)?;
+        let is_whole = last.is_multiple_of(V::LANES);
+        // Few columns are left over of wide vectors, and masks cost them nothing.
+        if V::MASKS && !is_whole {
             return None;
         }
         let bytes = |elements: i32| elements as isize * size_of::<V::Element>() as isize;
@@ -55,6 +61,7 @@ impl Grid {
             strip: bytes(strip.right_step as i32),
             out_row: bytes(out_row),
             out_strip: bytes(strip.out_step as i32),
+            last: (!is_whole).then_some(last as isize),
             depth,
             tiles: tiles.rows.len(),
             strips: strip.times,
@@ -66,14 +73,12 @@ impl Grid {
         };
         Some((grid, start))
     }
-}
 
-/// Rows of the tallest tile.
-const ROWS: usize = 6;
-
-/// Whether there is a kernel: the multipliers of wide vectors are busy all the same.
-pub(super) const fn is_grid<V: Vector>(rows: usize, vectors: usize) -> bool {
-    !V::MASKS && rows <= ROWS && is_tile::<V>(rows, vectors)
+    /// From the first row to every other one: to those between, these are two, four or eight times as far.
+    #[inline(always)]
+    fn rows(&self) -> [isize; 6] {
+        [1, 3, 5, 7, 9, 11].map(|rows| rows * self.row)
+    }
 }
 
 /// The kernel.
@@ -87,11 +92,15 @@ pub(super) unsafe fn compute<V: Vector, const ROWS: usize, const VECTORS: usize>
     start: &Start<V::Element>,
     ending: &Ending<V::Element>,
 ) {
+    // Asked here, so that code for whole vectors knows nothing of others.
+    let last = grid.last.filter(|_| VECTORS > 1 && !V::MASKS);
     // SAFETY: the caller's promise.
     unsafe {
-        match ending {
-            Ending::Store => each::<V, ROWS, VECTORS, false>(grid, start, &V::Element::ONE),
-            Ending::AddScaled(scale) => each::<V, ROWS, VECTORS, true>(grid, start, scale),
+        match (ending, last) {
+            (Ending::Store, None) => each::<V, ROWS, VECTORS, false>(grid, start, &V::Element::ONE, None),
+            (Ending::Store, last) => each::<V, ROWS, VECTORS, false>(grid, start, &V::Element::ONE, last),
+            (Ending::AddScaled(scale), None) => each::<V, ROWS, VECTORS, true>(grid, start, scale, None),
+            (Ending::AddScaled(scale), last) => each::<V, ROWS, VECTORS, true>(grid, start, scale, last),
         }
     }
 }
@@ -101,13 +110,14 @@ unsafe fn each<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: b
     grid: &Grid,
     start: &Start<V::Element>,
     scale: *const V::Element,
+    last: Option<isize>,
 ) {
     let (mut right, mut out) = (start.right, start.out);
     for _ in 0..grid.strips {
         let (mut left, mut to) = (start.left, out);
         for _ in 0..grid.tiles {
             // SAFETY: the caller's promise.
-            to = unsafe { tile::<V, ROWS, VECTORS, ADDS>(grid, left, right, to, scale) };
+            to = unsafe { tile::<V, ROWS, VECTORS, ADDS>(grid, left, right, to, scale, last) };
             left = left.wrapping_byte_offset(grid.tile);
         }
         right = right.wrapping_byte_offset(grid.strip);
@@ -123,21 +133,23 @@ unsafe fn tile<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: b
     mut right: *const V::Element,
     to: *mut V::Element,
     scale: *const V::Element,
+    last: Option<isize>,
 ) -> *mut V::Element {
-    let rows = [grid.row, 3 * grid.row, 5 * grid.row];
-    let first = grid.depth.saturating_sub(LAST);
+    let rows = grid.rows();
+    let first = grid.depth.saturating_sub(if V::MASKS { 0 } else { LAST });
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(V::Element::default()); VECTORS]; ROWS];
         for _ in 0..first {
-            add_depth::<V, ROWS, VECTORS>(&mut sums, left, rows, right);
+            add_depth::<V, ROWS, VECTORS>(&mut sums, left, rows, right, last);
             left = left.wrapping_byte_offset(grid.left_depth);
             right = right.wrapping_byte_offset(grid.right_depth);
         }
         match grid.depth {
-            1 => end::<V, ROWS, VECTORS, ADDS, 1>(grid, sums, left, right, to, scale),
-            2 => end::<V, ROWS, VECTORS, ADDS, 2>(grid, sums, left, right, to, scale),
-            _ => end::<V, ROWS, VECTORS, ADDS, LAST>(grid, sums, left, right, to, scale),
+            _ if V::MASKS => end::<V, ROWS, VECTORS, ADDS, 0>(grid, sums, left, right, to, scale, last),
+            1 => end::<V, ROWS, VECTORS, ADDS, 1>(grid, sums, left, right, to, scale, last),
+            2 => end::<V, ROWS, VECTORS, ADDS, 2>(grid, sums, left, right, to, scale, last),
+            _ => end::<V, ROWS, VECTORS, ADDS, LAST>(grid, sums, left, right, to, scale, last),
         }
     }
 }
@@ -151,8 +163,9 @@ unsafe fn end<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: bo
     right: *const V::Element,
     mut to: *mut V::Element,
     scale: *const V::Element,
+    last: Option<isize>,
 ) -> *mut V::Element {
-    let rows = [grid.row, 3 * grid.row, 5 * grid.row];
+    let rows = grid.rows();
     let lefts = [0, 1, 2].map(|depth| left.wrapping_byte_offset(depth * grid.left_depth));
     let rights = [0, 1, 2].map(|depth| right.wrapping_byte_offset(depth * grid.right_depth));
     // SAFETY: the caller's promise.
@@ -161,7 +174,8 @@ unsafe fn end<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: bo
         macro_rules! add {
             ($row:literal $($depth:literal)*) => {
                 $(if $depth < DEPTHS {
-                    add_to_row::<V, VECTORS, $row>(&mut sums[$row], lefts[$depth], rows, rights[$depth]);
+                    let (left, right) = (lefts[$depth], rights[$depth]);
+                    add_to_row::<V, VECTORS, $row>(&mut sums[$row], left, rows, right, last);
                 })*
             };
         }
@@ -169,16 +183,12 @@ unsafe fn end<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: bo
             ($($row:literal)*) => {
                 $(if $row < ROWS {
                     add!($row 0 1 2);
-                    for vector in 0..VECTORS {
-                        let to = to.wrapping_add(vector * V::LANES);
-                        let sum = sums[$row][vector];
-                        if ADDS { sum.mul_add(scale, V::load(to)).store(to) } else { sum.store(to) }
-                    }
+                    write_row::<V, VECTORS, ADDS>(sums[$row], to, last, scale);
                     to = to.wrapping_byte_offset(grid.out_row);
                 })*
             };
         }
-        rows!(0 1 2 3 4 5);
+        rows!(0 1 2 3 4 5 6 7 8 9 10 11);
     }
     to
 }
@@ -188,8 +198,9 @@ unsafe fn end<V: Vector, const ROWS: usize, const VECTORS: usize, const ADDS: bo
 unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[V; VECTORS]; ROWS],
     left: *const V::Element,
-    rows: [isize; 3],
+    rows: [isize; 6],
     right: *const V::Element,
+    last: Option<isize>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -197,7 +208,10 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize>(
         macro_rules! load {
             ($($vector:literal)*) => {
                 $(if $vector < VECTORS {
-                    vectors[$vector] = V::load_beside::<$vector>(right);
+                    vectors[$vector] = match last {
+                        Some(last) if $vector + 1 == VECTORS => V::load_in_turn(right, last, None),
+                        _ => V::load_beside::<$vector>(right),
+                    };
                 })*
             };
         }
@@ -212,7 +226,7 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize>(
             };
         }
         load!(0 1 2 3);
-        multiply!(0 1 2 3 4 5);
+        multiply!(0 1 2 3 4 5 6 7 8 9 10 11);
     }
 }
 
@@ -221,8 +235,9 @@ unsafe fn add_depth<V: Vector, const ROWS: usize, const VECTORS: usize>(
 unsafe fn add_to_row<V: Vector, const VECTORS: usize, const ROW: usize>(
     sums: &mut [V; VECTORS],
     left: *const V::Element,
-    rows: [isize; 3],
+    rows: [isize; 6],
     right: *const V::Element,
+    last: Option<isize>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -230,10 +245,40 @@ unsafe fn add_to_row<V: Vector, const VECTORS: usize, const ROW: usize>(
         macro_rules! add {
             ($($vector:literal)*) => {
                 $(if $vector < VECTORS {
-                    sums[$vector] = sums[$vector].add_product_beside::<$vector>(left, right);
+                    sums[$vector] = match last {
+                        Some(last) if $vector + 1 == VECTORS => {
+                            sums[$vector].add_product_beyond(left, right, last)
+                        }
+                        _ => sums[$vector].add_product_beside::<$vector>(left, right),
+                    };
                 })*
             };
         }
         add!(0 1 2 3);
+    }
+}
+
+/// Writes the sums of a row, or adds them: all are read before any is written, as two vectors can have columns in common.
+#[inline(always)]
+unsafe fn write_row<V: Vector, const VECTORS: usize, const ADDS: bool>(
+    mut sums: [V; VECTORS],
+    to: *mut V::Element,
+    last: Option<isize>,
+    scale: V,
+) {
+    let at = |vector| match last {
+        Some(last) if vector + 1 == VECTORS => to.wrapping_offset(last),
+        _ => to.wrapping_add(vector * V::LANES),
+    };
+    // SAFETY: the caller's promise.
+    unsafe {
+        if ADDS {
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.mul_add(scale, V::load(at(vector)));
+            }
+        }
+        for (vector, sum) in sums.iter().enumerate() {
+            sum.store(at(vector));
+        }
     }
 }

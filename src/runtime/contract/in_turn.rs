@@ -88,6 +88,29 @@ macro_rules! in_turn {
 
             #[inline]
             #[target_feature(enable = $features)]
+            pub unsafe fn add_product_beyond(
+                mut sum: $register,
+                a: $register,
+                from: *const $element,
+                offset: isize,
+            ) -> $register {
+                // SAFETY: reads a vector, which is there by the caller's promise.
+                unsafe {
+                    asm!(
+                        concat!($fma, " {sum}, {a}, [{from} + {offset} * {size}]"),
+                        sum = inout($class) sum,
+                        a = in($class) a,
+                        from = in(reg) from,
+                        offset = in(reg) offset,
+                        size = const size_of::<$element>(),
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                sum
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
             pub unsafe fn add_product(mut sum: $register, a: $register, b: $register) -> $register {
                 // SAFETY: computes in registers alone.
                 unsafe {

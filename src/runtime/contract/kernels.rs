@@ -5,12 +5,12 @@ use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 use std::ops::Range;
 
 use super::dot::{self, is_tile_of_dots};
-use super::grid::{self, Grid, Start, is_grid};
+use super::grid::{self, Grid, Start};
 use super::pack::{self, Part};
 use super::share::{self, Share};
 use super::tile::{self, Ending, Tiles, is_tile};
 use super::vector::{Portable, Vector};
-use super::{Operands, Prepared, contract};
+use super::{Arguments, Operands, Prepared, contract};
 
 /// A tile's kernels, by rows and by vectors or columns: those whose sums fit in registers.
 type TileKernels<F> = [[Option<F>; 4]; TALLEST];
@@ -49,7 +49,7 @@ macro_rules! tile_kernels {
 /// The processor has the instructions; operands, shares and parts are good.
 pub(super) trait Kernels: Vector + 'static {
     const TILES: TileKernels<TilesFn<Self>> = tile_kernels!(tiles if is_tile, 1 2 3 4 5 6 7 8 9 10 11 12);
-    const GRIDS: TileKernels<GridFn<Self>> = tile_kernels!(grid if is_grid, 1 2 3 4 5 6 7 8 9 10 11 12);
+    const GRIDS: TileKernels<GridFn<Self>> = tile_kernels!(grid if is_tile, 1 2 3 4 5 6 7 8 9 10 11 12);
     const DOTS: TileKernels<DotsFn<Self>> =
         tile_kernels!(tiles_of_dots if is_tile_of_dots, 1 2 3 4 5 6 7 8 9 10 11 12);
 
@@ -94,7 +94,7 @@ macro_rules! kernels {
                 // IR's verifier found large enough; the library was chosen for this processor.
                 unsafe {
                     let prepared = &*prepared.cast::<Prepared<Self>>();
-                    contract::<Self>(prepared, &Operands::new(prepared, lhs, rhs, out, scale));
+                    contract::<Self>(prepared, &Arguments { lhs, rhs, out, scale });
                 }
             }
 

@@ -72,10 +72,30 @@ impl<V: Kernels> Prepared<V> {
         let (left, right) = Side::of(&tables, null::<V::Element>(), null());
         let plan = Plan::of::<V, V::Element>(&left, &right, tables.depth_run);
         let mut prepared = Prepared::<V> { tables, plan, sequence: None };
-        let operands = Operands::new(&prepared, null(), null(), null_mut(), V::Element::ONE);
-        prepared.sequence = Sequence::of(&operands);
+        let arguments = Arguments { lhs: null(), rhs: null(), out: null_mut(), scale: V::Element::ONE };
+        prepared.sequence = Sequence::of(&Operands::new(&prepared, &arguments));
         Arc::new(prepared)
     }
+
+    /// What is of the rows, and what is of the columns.
+    #[inline(always)]
+    fn in_order<T>(&self, left: T, right: T) -> (T, T) {
+        if self.plan.is_swapped { (right, left) } else { (left, right) }
+    }
+
+    /// If set, sums are added to what is there, times this.
+    #[inline(always)]
+    fn scale(&self, arguments: &Arguments<V::Element>) -> Option<V::Element> {
+        self.tables.is_scaled.then_some(arguments.scale)
+    }
+}
+
+/// What one call is given.
+struct Arguments<T> {
+    lhs: *const T,
+    rhs: *const T,
+    out: *mut T,
+    scale: T,
 }
 
 /// One operand, the offsets of its own index in it and in the result, and its offsets at each depth.
@@ -166,18 +186,12 @@ unsafe impl<T: Sync> Sync for Operands<'_, T> {}
 
 impl<'t, T> Operands<'t, T> {
     #[inline(always)]
-    fn new<V: Kernels<Element = T>>(
-        prepared: &'t Prepared<V>,
-        lhs: *const T,
-        rhs: *const T,
-        out: *mut T,
-        scale: T,
-    ) -> Operands<'t, T> {
+    fn new<V: Kernels<Element = T>>(prepared: &'t Prepared<V>, arguments: &Arguments<T>) -> Operands<'t, T> {
         let Prepared { tables, plan, .. } = prepared;
-        let (left, right) = Side::of(tables, lhs, rhs);
-        let (rows, columns) = if plan.is_swapped { (right, left) } else { (left, right) };
-        let scale = tables.is_scaled.then_some(scale);
-        Operands { rows, columns, out, scale, depth_run: tables.depth_run, way: plan.way }
+        let (left, right) = Side::of(tables, arguments.lhs, arguments.rhs);
+        let (rows, columns) = prepared.in_order(left, right);
+        let scale = prepared.scale(arguments);
+        Operands { rows, columns, out: arguments.out, scale, depth_run: tables.depth_run, way: plan.way }
     }
 }
 
@@ -196,13 +210,14 @@ const WORTH_A_THREAD: usize = LARGE / 2;
 /// not depend on the shares.
 ///
 /// # Safety
-/// The operands are good; the processor has the vector's instructions.
+/// The arguments are good; the processor has the vector's instructions.
 #[inline(always)]
-unsafe fn contract<V: Kernels>(prepared: &Prepared<V>, operands: &Operands<'_, V::Element>) {
+unsafe fn contract<V: Kernels>(prepared: &Prepared<V>, arguments: &Arguments<V::Element>) {
     if let Some(sequence) = &prepared.sequence {
         // SAFETY: the caller's promise.
-        return unsafe { sequence.run(operands) };
+        return unsafe { sequence.run(prepared, arguments) };
     }
+    let operands = &Operands::new(prepared, arguments);
     let compute = match operands.way {
         Way::InPlace => V::in_place,
         Way::Packed => V::packed,

@@ -7,7 +7,7 @@ use super::panel;
 use super::plan::Way;
 use super::share::{Panel, Share, ending, in_place, panels};
 use super::tile::Tiles;
-use super::{Kernels, Operands};
+use super::{Arguments, Kernels, Operands, Prepared};
 
 /// Where there are more calls, finding them takes little of the time.
 const MOST_CALLS: usize = 32;
@@ -30,7 +30,7 @@ impl<V: Kernels> Sequence<V> {
     pub(super) fn of(operands: &Operands<'_, V::Element>) -> Option<Self> {
         let share =
             Share { rows: 0..operands.rows.offsets.len(), columns: 0..operands.columns.offsets.len() };
-        if V::MASKS || operands.worth() >= 2 {
+        if operands.worth() >= 2 {
             return None;
         }
         let mut calls = Some(vec![]);
@@ -63,23 +63,24 @@ impl<V: Kernels> Sequence<V> {
     }
 
     /// # Safety
-    /// The processor has the vector's instructions; the operands are good, and those it was made for.
+    /// The processor has the vector's instructions; the arguments are good; the sequence is that of what was prepared.
     #[inline(always)]
-    pub(super) unsafe fn run(&self, operands: &Operands<'_, V::Element>) {
+    pub(super) unsafe fn run(&self, prepared: &Prepared<V>, arguments: &Arguments<V::Element>) {
+        let (left, columns) = prepared.in_order(arguments.lhs, arguments.rhs);
         let right = match &self.panel {
             Some(panel) => {
                 // SAFETY: the caller's promise.
-                unsafe { panel.pack::<V>(operands) };
+                unsafe { panel.pack::<V>(&Operands::new(prepared, arguments)) };
                 panel::start()
             }
-            None => operands.columns.operand,
+            None => columns,
         };
-        let ending = ending(operands.scale, true);
+        let ending = ending(prepared.scale(arguments), true);
         for Call { kernel, grid, start } in &self.calls {
             let start = Start {
-                left: operands.rows.operand.wrapping_byte_offset(start[0]),
+                left: left.wrapping_byte_offset(start[0]),
                 right: right.wrapping_byte_offset(start[1]),
-                out: operands.out.wrapping_byte_offset(start[2]),
+                out: arguments.out.wrapping_byte_offset(start[2]),
             };
             // SAFETY: the caller's promise.
             unsafe { kernel(grid, &start, &ending) };

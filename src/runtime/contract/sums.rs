@@ -30,12 +30,8 @@ pub(super) unsafe fn sums<V: Vector, const ROWS: usize, const VECTORS: usize>(
             // The multipliers of wide vectors are busy all the same.
             _ if V::MASKS => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
             [None, None] => sums_at::<V, ROWS, VECTORS, false>(rows, places, listed),
-            [Some(left), Some(right)] => {
-                let (left, right) = (left as isize, right as isize);
-                let even = (0..depths).map(|at| (left_first + at * left, right_first + at * right));
-                sums_at::<V, ROWS, VECTORS, false>(rows, places, even)
-            }
-            [Some(left), None] => {
+            // Where both are even, most often all else is, too: tiles are a grid.
+            [Some(left), _] => {
                 let left = |at: isize| left_first + (at + depths) * left as isize;
                 let half = (-depths..0).map(|at| (left(at), right_at(at)));
                 sums_at::<V, ROWS, VECTORS, false>(rows, places, half)

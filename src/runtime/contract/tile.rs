@@ -141,16 +141,19 @@ impl<'a, T> Strip<'a, T> {
         self.count += 1;
     }
 
-    /// Whether its vectors are whole and follow one another, in the right operand and in the result.
+    /// How far beyond its first vector the last one begins if it ends where the strip does and all follow one another, in the
+    /// right operand and in the result.
     #[inline(always)]
-    pub(super) fn is_even(&self, lanes: usize) -> bool {
+    pub(super) fn last(&self, lanes: usize) -> Option<usize> {
+        let last = self.count - 1;
         let follows = |vector: usize| {
             let (columns, beyond) = (self.columns[vector], vector * lanes);
-            columns.len() == lanes
+            (columns.len() == lanes || vector == last)
                 && columns[0] == self.columns[0][0] + beyond as i32
                 && self.right[vector] == self.right[0].wrapping_add(beyond)
         };
-        self.is_contiguous && self.is_whole && (0..self.count).all(follows)
+        let is_even = self.is_contiguous && (0..self.count).all(follows);
+        if is_even { (last * lanes + self.columns[last].len()).checked_sub(lanes) } else { None }
     }
 
     /// The same strip, with all lanes of its vectors side by side in the result.
@@ -219,7 +222,9 @@ impl<T: Real> Tiles<'_, T> {
     /// Calls the kernel for as many rows and vectors as there are.
     #[inline(always)]
     unsafe fn compute_side_by_side<V: Kernels<Element = T>>(&self) {
-        if let Some((grid, start)) = Grid::of::<V>(self)
+        // The multipliers of wide vectors are busy all the same.
+        if !V::MASKS
+            && let Some((grid, start)) = Grid::of::<V>(self)
             && let Some(kernel) = self.grid_kernel::<V>()
         {
             // SAFETY: the caller's promise.

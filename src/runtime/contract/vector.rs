@@ -72,9 +72,9 @@ pub(super) trait Vector: Copy {
         unsafe { Self::splat(*from.offset(offset)) }
     }
 
-    /// One element in all lanes, in turn: of a row below the first; the steps are one row, three and five, in bytes.
+    /// One element in all lanes, in turn: of a row below the first; the steps are one row, three, five and so on, in bytes.
     #[inline(always)]
-    unsafe fn broadcast_row<const ROW: usize>(from: *const Self::Element, steps: [isize; 3]) -> Self {
+    unsafe fn broadcast_row<const ROW: usize>(from: *const Self::Element, steps: [isize; 6]) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Self::splat(*from.byte_offset(ROW as isize * steps[0])) }
     }
@@ -91,6 +91,13 @@ pub(super) trait Vector: Copy {
     unsafe fn add_product_beside<const VECTOR: usize>(self, a: Self, from: *const Self::Element) -> Self {
         // SAFETY: the caller's promise.
         unsafe { self.add_product(a, Self::load_beside::<VECTOR>(from)) }
+    }
+
+    /// `self + a · b` with a vector so many elements further on.
+    #[inline(always)]
+    unsafe fn add_product_beyond(self, a: Self, from: *const Self::Element, offset: isize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.add_product(a, Self::load(from.offset(offset))) }
     }
 
     /// `self + a · b`: a step of a long sum.

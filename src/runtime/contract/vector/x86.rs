@@ -79,15 +79,16 @@ macro_rules! vector {
             }
 
             #[inline(always)]
-            unsafe fn broadcast_row<const ROW: usize>(from: *const $element, steps: [isize; 3]) -> Self {
+            unsafe fn broadcast_row<const ROW: usize>(from: *const $element, steps: [isize; 6]) -> Self {
                 unsafe {
                     match ROW {
                         0 => $in_turn::broadcast_first(from),
-                        1 => $in_turn::broadcast_beyond::<1>(from, steps[0]),
                         2 => $in_turn::broadcast_beyond::<2>(from, steps[0]),
-                        3 => $in_turn::broadcast_beyond::<1>(from, steps[1]),
                         4 => $in_turn::broadcast_beyond::<4>(from, steps[0]),
-                        _ => $in_turn::broadcast_beyond::<1>(from, steps[2]),
+                        6 => $in_turn::broadcast_beyond::<2>(from, steps[1]),
+                        8 => $in_turn::broadcast_beyond::<8>(from, steps[0]),
+                        10 => $in_turn::broadcast_beyond::<2>(from, steps[2]),
+                        _ => $in_turn::broadcast_beyond::<1>(from, steps[ROW / 2]),
                     }
                 }
             }
@@ -100,6 +101,11 @@ macro_rules! vector {
             #[inline(always)]
             unsafe fn add_product_beside<const VECTOR: usize>(self, a: Self, from: *const $element) -> Self {
                 unsafe { $in_turn::add_product_beside::<VECTOR>(self, a, from) }
+            }
+
+            #[inline(always)]
+            unsafe fn add_product_beyond(self, a: Self, from: *const $element, offset: isize) -> Self {
+                unsafe { $in_turn::add_product_beyond(self, a, from, offset) }
             }
 
             #[inline(always)]
