@@ -1,5 +1,5 @@
-//! Writes small loops out, as those over the places of a window are. What is left are long loops over straight lines,
-//! which run on vectors, and several places share what they load.
+//! Writes small loops out, as those over the places of a window or over a few columns are. What is left are long loops over
+//! straight lines, which run on vectors, and several places share what they load.
 
 use super::cost::{UNROLLED, UNROLLED_STATEMENTS};
 use super::loop_fusion::fuse_inside;
@@ -64,7 +64,7 @@ impl Unroller<'_> {
         let body: Vec<Stmt> = body.into_iter().map(|stmt| self.stmt(stmt)).collect();
         let body: Vec<Stmt> = body.into_iter().flat_map(|stmt| self.unrolled_reduce(stmt)).collect();
         let fits = |stmt: &Stmt| match stmt {
-            Stmt::For { var, body } => self.fits(*var, body),
+            Stmt::For { var, body } => self.fits_with_sums(*var, body),
             stmt => !stmt.is_loop(),
         };
         if !body.iter().all(fits) {
@@ -114,6 +114,21 @@ impl Unroller<'_> {
         is_small(self.kernel, var)
             && !body.iter().any(|stmt| stmt.is_loop() || stmt.is_in_order())
             && body.len() * self.kernel.extent(var) <= UNROLLED_STATEMENTS
+    }
+
+    /// Whether it is short, and straight but for sums that share what they read.
+    fn fits_with_sums(&self, var: LoopVar, body: &[Stmt]) -> bool {
+        let is_straight = |stmt: &Stmt| !stmt.is_loop() && !stmt.is_in_order();
+        let is_good = |stmt: &Stmt| match stmt {
+            Stmt::Reduce { body, .. } => {
+                body.iter().all(is_straight) && body.iter().any(|stmt| is_shared_load(stmt, var))
+            }
+            stmt => is_straight(stmt),
+        };
+        let statements: usize = body.iter().map(Stmt::statements).sum();
+        is_small(self.kernel, var)
+            && body.iter().all(is_good)
+            && statements * self.kernel.extent(var) <= UNROLLED_STATEMENTS
     }
 
     /// The body for each value of the variable.
