@@ -111,14 +111,11 @@ impl Unroller<'_> {
 
     /// Whether a body, for every value of the variable, is short and straight.
     fn fits(&self, var: LoopVar, body: &[Stmt]) -> bool {
-        is_small(self.kernel, var)
-            && !body.iter().any(|stmt| stmt.is_loop() || stmt.is_in_order())
-            && body.len() * self.kernel.extent(var) <= UNROLLED_STATEMENTS
+        body.iter().all(is_straight) && self.fits_with_sums(var, body)
     }
 
     /// Whether it is short, and straight but for sums that share what they read.
     fn fits_with_sums(&self, var: LoopVar, body: &[Stmt]) -> bool {
-        let is_straight = |stmt: &Stmt| !stmt.is_loop() && !stmt.is_in_order();
         let is_good = |stmt: &Stmt| match stmt {
             Stmt::Reduce { body, .. } => {
                 body.iter().all(is_straight) && body.iter().any(|stmt| is_shared_load(stmt, var))
@@ -137,6 +134,10 @@ impl Unroller<'_> {
         let extent = self.kernel.extent(var) as i64;
         (0..extent).map(|at| Copy::of(self.kernel, body, var, &Affine::constant(at))).collect()
     }
+}
+
+fn is_straight(stmt: &Stmt) -> bool {
+    !stmt.is_loop() && !stmt.is_in_order()
 }
 
 /// Whether the statement loads the same element whatever the variable is.
